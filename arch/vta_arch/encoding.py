@@ -1,0 +1,145 @@
+"""Encode and decode instructions and micro-ops."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .config import VTAConfig
+from .errors import IsaError
+from .isa import INSN_BYTES, LOAD_UNIT_MEMORIES, AluOp, Field, Memory, Opcode, Unit, insn_fields, uop_fields
+
+
+@dataclass(frozen=True)
+class Insn:
+    """One instruction: an opcode number (unknown ones included) and its field values.
+
+    ``fields`` holds every field of the opcode's format but ``opcode`` itself; a field left out when
+    building one with :func:`make` is 0. An instruction of unknown opcode keeps the token bits only.
+    """
+
+    opcode: int
+    fields: dict[str, int] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> int:
+        return self.fields[name]
+
+    @property
+    def unit(self) -> Unit:
+        """Unit that executes it. An unknown opcode has none: IsaError."""
+        if self.opcode == Opcode.STORE:
+            return Unit.STORE
+        if self.opcode == Opcode.LOAD:
+            return Unit.LOAD if self["memory_type"] in LOAD_UNIT_MEMORIES else Unit.COMPUTE
+        if self.opcode in (Opcode.GEMM, Opcode.ALU, Opcode.FINISH):
+            return Unit.COMPUTE
+        raise IsaError(f"opcode {self.opcode} is unknown; known: {', '.join(f'{o.name} {o.value}' for o in Opcode)}")
+
+
+def _format(cfg: VTAConfig, opcode: int) -> dict[str, Field]:
+    known = opcode in Opcode.__members__.values()
+    return insn_fields(cfg, Opcode(opcode) if known else Opcode.FINISH)
+
+
+def make(cfg: VTAConfig, opcode: Opcode, **values: int) -> Insn:
+    """An instruction with the given fields, the others 0.
+
+    Raises IsaError naming the field when a value does not fit or the field does not exist.
+    """
+    fields = _format(cfg, opcode)
+    for name, value in values.items():
+        if name == "opcode" or name not in fields:
+            raise IsaError(f"{opcode.name} has no field {name!r}; it has {', '.join(f for f in fields if f != 'opcode')}")
+        item = fields[name]
+        if not item.min <= value <= item.max:
+            raise IsaError(f"{opcode.name}.{name} = {value}: must be from {item.min} to {item.max} in {cfg.name}")
+    return Insn(int(opcode), {name: int(values.get(name, 0)) for name in fields if name != "opcode"})
+
+
+def load(cfg: VTAConfig, memory: Memory, **values: int) -> Insn:
+    """LOAD into ``memory``; see :func:`make` for the fields and errors."""
+    return make(cfg, Opcode.LOAD, memory_type=int(memory), **values)
+
+
+def store(cfg: VTAConfig, **values: int) -> Insn:
+    """STORE of accumulators to the OUT memory; see :func:`make`."""
+    return make(cfg, Opcode.STORE, **{"memory_type": int(Memory.OUT), **values})
+
+
+def gemm(cfg: VTAConfig, **values: int) -> Insn:
+    """GEMM; see :func:`make`."""
+    return make(cfg, Opcode.GEMM, **values)
+
+
+def alu(cfg: VTAConfig, op: AluOp, **values: int) -> Insn:
+    """ALU operation; give ``imm`` together with ``use_imm=1``; see :func:`make`."""
+    return make(cfg, Opcode.ALU, alu_opcode=int(op), **values)
+
+
+def finish(cfg: VTAConfig, **values: int) -> Insn:
+    """FINISH; see :func:`make`."""
+    return make(cfg, Opcode.FINISH, **values)
+
+
+def encode(cfg: VTAConfig, insn: Insn) -> int:
+    """The 128-bit word of an instruction. Raises IsaError when a field does not fit."""
+    word = insn.opcode
+    formats = _format(cfg, insn.opcode)
+    for name, value in insn.fields.items():
+        item = formats[name]
+        if not item.min <= value <= item.max:
+            raise IsaError(f"field {name} = {value}: must be from {item.min} to {item.max} in {cfg.name}")
+        word |= (value & item.mask) << item.low
+    return word
+
+
+def extract(item: Field, word: int) -> int:
+    """Value of the field ``item`` in ``word``."""
+    value = (word >> item.low) & item.mask
+    return value - (item.mask + 1) if item.signed and value > item.max else value
+
+
+def decode(cfg: VTAConfig, word: int) -> Insn:
+    """The instruction of a 128-bit word; an unknown opcode keeps its number and token bits."""
+    opcode = word & 7
+    formats = _format(cfg, opcode)
+    return Insn(opcode, {name: extract(item, word) for name, item in formats.items() if name != "opcode"})
+
+
+def encode_stream(cfg: VTAConfig, insns: list[Insn]) -> bytes:
+    """The bytes of an instruction stream, 16 an instruction, least significant first."""
+    return b"".join(encode(cfg, insn).to_bytes(INSN_BYTES, "little") for insn in insns)
+
+
+def decode_stream(cfg: VTAConfig, data: bytes) -> list[Insn]:
+    """The instructions of a stream. Raises IsaError when its length is no multiple of 16 bytes."""
+    if len(data) % INSN_BYTES:
+        raise IsaError(f"instruction stream of {len(data)} bytes: must be a multiple of {INSN_BYTES}")
+    words = (data[at : at + INSN_BYTES] for at in range(0, len(data), INSN_BYTES))
+    return [decode(cfg, int.from_bytes(word, "little")) for word in words]
+
+
+def encode_uops(cfg: VTAConfig, uops: NDArray[np.integer] | list[tuple[int, int, int]]) -> NDArray[np.uint32]:
+    """Micro-ops as 32-bit words.
+
+    Args:
+        uops: shape [n, 3], columns dst, src, wgt.
+
+    Raises IsaError naming the field when an index does not fit.
+    """
+    table = np.asarray(uops, dtype=np.int64).reshape(-1, 3)
+    words = np.zeros(len(table), dtype=np.uint32)
+    for column, item in zip(table.T, uop_fields(cfg).values(), strict=True):
+        if column.size and not (column.min() >= 0 and column.max() <= item.max):
+            worst = int(column.max() if column.max() > item.max else column.min())
+            raise IsaError(f"uop.{item.name} = {worst}: must be from 0 to {item.max} in {cfg.name}")
+        words |= column.astype(np.uint32) << np.uint32(item.low)
+    return words
+
+
+def decode_uops(cfg: VTAConfig, words: NDArray[np.uint32]) -> NDArray[np.int64]:
+    """Micro-ops as an int64 array of shape [n, 3]: dst, src, wgt."""
+    wide = words.astype(np.int64)
+    return np.stack([(wide >> item.low) & item.mask for item in uop_fields(cfg).values()], axis=-1)

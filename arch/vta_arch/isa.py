@@ -1,0 +1,214 @@
+"""The instruction set as data: opcodes, memories, and the fields of every instruction.
+
+Bit positions follow C bit-field packing in two little-endian 64-bit words, field by field: a field
+that does not fit in the rest of a word starts the next one. Hardware, simulators, compiler and the
+generated documentation all take their positions from :func:`insn_fields` and :func:`uop_fields`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import lru_cache
+
+from .config import LOOP_ITER_BITS, SRAM_BASE_BITS, UOP_BITS, VTAConfig
+
+INSN_BITS = 128
+INSN_BYTES = INSN_BITS // 8
+WORD_BITS = 64
+TOKEN_LIMIT = 65535
+"""Tokens that a dependency queue holds; a push beyond it waits (it is never lost)."""
+
+
+class Opcode(IntEnum):
+    LOAD = 0
+    STORE = 1
+    GEMM = 2
+    FINISH = 3
+    ALU = 4
+
+
+class Memory(IntEnum):
+    """Memory types of LOAD and STORE."""
+
+    UOP = 0
+    WGT = 1
+    INP = 2
+    ACC = 3
+    OUT = 4
+    ACC_8BIT = 5
+
+
+class AluOp(IntEnum):
+    MIN = 0
+    MAX = 1
+    ADD = 2
+    SHR = 3
+    MUL = 4
+
+
+class Unit(IntEnum):
+    """Units that an instruction is dispatched to."""
+
+    LOAD = 0
+    COMPUTE = 1
+    STORE = 2
+
+
+@dataclass(frozen=True)
+class Field:
+    """One bit field of an instruction or micro-op, ``low`` counted from its least significant bit."""
+
+    name: str
+    low: int
+    width: int
+    signed: bool = False
+    help: str = ""
+
+    @property
+    def high(self) -> int:
+        return self.low + self.width - 1
+
+    @property
+    def mask(self) -> int:
+        return (1 << self.width) - 1
+
+    @property
+    def min(self) -> int:
+        return -(1 << (self.width - 1)) if self.signed else 0
+
+    @property
+    def max(self) -> int:
+        return (1 << (self.width - int(self.signed))) - 1
+
+
+_Spec = tuple[str, int, bool, str]
+
+
+def _common() -> list[_Spec]:
+    return [
+        ("opcode", 3, False, "what to do and which unit does it"),
+        ("pop_prev", 1, False, "wait for a token from the previous unit"),
+        ("pop_next", 1, False, "wait for a token from the next unit"),
+        ("push_prev", 1, False, "give a token to the previous unit when done"),
+        ("push_next", 1, False, "give a token to the next unit when done"),
+    ]
+
+
+def _memory_specs(cfg: VTAConfig) -> list[_Spec]:
+    return [
+        *_common(),
+        ("memory_type", 3, False, "scratchpad that is loaded (STORE ignores it)"),
+        ("sram_base", SRAM_BASE_BITS, False, "first scratchpad index"),
+        ("dram_base", 32, False, "first element in DRAM, counted from the memory's base register"),
+        ("reserved", 6, False, "0"),
+        ("y_size", 16, False, "rows"),
+        ("x_size", 16, False, "elements in a row"),
+        ("x_stride", 16, False, "elements from one row to the next in DRAM"),
+        ("y_pad_0", 4, False, "rows of padding before"),
+        ("y_pad_1", 4, False, "rows of padding after"),
+        ("x_pad_0", 4, False, "elements of padding before each row"),
+        ("x_pad_1", 4, False, "elements of padding after each row"),
+    ]
+
+
+def _loop_specs(cfg: VTAConfig) -> list[_Spec]:
+    u, a = cfg.log_uop_depth, cfg.log_acc_depth
+    return [
+        *_common(),
+        ("reset", 1, False, "GEMM: write zero instead of accumulating"),
+        ("uop_bgn", u, False, "first micro-op"),
+        ("uop_end", u + 1, False, "one past the last micro-op"),
+        ("iter_out", LOOP_ITER_BITS, False, "outer loop count"),
+        ("iter_in", LOOP_ITER_BITS, False, "inner loop count"),
+        ("dst_factor_out", a, False, "added to dst at each outer iteration"),
+        ("dst_factor_in", a, False, "added to dst at each inner iteration"),
+    ]
+
+
+def _gemm_specs(cfg: VTAConfig) -> list[_Spec]:
+    i, w = cfg.log_inp_depth, cfg.log_wgt_depth
+    return [
+        *_loop_specs(cfg),
+        ("src_factor_out", i, False, "added to src at each outer iteration"),
+        ("src_factor_in", i, False, "added to src at each inner iteration"),
+        ("wgt_factor_out", w, False, "added to wgt at each outer iteration"),
+        ("wgt_factor_in", w, False, "added to wgt at each inner iteration"),
+    ]
+
+
+def _alu_specs(cfg: VTAConfig) -> list[_Spec]:
+    a = cfg.log_acc_depth
+    return [
+        *_loop_specs(cfg),
+        ("src_factor_out", a, False, "added to src at each outer iteration"),
+        ("src_factor_in", a, False, "added to src at each inner iteration"),
+        ("alu_opcode", 3, False, "operation"),
+        ("use_imm", 1, False, "the second operand is imm instead of acc[src]"),
+        ("imm", 16, True, "immediate operand"),
+    ]
+
+
+def _pack(specs: list[_Spec], word_bits: int) -> dict[str, Field]:
+    fields, position = {}, 0
+    for name, width, signed, text in specs:
+        if position // word_bits != (position + width - 1) // word_bits:
+            position = (position // word_bits + 1) * word_bits
+        fields[name] = Field(name, position, width, signed, text)
+        position += width
+    return fields
+
+
+_SPECS = {
+    Opcode.LOAD: _memory_specs,
+    Opcode.STORE: _memory_specs,
+    Opcode.GEMM: _gemm_specs,
+    Opcode.FINISH: lambda cfg: _common(),
+    Opcode.ALU: _alu_specs,
+}
+
+
+@lru_cache(maxsize=256)
+def insn_fields(cfg: VTAConfig, opcode: Opcode) -> dict[str, Field]:
+    """Fields of the instruction ``opcode`` by name, in the order in which they are packed."""
+    return _pack(_SPECS[opcode](cfg), WORD_BITS)
+
+
+@lru_cache(maxsize=64)
+def uop_fields(cfg: VTAConfig) -> dict[str, Field]:
+    """Fields of a micro-op: dst, src (of inp for GEMM, of acc for ALU) and wgt."""
+    a, i, w = cfg.log_acc_depth, cfg.log_inp_depth, cfg.log_wgt_depth
+    return _pack(
+        [
+            ("dst", a, False, "accumulator index"),
+            ("src", max(a, i), False, "input index (GEMM) or accumulator index (ALU)"),
+            ("wgt", w, False, "weight index (GEMM)"),
+        ],
+        UOP_BITS,
+    )
+
+
+def memory_elem_bytes(cfg: VTAConfig, memory: Memory) -> int:
+    """Bytes of one DRAM element of ``memory``."""
+    sizes = {
+        Memory.UOP: cfg.uop_elem_bytes,
+        Memory.WGT: cfg.wgt_elem_bytes,
+        Memory.INP: cfg.inp_elem_bytes,
+        Memory.ACC: cfg.acc_elem_bytes,
+        Memory.OUT: cfg.out_elem_bytes,
+        Memory.ACC_8BIT: cfg.acc8_elem_bytes,
+    }
+    return sizes[memory]
+
+
+LOADABLE = (Memory.UOP, Memory.WGT, Memory.INP, Memory.ACC, Memory.ACC_8BIT)
+"""Memory types that LOAD fills; another one is an error that keeps the instruction's tokens."""
+
+LOAD_UNIT_MEMORIES = (Memory.INP, Memory.WGT)
+"""Memory types whose LOAD runs in the load unit; every other LOAD runs in the compute unit."""
+
+
+def sram_depth(cfg: VTAConfig, memory: Memory) -> int:
+    """Elements in the scratchpad that ``memory`` fills (OUT: the accumulators that STORE sends)."""
+    depths = {Memory.UOP: cfg.uop_depth, Memory.WGT: cfg.wgt_depth, Memory.INP: cfg.inp_depth}
+    return depths.get(memory, cfg.acc_depth)

@@ -1,0 +1,138 @@
+"""The register map of the AXI-Lite port, as data.
+
+Hardware, driver, C header and documentation are made from :data:`REGISTERS`. Every register has
+32 bits; a 64-bit quantity is a pair of registers, low word first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum, IntFlag
+
+from .isa import Memory
+
+IDENT = 0x56544121
+"""Value of the IDENT register."""
+HW_VERSION = 0x00000200
+"""HW_VER 0.0.2 as bytes: reserved, major, minor, patch of upstream's numbering, from the top."""
+CONTROL_ADDRESS_BITS = 12
+"""Address width of the AXI-Lite port: 4 KiB."""
+DEADLOCK_CYCLES = 1024
+"""Cycles without any progress after which waiting units are reported as a deadlock."""
+
+
+class Access(Enum):
+    RO = "read only"
+    RW = "read and write"
+    W1S = "write 1 to set; clears itself"
+    W1C = "write 1 to clear"
+
+
+class Errors(IntFlag):
+    """Bits of the ERRORS register: sticky, cleared by START."""
+
+    INDEX_RANGE = 1 << 0
+    UNKNOWN_OPCODE = 1 << 1
+    UNKNOWN_MEMORY = 1 << 2
+    AXI_READ = 1 << 3
+    AXI_WRITE = 1 << 4
+    DEADLOCK = 1 << 5
+    NO_FINISH = 1 << 6
+
+
+ERROR_TEXT: dict[Errors, str] = {
+    Errors.INDEX_RANGE: "a scratchpad index went past the memory's end and wrapped",
+    Errors.UNKNOWN_OPCODE: "an instruction of unknown opcode was dropped",
+    Errors.UNKNOWN_MEMORY: "a LOAD of an unknown memory type moved nothing",
+    Errors.AXI_READ: "the memory answered a read with an error",
+    Errors.AXI_WRITE: "the memory answered a write with an error",
+    Errors.DEADLOCK: "units wait for tokens that nobody will give",
+    Errors.NO_FINISH: "the stream ended without FINISH",
+}
+
+
+class Status(IntFlag):
+    """Bits of the STATUS register."""
+
+    RUNNING = 1 << 0
+    DONE = 1 << 1
+    ERROR = 1 << 2
+    WAIT_LOAD = 1 << 8
+    WAIT_COMPUTE = 1 << 9
+    WAIT_STORE = 1 << 10
+
+
+class Control(IntFlag):
+    """Bits of the CONTROL register."""
+
+    START = 1 << 0
+
+
+class Irq(IntFlag):
+    """Bits of the IRQ_ENABLE and IRQ_STATUS registers."""
+
+    DONE = 1 << 0
+
+
+@dataclass(frozen=True)
+class Register:
+    """One 32-bit register, or one word of a 64-bit pair."""
+
+    name: str
+    offset: int
+    access: Access
+    help: str
+    bits: type[IntFlag] | None = field(default=None)
+
+
+def _pair(name: str, offset: int, access: Access, text: str) -> list[Register]:
+    return [
+        Register(f"{name}_LO", offset, access, f"{text} (bits 31:0)"),
+        Register(f"{name}_HI", offset + 4, access, f"{text} (bits 63:32)"),
+    ]
+
+
+BASE_MEMORIES: dict[Memory, str] = {
+    Memory.UOP: "BASE_UOP",
+    Memory.WGT: "BASE_WGT",
+    Memory.INP: "BASE_INP",
+    Memory.ACC: "BASE_ACC",
+    Memory.OUT: "BASE_OUT",
+}
+"""Base register of each memory type; ACC_8BIT shares that of ACC."""
+
+REGISTERS: tuple[Register, ...] = (
+    Register("IDENT", 0x00, Access.RO, "identifies the accelerator"),
+    Register("VERSION", 0x04, Access.RO, "instruction set version"),
+    Register("CAPABILITY", 0x08, Access.RO, "one bit for each extension"),
+    *_pair("FINGERPRINT", 0x10, Access.RO, "fingerprint of the configuration"),
+    Register("CONTROL", 0x18, Access.W1S, "starts a run; ignored while one is under way", Control),
+    Register("STATUS", 0x1C, Access.RO, "state of the run; WAIT bits name units that wait for a token", Status),
+    Register("ERRORS", 0x20, Access.RO, "sticky errors of the run", Errors),
+    Register("IRQ_ENABLE", 0x24, Access.RW, "events that raise the interrupt", Irq),
+    Register("IRQ_STATUS", 0x28, Access.W1C, "events since they were last cleared", Irq),
+    Register("INSN_COUNT", 0x2C, Access.RW, "instructions in the stream"),
+    *_pair("INSN_ADDRESS", 0x30, Access.RW, "byte address of the stream, a multiple of 64"),
+    *_pair("CYCLES", 0x38, Access.RO, "cycles from START to the end of the run"),
+    *_pair("BASE_UOP", 0x40, Access.RW, "byte address added to UOP addresses"),
+    *_pair("BASE_WGT", 0x48, Access.RW, "byte address added to WGT addresses"),
+    *_pair("BASE_INP", 0x50, Access.RW, "byte address added to INP addresses"),
+    *_pair("BASE_ACC", 0x58, Access.RW, "byte address added to ACC and ACC_8BIT addresses"),
+    *_pair("BASE_OUT", 0x60, Access.RW, "byte address added to OUT addresses"),
+)
+
+OFFSETS: dict[str, int] = {register.name: register.offset for register in REGISTERS}
+"""Byte offset of each register by name."""
+
+
+def describe_errors(errors: int, status: int) -> str:
+    """One line that names every error bit, and for a deadlock the waiting units; '' if none."""
+    parts = [ERROR_TEXT[bit] for bit in Errors if errors & bit]
+    waiting = [
+        name
+        for name, bit in (("load", Status.WAIT_LOAD), ("compute", Status.WAIT_COMPUTE), ("store", Status.WAIT_STORE))
+        if status & bit
+    ]
+    if waiting and errors & (Errors.DEADLOCK | Errors.NO_FINISH):
+        parts.append(f"waiting: {', '.join(waiting)}")
+    return "; ".join(parts)
