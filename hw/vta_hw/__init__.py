@@ -1,0 +1,1 @@
+"""The VTA accelerator in Amaranth."""

@@ -1,0 +1,240 @@
+"""A compiled program: tensors, layers, steps, and the bytes that the accelerator reads.
+
+A program owns one arena of DRAM. Its constant segments (instructions, micro-ops, weights and
+biases) and its activation tensors have byte offsets in the arena; every base register is set to the
+arena's start, so that the dram_base fields of the instructions count elements from there.
+The file format is in :mod:`vta_arch.program_file`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .config import BASE_ALIGNMENT, VTAConfig
+from .encoding import Insn, decode_stream, encode, finish
+from .errors import ProgramError
+from .isa import INSN_BYTES, Memory, memory_elem_bytes
+from .layout import ceil_div
+
+FORMAT_VERSION = 1
+
+INTEGER_TYPES: dict[str, tuple[int, bool]] = {
+    "int8": (8, True),
+    "uint8": (8, False),
+    "int4": (4, True),
+    "uint4": (4, False),
+    "int2": (2, True),
+    "uint2": (2, False),
+}
+"""Integer activation types by ONNX name: width in bits and signedness."""
+
+HOST_TYPES = ("bool", "float16", "float32", "float64", "int16", "int32", "int64", "uint16", "uint32", "uint64")
+"""Types that only tensors of the CPU have."""
+
+ARRAY_TYPES = ("int8", "int16", "int32", "int64")
+"""Types of the integer reference's arrays."""
+
+OPERATORS = ("conv", "add")
+"""Operators of accelerator layers; a dense layer is a 1x1 conv."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A value at the border of a step. ``shape`` is its ONNX shape, the program's batch first.
+
+    ``low`` and ``high`` bound an integer tensor's values. ``inp_offset`` is its byte offset in the arena as
+    tiles that GEMM reads (-1: none), ``out_offset`` as tiles that STORE writes; they are equal where both
+    layouts are the same.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    low: int = 0
+    high: int = 0
+    inp_offset: int = -1
+    out_offset: int = -1
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether the accelerator can hold it."""
+        return self.dtype in INTEGER_TYPES
+
+    @property
+    def host_dtype(self) -> np.dtype[np.generic]:
+        """numpy type of the tensor in host memory; below 8 bits one element a byte."""
+        if self.is_integer:
+            return np.dtype(np.int8 if INTEGER_TYPES[self.dtype][1] else np.uint8)
+        return np.dtype(self.dtype)
+
+    @property
+    def port(self) -> str:
+        """Its name at the border of a CPU subgraph: types below 8 bits cross it as float32."""
+        return f"{self.name}/as_float" if self.is_integer and INTEGER_TYPES[self.dtype][0] < 8 else self.name
+
+    @property
+    def nchw(self) -> tuple[int, int, int, int]:
+        """The shape as [N, C, H, W]; missing axes are 1."""
+        if not 2 <= len(self.shape) <= 4:
+            raise ProgramError(f"tensor {self.name!r} has {len(self.shape)} dimensions: the accelerator takes 2 to 4")
+        n, c, h, w = (*self.shape, 1, 1)[:4]
+        return n, c, h, w
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One accelerator layer: what it computes (``attributes``, ``arrays``) and where its instructions are.
+
+    ``instructions[first : first + count]`` is balanced in tokens and holds no FINISH. Attributes of conv:
+    kernel, strides, pads (top, left, bottom, right), dilations, low, high; arrays weight [O, I, KH, KW], bias [O],
+    shift [O]. Of add: exponents (left shifts of both inputs), shift, low, high.
+    """
+
+    name: str
+    op: str
+    inputs: tuple[str, ...]
+    output: str
+    attributes: Mapping[str, tuple[int, ...]]
+    arrays: Mapping[str, str] = field(default_factory=dict)
+    first: int = 0
+    count: int = 0
+    macs: int = 0
+
+    def scalar(self, name: str) -> int:
+        """An attribute of one value."""
+        return self.attributes[name][0]
+
+
+@dataclass(frozen=True)
+class Region:
+    """A step on the accelerator: one launch of ``count`` instructions, FINISH included."""
+
+    layers: tuple[str, ...]
+    first: int
+    count: int
+
+
+@dataclass(frozen=True)
+class CpuStep:
+    """A step on the CPU: an ONNX subgraph, its inputs and outputs named by their tensors."""
+
+    model: bytes
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    nodes: tuple[str, ...] = ()
+
+
+Step = Region | CpuStep
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Constant bytes at a byte offset of the arena."""
+
+    name: str
+    offset: int
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Program:
+    """A compiled network. ``inputs`` and ``outputs`` name tensors, in the network's order.
+
+    ``batch`` is the number of images of one pass. ``offload`` says for each node that could have been a layer
+    why it runs on the CPU.
+    """
+
+    config: VTAConfig
+    batch: int
+    tensors: Mapping[str, Tensor]
+    layers: tuple[Layer, ...]
+    steps: tuple[Step, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    segments: tuple[Segment, ...]
+    arrays: Mapping[str, NDArray[np.integer]]
+    arena_size: int
+    name: str = "network"
+    offload: Mapping[str, str] = field(default_factory=dict)
+
+    def segment(self, name: str) -> Segment:
+        """The constant segment called ``name``. Raises ProgramError if there is none."""
+        for segment in self.segments:
+            if segment.name == name:
+                return segment
+        raise ProgramError(f"program has no segment {name!r}")
+
+    @property
+    def instruction_bytes(self) -> bytes:
+        """The whole instruction stream, 16 bytes an instruction: all regions, each ended by FINISH."""
+        return self.segment("instructions").data
+
+    def instructions(self) -> list[Insn]:
+        """The decoded instruction stream."""
+        return decode_stream(self.config, self.instruction_bytes)
+
+    @cached_property
+    def _layer_index(self) -> dict[str, Layer]:
+        return {layer.name: layer for layer in self.layers}
+
+    def layer(self, name: str) -> Layer:
+        """The layer called ``name``. Raises ProgramError that lists the layers if there is none."""
+        if name not in self._layer_index:
+            known = ", ".join(self._layer_index) or "none"
+            raise ProgramError(f"program has no accelerator layer {name!r}; layers: {known}")
+        return self._layer_index[name]
+
+    def layer_stream(self, name: str) -> bytes:
+        """Instructions that run one layer alone: its slice and FINISH."""
+        layer = self.layer(name)
+        part = self.instruction_bytes[layer.first * INSN_BYTES : (layer.first + layer.count) * INSN_BYTES]
+        return part + encode(self.config, finish(self.config)).to_bytes(INSN_BYTES, "little")
+
+    @property
+    def macs(self) -> int:
+        """True multiply-accumulates of one pass on the accelerator, padding not counted."""
+        return sum(layer.macs for layer in self.layers)
+
+    def require(self, config: VTAConfig) -> None:
+        """Raises ProgramError unless ``config`` is the configuration that the program was compiled for."""
+        if config.fingerprint() != self.config.fingerprint():
+            raise ProgramError(
+                f"program was compiled for configuration {self.config.name} ({self.config.fingerprint_hex}), the device "
+                f"has {config.name} ({config.fingerprint_hex}); compile it again with --config {config.name}"
+            )
+
+    def save(self, path: str | Path) -> None:
+        """Write the program to ``path``, whole or not at all. Raises DataError when it cannot be written."""
+        from .program_file import save
+
+        save(self, Path(path))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Program:
+        """Read a program. Raises ProgramError in one line for anything but an undamaged program file."""
+        from .program_file import load
+
+        return load(Path(path))
+
+
+def alignment(config: VTAConfig, memory: Memory) -> int:
+    """Bytes that an arena offset of ``memory`` must be a multiple of."""
+    return max(BASE_ALIGNMENT, memory_elem_bytes(config, memory))
+
+
+def tensor_elements(config: VTAConfig, tensor: Tensor, memory: Memory) -> int:
+    """Elements of ``memory`` (INP or OUT) that a tensor fills as tiles."""
+    n, c, h, w = tensor.nchw
+    block = config.block_in if memory == Memory.INP else config.block_out
+    return ceil_div(n, config.batch) * ceil_div(c, block) * h * w
+
+
+def tensor_bytes(config: VTAConfig, tensor: Tensor, memory: Memory) -> int:
+    """Bytes that a tensor fills as tiles of ``memory``."""
+    return tensor_elements(config, tensor, memory) * memory_elem_bytes(config, memory)

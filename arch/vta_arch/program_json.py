@@ -1,0 +1,267 @@
+"""The manifest of a program file: to JSON values, and back with every type and range checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .config import VTAConfig
+from .errors import ConfigError, ProgramError
+from .isa import INSN_BYTES, Memory
+from .program import (
+    ARRAY_TYPES,
+    FORMAT_VERSION,
+    HOST_TYPES,
+    INTEGER_TYPES,
+    OPERATORS,
+    CpuStep,
+    Layer,
+    Program,
+    Region,
+    Tensor,
+    alignment,
+    tensor_bytes,
+)
+
+_COUNT_LIMIT = 1 << 20
+_INT_LIMIT = 1 << 48
+
+ATTRIBUTE_SIZES: dict[str, dict[str, int]] = {
+    "conv": {"kernel": 2, "strides": 2, "pads": 4, "dilations": 2, "low": 1, "high": 1},
+    "add": {"exponents": 2, "shift": 1, "low": 1, "high": 1},
+}
+ARRAY_RANKS: dict[str, dict[str, int]] = {"conv": {"weight": 4, "bias": 1, "shift": 1}, "add": {}}
+
+
+def manifest(program: Program, members: Mapping[str, str], arrays: list[dict[str, Any]]) -> dict[str, Any]:
+    """The manifest of ``program``: ``members`` gives each member's SHA-256, ``arrays`` the reference's index."""
+    steps: list[dict[str, Any]] = []
+    for number, step in enumerate(program.steps):
+        if isinstance(step, Region):
+            steps.append({"kind": "region", "layers": step.layers, "first": step.first, "count": step.count})
+        else:
+            names = {"inputs": step.inputs, "outputs": step.outputs, "nodes": step.nodes}
+            steps.append({"kind": "cpu", "model": cpu_member(number), **names})
+    return {
+        "format": FORMAT_VERSION,
+        "name": program.name,
+        "config": program.config.to_dict(),
+        "fingerprint": program.config.fingerprint_hex,
+        "batch": program.batch,
+        "arena": program.arena_size,
+        "inputs": program.inputs,
+        "outputs": program.outputs,
+        "tensors": [vars(tensor) for tensor in program.tensors.values()],
+        "layers": [{**vars_of(layer)} for layer in program.layers],
+        "steps": steps,
+        "segments": [{"name": s.name, "offset": s.offset} for s in program.segments],
+        "arrays": arrays,
+        "offload": dict(program.offload),
+        "sha256": dict(members),
+    }
+
+
+def vars_of(layer: Layer) -> dict[str, Any]:
+    """The fields of a layer as JSON values."""
+    names = ("name", "op", "inputs", "output", "first", "count", "macs")
+    values: dict[str, Any] = {name: getattr(layer, name) for name in names}
+    return {**values, "attributes": dict(layer.attributes), "arrays": dict(layer.arrays)}
+
+
+def cpu_member(number: int) -> str:
+    """Name of the member that holds the subgraph of step ``number``."""
+    return f"cpu/{number:04d}.onnx"
+
+
+class Reader:
+    """Typed access to a JSON table; anything unexpected is a ProgramError that names the place."""
+
+    def __init__(self, value: object, where: str) -> None:
+        if not isinstance(value, dict):
+            raise ProgramError(f"program manifest: {where} is not a table")
+        self._values: dict[str, Any] = value
+        self._where = where
+
+    def _bad(self, key: str, wanted: str) -> ProgramError:
+        return ProgramError(f"program manifest: {self._where}.{key} is missing or not {wanted}")
+
+    def integer(self, key: str, low: int = 0, high: int = _INT_LIMIT) -> int:
+        value = self._values.get(key)
+        if type(value) is not int or not low <= value <= high:
+            raise self._bad(key, f"a whole number from {low} to {high}")
+        return value
+
+    def text(self, key: str) -> str:
+        value = self._values.get(key)
+        if not isinstance(value, str):
+            raise self._bad(key, "a string")
+        return value
+
+    def values(self, key: str) -> list[Any]:
+        value = self._values.get(key)
+        if not isinstance(value, list) or len(value) > _COUNT_LIMIT:
+            raise self._bad(key, "a list")
+        return value
+
+    def names(self, key: str) -> tuple[str, ...]:
+        value = self.values(key)
+        if not all(isinstance(item, str) for item in value):
+            raise self._bad(key, "a list of names")
+        return tuple(value)
+
+    def integers(self, key: str, low: int = -(1 << 31), high: int = 1 << 31) -> tuple[int, ...]:
+        value = self.values(key)
+        if not all(type(item) is int and low <= item <= high for item in value):
+            raise self._bad(key, f"a list of whole numbers from {low} to {high}")
+        return tuple(value)
+
+    def table(self, key: str) -> Reader:
+        return Reader(self._values.get(key), f"{self._where}.{key}")
+
+    def tables(self, key: str) -> list[Reader]:
+        return [Reader(item, f"{self._where}.{key}[{at}]") for at, item in enumerate(self.values(key))]
+
+    def strings(self, key: str) -> dict[str, str]:
+        value = self._values.get(key)
+        if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
+            raise self._bad(key, "a table of strings")
+        return dict(value)
+
+    def keys(self) -> list[str]:
+        return list(self._values)
+
+    def raw(self, key: str) -> object:
+        return self._values.get(key)
+
+
+def read_config(root: Reader) -> VTAConfig:
+    """The configuration, its fingerprint checked. Raises ProgramError."""
+    version = root.integer("format")
+    if version != FORMAT_VERSION:
+        raise ProgramError(f"program has format version {version}, this software reads {FORMAT_VERSION}; compile it again")
+    try:
+        config = VTAConfig.from_dict(root.raw("config"), "program manifest: config")
+    except ConfigError as error:
+        raise ProgramError(str(error)) from None
+    if config.fingerprint_hex != root.text("fingerprint"):
+        raise ProgramError(
+            f"program manifest: fingerprint {root.text('fingerprint')[:16]!r} is not that of its configuration "
+            f"({config.fingerprint_hex})"
+        )
+    return config
+
+
+def read_tensors(root: Reader, config: VTAConfig, arena: int) -> dict[str, Tensor]:
+    """Tensors by name, their place in the arena checked. Raises ProgramError."""
+    tensors: dict[str, Tensor] = {}
+    for item in root.tables("tensors"):
+        tensor = Tensor(
+            item.text("name"),
+            item.integers("shape", 0, 1 << 31),
+            item.text("dtype"),
+            item.integer("low", -(1 << 31)),
+            item.integer("high", -(1 << 31)),
+            item.integer("inp_offset", -1),
+            item.integer("out_offset", -1),
+        )
+        if tensor.dtype not in INTEGER_TYPES and tensor.dtype not in HOST_TYPES:
+            raise ProgramError(f"program manifest: tensor {tensor.name!r} has the unknown type {tensor.dtype!r}")
+        if tensor.name in tensors:
+            raise ProgramError(f"program manifest: tensor {tensor.name!r} is listed twice")
+        for memory, offset in ((Memory.INP, tensor.inp_offset), (Memory.OUT, tensor.out_offset)):
+            if offset < 0:
+                continue
+            end = offset + tensor_bytes(config, tensor, memory)
+            if not tensor.is_integer or offset % alignment(config, memory) or end > arena:
+                raise ProgramError(f"program manifest: tensor {tensor.name!r} at {offset} is outside the arena of {arena} bytes")
+        tensors[tensor.name] = tensor
+    return tensors
+
+
+def read_layers(root: Reader, tensors: Mapping[str, Tensor], total: int, ranks: Mapping[str, int]) -> tuple[Layer, ...]:
+    """Layers, checked against tensors, ``total`` instructions and the arrays' ranks. Raises ProgramError."""
+    layers = []
+    for item in root.tables("layers"):
+        table = item.table("attributes")
+        layer = Layer(
+            item.text("name"),
+            item.text("op"),
+            item.names("inputs"),
+            item.text("output"),
+            {key: table.integers(key) for key in table.keys()},  # noqa: SIM118  (a Reader is not a dict)
+            item.strings("arrays"),
+            item.integer("first", 0, total),
+            item.integer("count", 0, total),
+            item.integer("macs"),
+        )
+        if layer.first + layer.count > total:
+            raise ProgramError(f"program manifest: layer {layer.name!r} ends past the {total} instructions")
+        _check_layer(layer, tensors, ranks)
+        layers.append(layer)
+    if len({layer.name for layer in layers}) != len(layers):
+        raise ProgramError("program manifest: two layers have the same name")
+    return tuple(layers)
+
+
+def _check_layer(layer: Layer, tensors: Mapping[str, Tensor], ranks: Mapping[str, int]) -> None:
+    if layer.op not in OPERATORS:
+        raise ProgramError(f"program manifest: layer {layer.name!r} has the unknown operator {layer.op!r}")
+    if len(layer.inputs) != (1 if layer.op == "conv" else 2):
+        raise ProgramError(f"program manifest: layer {layer.name!r} has {len(layer.inputs)} inputs")
+    for name, needed in [*((n, "inp_offset") for n in layer.inputs), (layer.output, "out_offset")]:
+        if name not in tensors or getattr(tensors[name], needed) < 0:
+            raise ProgramError(f"program manifest: layer {layer.name!r} uses tensor {name!r} that has no place in the arena")
+    if {key: len(value) for key, value in layer.attributes.items()} != ATTRIBUTE_SIZES[layer.op]:
+        raise ProgramError(f"program manifest: layer {layer.name!r} has wrong attributes for {layer.op}")
+    if {key: ranks.get(array) for key, array in layer.arrays.items()} != ARRAY_RANKS[layer.op]:
+        raise ProgramError(f"program manifest: layer {layer.name!r} has wrong arrays for {layer.op}")
+
+
+def read_steps(
+    root: Reader, tensors: Mapping[str, Tensor], layers: tuple[Layer, ...], total: int, models: Mapping[str, bytes]
+) -> tuple[Region | CpuStep, ...]:
+    """Steps; every name in them exists. Raises ProgramError."""
+    known = {layer.name for layer in layers}
+    steps: list[Region | CpuStep] = []
+    for number, item in enumerate(root.tables("steps")):
+        kind = item.text("kind")
+        if kind == "region":
+            region = Region(item.names("layers"), item.integer("first", 0, total), item.integer("count", 1, total))
+            if region.first + region.count > total or not set(region.layers) <= known:
+                raise ProgramError(f"program manifest: step {number} names instructions or layers that do not exist")
+            steps.append(region)
+        elif kind == "cpu":
+            member = item.text("model")
+            names = item.names("inputs"), item.names("outputs")
+            if member not in models or not {*names[0], *names[1]} <= set(tensors):
+                raise ProgramError(f"program manifest: step {number} names a subgraph or tensors that do not exist")
+            steps.append(CpuStep(models[member], *names, item.names("nodes")))
+        else:
+            raise ProgramError(f"program manifest: step {number} has the unknown kind {kind!r}")
+    return tuple(steps)
+
+
+def read_arrays(root: Reader, data: bytes) -> dict[str, np.ndarray[Any, np.dtype[np.integer]]]:
+    """The integer reference's arrays, read-only views of ``data``. Raises ProgramError."""
+    arrays = {}
+    for item in root.tables("arrays"):
+        name, kind, shape, offset = item.text("name"), item.text("dtype"), item.integers("shape", 0), item.integer("offset")
+        if kind not in ARRAY_TYPES:
+            raise ProgramError(f"program manifest: array {name!r} has the unknown type {kind!r}")
+        dtype = np.dtype(kind).newbyteorder("<")
+        count = 1
+        for size in shape:
+            count *= size
+        if offset + count * dtype.itemsize > len(data):
+            raise ProgramError(f"program manifest: array {name!r} ends past its segment of {len(data)} bytes")
+        arrays[name] = np.frombuffer(data, dtype, count, offset).reshape(shape)
+    return arrays
+
+
+def instruction_total(data: bytes) -> int:
+    """Instructions in a stream. Raises ProgramError unless it is a whole number."""
+    if len(data) % INSN_BYTES:
+        raise ProgramError(f"program: instruction segment of {len(data)} bytes is no multiple of {INSN_BYTES}")
+    return len(data) // INSN_BYTES

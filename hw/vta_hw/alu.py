@@ -1,0 +1,153 @@
+"""Executes ALU instructions on accumulator vectors."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from vta_arch.config import VTAConfig
+from vta_arch.isa import INSN_BITS, AluOp, Opcode
+
+from .layouts import insn_layout
+from .loop import index_layout
+from .multiplier import LowMultiplier
+from .scratchpad import ReadPort, WritePort
+
+
+class Alu(wiring.Component):
+    """acc[dst] = op(acc[dst], imm or acc[src]), with the result of sequential execution.
+
+    A step waits while one of its accumulators is still to be written by an earlier step, so that
+    results need no forwarding. Otherwise: one step a cycle with an immediate, one in two cycles
+    with two accumulators; MUL waits for its product each time. ``busy`` falls when all is written.
+    """
+
+    STAGES = 4
+    """Cycles from reading the accumulator to writing it, both included."""
+
+    def __init__(self, cfg: VTAConfig) -> None:
+        self._cfg = cfg
+        self._lanes = cfg.batch * cfg.block_out
+        super().__init__(
+            {
+                "insn": In(INSN_BITS),
+                "steps": In(stream.Signature(index_layout(cfg))),
+                "acc": Out(ReadPort(cfg.log_acc_depth, cfg.acc_elem_bits)),
+                "write": Out(WritePort(cfg.log_acc_depth, cfg.acc_elem_bits, 1)),
+                "busy": Out(1),
+                "range_error": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        insn = data.View(insn_layout(self._cfg, Opcode.ALU), self.insn)
+        step = self.steps.payload
+        src = step.src[: self._cfg.log_acc_depth]
+        is_mul = insn.alu_opcode == AluOp.MUL
+        valid = [Signal(name=f"valid_{n}") for n in range(self.STAGES)]
+        dst = [Signal(self._cfg.log_acc_depth, name=f"dst_{n}", reset_less=True) for n in range(self.STAGES)]
+
+        multiplying = Signal()
+        hazard, second = Signal(), Signal()
+        m.d.comb += hazard.eq(
+            multiplying
+            | Cat(v & ((d == step.dst) | (~insn.use_imm & (d == src))) for v, d in zip(valid, dst, strict=True)).any()
+        )
+        go = self.steps.valid & (second | ~hazard)
+        m.d.comb += [
+            self.steps.ready.eq(go & (insn.use_imm | second)),
+            self.acc.en.eq(go),
+            self.acc.addr.eq(Mux(insn.use_imm | second, step.dst, src)),
+        ]
+        accepted = self.steps.valid & self.steps.ready
+        m.d.sync += [
+            second.eq(go & ~insn.use_imm & ~second),
+            valid[0].eq(accepted),
+            dst[0].eq(step.dst),
+            self.range_error.eq(
+                accepted & (step.uop_over | step.dst_over | (~insn.use_imm & step.acc_over))
+            ),
+        ]
+        x, y = self._operands(m, insn, second, valid, dst)
+        product, product_valid = self._multiply(m, x, y, valid[1] & is_mul, multiplying, accepted & is_mul)
+        result = self._compute(m, insn, x, y)
+        m.d.sync += [valid[2].eq(valid[1] & ~is_mul), dst[2].eq(dst[1])]
+        known = insn.alu_opcode <= max(AluOp)
+        m.d.sync += [valid[3].eq(valid[2] | product_valid), dst[3].eq(Mux(product_valid, dst[1], dst[2]))]
+        m.d.sync += self.write.data.eq(Mux(product_valid, product, result))
+        m.d.comb += [
+            self.write.mask.eq(valid[3] & known),
+            self.write.addr.eq(dst[3]),
+            self.busy.eq(self.steps.valid | multiplying | Cat(*valid).any()),
+        ]
+        return m
+
+    def _operands(
+        self, m: Module, insn: data.View, second: Value, valid: list[Signal], dst: list[Signal]
+    ) -> tuple[Signal, Signal]:
+        """Both operands, registered at stage 1; they stay while a product is formed."""
+        bits = self._cfg.acc_elem_bits
+        held, x, y = (Signal(bits, name=n, reset_less=True) for n in ("held", "x", "y"))
+        immediate = Signal(signed(self._cfg.acc_width))
+        m.d.comb += immediate.eq(insn.imm)
+        with m.If(second):
+            m.d.sync += held.eq(self.acc.data)
+        m.d.sync += valid[1].eq(valid[0])
+        with m.If(valid[0]):
+            m.d.sync += [
+                dst[1].eq(dst[0]),
+                x.eq(self.acc.data),
+                y.eq(Mux(insn.use_imm, immediate.as_unsigned().replicate(self._lanes), held)),
+            ]
+        return x, y
+
+    def _multiply(
+        self, m: Module, x: Signal, y: Signal, start: Value, multiplying: Signal, accepted: Value
+    ) -> tuple[Value, Value]:
+        """All lanes' products; nothing else is accepted from acceptance until they are written."""
+        width = self._cfg.acc_width
+        products = []
+        done = Signal()
+        for lane in range(self._lanes):
+            unit = LowMultiplier(width)
+            m.submodules[f"mul{lane}"] = unit
+            m.d.comb += [
+                unit.start.eq(start),
+                unit.left.eq(x.word_select(lane, width)),
+                unit.right.eq(y.word_select(lane, width)),
+            ]
+            products.append(unit.product)
+        m.d.comb += done.eq(unit.done)
+        with m.If(accepted):
+            m.d.sync += multiplying.eq(1)
+        with m.Elif(done):
+            m.d.sync += multiplying.eq(0)
+        return Cat(*products), done
+
+    def _compute(self, m: Module, insn: data.View, x: Signal, y: Signal) -> Value:
+        """Every other operation, in two stages: the shift uses both."""
+        width = self._cfg.acc_width
+        results = []
+        for lane in range(self._lanes):
+            a, b = (value.word_select(lane, width).as_signed() for value in (x, y))
+            simple, kept = (Signal(width, name=f"{n}{lane}", reset_less=True) for n in ("simple", "kept"))
+            amount = Signal(range(width), name=f"amount{lane}", reset_less=True)
+            left = Signal(name=f"left{lane}", reset_less=True)
+            less = a < b
+            with m.Switch(insn.alu_opcode):
+                with m.Case(AluOp.MIN):
+                    m.d.sync += simple.eq(Mux(less, a, b))
+                with m.Case(AluOp.MAX):
+                    m.d.sync += simple.eq(Mux(less, b, a))
+                with m.Default():
+                    m.d.sync += simple.eq(a + b)
+            magnitude = Mux(b[-1], -b, b).as_unsigned()
+            m.d.sync += [
+                kept.eq(a),
+                left.eq(b[-1]),
+                amount.eq(Mux(magnitude >= width, width - 1, magnitude)),
+            ]
+            shifted = Mux(left, kept << amount, (kept.as_signed() >> amount).as_unsigned())[:width]
+            results.append(Mux(insn.alu_opcode == AluOp.SHR, shifted, simple))
+        return Cat(*results)

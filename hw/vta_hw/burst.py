@@ -1,0 +1,65 @@
+"""Cuts rows of bytes into bus bursts."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .axi import MAX_BURST_BEATS, address_layout
+
+
+def row_layout(addr_width: int, size_width: int) -> data.StructLayout:
+    """A run of ``size`` bytes (at least one) that starts at the byte address ``addr``."""
+    return data.StructLayout({"addr": addr_width, "size": size_width})
+
+
+class BurstGenerator(wiring.Component):
+    """Cuts each row into bursts that end at multiples of ``max_beats`` beats.
+
+    Such a burst crosses no 4 KiB boundary, since max_beats bus words are at most 4 KiB. A burst
+    starts at the beat that holds its first byte. Latency one cycle; one burst a cycle within a row,
+    one cycle between rows.
+    """
+
+    def __init__(self, *, addr_width: int, bus_bytes: int, size_width: int, max_beats: int = MAX_BURST_BEATS) -> None:
+        self._log_bus = bus_bytes.bit_length() - 1
+        self._log_beats = max_beats.bit_length() - 1
+        self._size_width = size_width
+        super().__init__(
+            {
+                "row": In(stream.Signature(row_layout(addr_width, size_width))),
+                "burst": Out(stream.Signature(address_layout(addr_width))),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        log_bus, log_beats = self._log_bus, self._log_beats
+        row, burst = self.row.payload, self.burst.payload
+        word = Signal(len(row.addr) - log_bus, reset_less=True)
+        left = Signal(self._size_width + 1, reset_less=True)
+        active = Signal()
+
+        room = Signal(log_beats + 1)
+        beats = Signal(log_beats + 1)
+        whole = Signal()
+        m.d.comb += [
+            room.eq((1 << log_beats) - word[:log_beats]),
+            whole.eq(left <= room),
+            beats.eq(Mux(whole, left, room)),
+            burst.addr.eq(word << log_bus),
+            burst.len.eq(beats - 1),
+            self.burst.valid.eq(active),
+            self.row.ready.eq(~active),
+        ]
+        with m.If(self.row.valid & self.row.ready):
+            offset = row.addr[:log_bus]
+            m.d.sync += [
+                word.eq(row.addr[log_bus:]),
+                left.eq((offset + row.size + ((1 << log_bus) - 1)) >> log_bus),
+                active.eq(1),
+            ]
+        with m.If(self.burst.valid & self.burst.ready):
+            m.d.sync += [word.eq(word + beats), left.eq(left - beats), active.eq(~whole)]
+        return m

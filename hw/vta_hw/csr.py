@@ -1,0 +1,186 @@
+"""The control registers: an AXI4-Lite subordinate made from the register map of ``vta_arch.registers``."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.lib.wiring import Component, In, Out
+from vta_arch.config import VTAConfig
+from vta_arch.registers import (
+    BASE_MEMORIES,
+    CONTROL_ADDRESS_BITS,
+    HW_VERSION,
+    IDENT,
+    OFFSETS,
+    REGISTERS,
+    Access,
+    Control,
+    Errors,
+    Irq,
+    Status,
+)
+
+from .axi_lite import AXI_LITE_DATA_BITS, RESP_OKAY, AxiLiteSignature
+
+CYCLE_BITS = 64
+
+
+def _bit(flag: Control | Irq | Status) -> int:
+    return int(flag).bit_length() - 1
+
+
+class ControlRegisters(Component):
+    """Registers of the accelerator, and the state of a run.
+
+    A run begins with a write of CONTROL.START while none is under way: ``start`` pulses one cycle, STATUS.RUNNING
+    rises with it, STATUS.DONE and the cycle counter clear. It ends with ``done``. CYCLES counts the cycles from
+    the ``start`` pulse to the ``done`` pulse, both included.
+
+    The port takes AW and W in any order, one write and one read at a time: a write is carried out in the cycle
+    after both halves have come and answered in the next; a read is answered in the cycle after its address.
+    Responses wait for their READY without limit and hold back only their own direction. ``wstrb`` is honoured;
+    the two lowest address bits are ignored; unmapped addresses read 0 and swallow writes, with OKAY.
+
+    Ports:
+        bus: AXI4-Lite, 32-bit data.
+        start: one-cycle pulse; address and count ports are stable from then on unless software rewrites them.
+        insn_count, insn_address, base_uop, base_wgt, base_inp, base_acc, base_out: as programmed.
+        done: one-cycle pulse at the end of a run.
+        errors: sticky error bits, in the order of ``vta_arch.registers.Errors``; the core clears them at ``start``.
+        waiting: units that wait for a token, bit 0 load, bit 1 compute, bit 2 store.
+        interrupt: level, high while an enabled event is pending in IRQ_STATUS.
+    """
+
+    def __init__(self, cfg: VTAConfig) -> None:
+        self._cfg = cfg
+        address = cfg.axi_addr_width
+        super().__init__(
+            {
+                "bus": In(AxiLiteSignature(CONTROL_ADDRESS_BITS)),
+                "start": Out(1),
+                "insn_count": Out(32),
+                "insn_address": Out(address),
+                **{name.lower(): Out(address) for name in BASE_MEMORIES.values()},
+                "done": In(1),
+                "errors": In(len(Errors)),
+                "waiting": In(3),
+                "interrupt": Out(1),
+            }
+        )
+
+    def elaborate(self, _platform: object) -> Module:
+        m = Module()
+        storage = {
+            register.name: Signal(AXI_LITE_DATA_BITS, name=register.name.lower())
+            for register in REGISTERS
+            if register.access is Access.RW
+        }
+        irq_status = Signal(len(Irq))
+        write, offset, data, mask = self._write_channel(m)
+        self._writes(m, write, offset, data, mask, storage, irq_status)
+        running, finished, cycles = self._run_state(m, write, offset, data & mask, irq_status)
+        status = Signal(AXI_LITE_DATA_BITS)
+        m.d.comb += [
+            status[_bit(Status.RUNNING)].eq(running),
+            status[_bit(Status.DONE)].eq(finished),
+            status[_bit(Status.ERROR)].eq(self.errors.any()),
+            Cat(status[_bit(bit)] for bit in (Status.WAIT_LOAD, Status.WAIT_COMPUTE, Status.WAIT_STORE)).eq(
+                self.waiting
+            ),
+        ]
+        values: dict[str, Value | int] = {
+            "IDENT": IDENT,
+            "VERSION": HW_VERSION,
+            "CAPABILITY": self._cfg.capabilities,
+            "FINGERPRINT_LO": self._cfg.fingerprint() & 0xFFFFFFFF,
+            "FINGERPRINT_HI": self._cfg.fingerprint() >> 32,
+            "CONTROL": 0,
+            "STATUS": status,
+            "ERRORS": self.errors,
+            "IRQ_STATUS": irq_status,
+            "CYCLES_LO": cycles[:32],
+            "CYCLES_HI": cycles[32:],
+            **storage,
+        }
+        self._read_channel(m, values)
+        self._outputs(m, storage, irq_status)
+        return m
+
+    def _write_channel(self, m: Module) -> tuple[Signal, Signal, Signal, Signal]:
+        """Collect AW and W. Returns the strobe, byte offset, data and bit mask of a write to carry out."""
+        bus = self.bus
+        have_address, have_data = Signal(), Signal()
+        offset = Signal(CONTROL_ADDRESS_BITS)
+        data, strobes = Signal(AXI_LITE_DATA_BITS), Signal(AXI_LITE_DATA_BITS // 8)
+        write, mask = Signal(), Signal(AXI_LITE_DATA_BITS)
+        m.d.comb += [
+            bus.awready.eq(~have_address),
+            bus.wready.eq(~have_data),
+            bus.bresp.eq(RESP_OKAY),
+            write.eq(have_address & have_data & ~bus.bvalid),
+            mask.eq(Cat(strobe.replicate(8) for strobe in strobes)),
+        ]
+        with m.If(bus.awvalid & bus.awready):
+            m.d.sync += [have_address.eq(1), offset.eq(bus.awaddr)]
+        with m.If(bus.wvalid & bus.wready):
+            m.d.sync += [have_data.eq(1), data.eq(bus.wdata), strobes.eq(bus.wstrb)]
+        with m.If(write):
+            m.d.sync += [have_address.eq(0), have_data.eq(0), bus.bvalid.eq(1)]
+        with m.If(bus.bvalid & bus.bready):
+            m.d.sync += bus.bvalid.eq(0)
+        return write, offset, data, mask
+
+    def _writes(
+        self,
+        m: Module,
+        write: Signal,
+        offset: Signal,
+        data: Signal,
+        mask: Signal,
+        storage: dict[str, Signal],
+        irq_status: Signal,
+    ) -> None:
+        with m.If(write), m.Switch(offset[2:]):
+            for register in REGISTERS:
+                if register.access is Access.RW:
+                    kept = storage[register.name]
+                    with m.Case(register.offset >> 2):
+                        m.d.sync += kept.eq((data & mask) | (kept & ~mask))
+                elif register.access is Access.W1C:
+                    with m.Case(register.offset >> 2):
+                        m.d.sync += irq_status.eq(irq_status & ~(data & mask))
+
+    def _run_state(
+        self, m: Module, write: Signal, offset: Signal, data: Value, irq_status: Signal
+    ) -> tuple[Signal, Signal, Signal]:
+        """START, RUNNING, DONE and the cycle counter. An event wins over the clearing of its interrupt bit."""
+        running, finished, cycles = Signal(), Signal(), Signal(CYCLE_BITS)
+        starts = write & (offset[2:] == OFFSETS["CONTROL"] >> 2) & data[_bit(Control.START)]
+        m.d.sync += self.start.eq(0)
+        with m.If(running):
+            m.d.sync += cycles.eq(cycles + 1)
+            with m.If(self.done):
+                m.d.sync += [running.eq(0), finished.eq(1), irq_status[_bit(Irq.DONE)].eq(1)]
+        with m.Elif(starts):
+            m.d.sync += [self.start.eq(1), running.eq(1), finished.eq(0), cycles.eq(0)]
+        return running, finished, cycles
+
+    def _read_channel(self, m: Module, values: dict[str, Value | int]) -> None:
+        bus = self.bus
+        m.d.comb += [bus.arready.eq(~bus.rvalid), bus.rresp.eq(RESP_OKAY)]
+        with m.If(bus.rvalid & bus.rready):
+            m.d.sync += bus.rvalid.eq(0)
+        with m.If(bus.arvalid & bus.arready):
+            m.d.sync += [bus.rvalid.eq(1), bus.rdata.eq(0)]
+            with m.Switch(bus.araddr[2:]):
+                for register in REGISTERS:
+                    with m.Case(register.offset >> 2):
+                        m.d.sync += bus.rdata.eq(values[register.name])
+
+    def _outputs(self, m: Module, storage: dict[str, Signal], irq_status: Signal) -> None:
+        m.d.comb += [
+            self.insn_count.eq(storage["INSN_COUNT"]),
+            self.interrupt.eq((irq_status & storage["IRQ_ENABLE"]).any()),
+        ]
+        for name in ("INSN_ADDRESS", *BASE_MEMORIES.values()):
+            pair = Cat(storage[f"{name}_LO"], storage[f"{name}_HI"])
+            m.d.comb += getattr(self, name.lower()).eq(pair)

@@ -1,0 +1,72 @@
+"""Hands every instruction to its unit, in order."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from vta_arch.config import VTAConfig
+from vta_arch.isa import INSN_BITS, LOAD_UNIT_MEMORIES, Opcode
+
+from .layouts import insn_layout
+
+
+class Dispatch(wiring.Component):
+    """One instruction a cycle from ``insns`` to the queue of its unit, ``count`` from ``start`` on.
+
+    FINISH is the last one: what follows it is never dispatched. An unknown opcode is dropped with
+    ``opcode_error``. ``finish_seen`` and ``exhausted`` (all dispatched, no FINISH among them) say that
+    nothing more will be dispatched.
+    """
+
+    def __init__(self, cfg: VTAConfig) -> None:
+        self._cfg = cfg
+        queue = stream.Signature(INSN_BITS)
+        super().__init__(
+            {
+                "start": In(1),
+                "count": In(32),
+                "insns": In(queue),
+                "load": Out(queue),
+                "compute": Out(queue),
+                "store": Out(queue),
+                "finish_seen": Out(1),
+                "exhausted": Out(1),
+                "opcode_error": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        insn = data.View(insn_layout(self._cfg, Opcode.LOAD), self.insns.payload)
+        left = Signal(32)
+        to_load = Signal()
+        taken = Signal()
+        ended = Signal()
+        m.d.comb += [
+            self.exhausted.eq((left == 0) & ~self.finish_seen),
+            ended.eq(self.finish_seen | (left == 0)),
+            to_load.eq(Cat(insn.memory_type == memory for memory in LOAD_UNIT_MEMORIES).any()),
+            self.load.payload.eq(self.insns.payload),
+            self.compute.payload.eq(self.insns.payload),
+            self.store.payload.eq(self.insns.payload),
+            self.insns.ready.eq(taken),
+        ]
+        with m.If(self.insns.valid & ~ended), m.Switch(insn.opcode):
+            with m.Case(Opcode.LOAD):
+                m.d.comb += [
+                    self.load.valid.eq(to_load),
+                    self.compute.valid.eq(~to_load),
+                    taken.eq(Mux(to_load, self.load.ready, self.compute.ready)),
+                ]
+            with m.Case(Opcode.STORE):
+                m.d.comb += [self.store.valid.eq(1), taken.eq(self.store.ready)]
+            with m.Case(Opcode.GEMM, Opcode.ALU, Opcode.FINISH):
+                m.d.comb += [self.compute.valid.eq(1), taken.eq(self.compute.ready)]
+            with m.Default():
+                m.d.comb += [self.opcode_error.eq(1), taken.eq(1)]
+        with m.If(self.start):
+            m.d.sync += left.eq(self.count)
+        with m.Elif(taken):
+            m.d.sync += [left.eq(left - 1), self.finish_seen.eq(insn.opcode == Opcode.FINISH)]
+        return m

@@ -1,0 +1,116 @@
+"""Reads the instruction stream from DRAM."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.wiring import In, Out
+from vta_arch.config import VTAConfig
+from vta_arch.isa import INSN_BITS, INSN_BYTES
+
+from .axi import ReadSignature, is_error
+
+PREFETCH_INSNS = 32
+"""Instructions requested or waiting for dispatch. They are all buffered, so that the read channel
+never waits for a full instruction queue."""
+BURST_BYTES = 128
+LOG_INSN_BYTES = INSN_BYTES.bit_length() - 1
+
+
+class Fetch(wiring.Component):
+    """Fetches ``count`` instructions from ``address`` (a multiple of 64 bytes) at ``start``.
+
+    Nothing beyond ``count`` is read; ``stop`` ends requesting. ``idle`` is high while no read is
+    outstanding; only then may the component be reset. Throughput: a bus word a cycle.
+    """
+
+    def __init__(self, cfg: VTAConfig) -> None:
+        self._cfg = cfg
+        self._bus_bytes = cfg.axi_data_width // 8
+        super().__init__(
+            {
+                "start": In(1),
+                "stop": In(1),
+                "address": In(cfg.axi_addr_width),
+                "count": In(32),
+                "bus": Out(ReadSignature(cfg.axi_addr_width, cfg.axi_data_width)),
+                "insns": Out(stream.Signature(INSN_BITS)),
+                "idle": Out(1),
+                "bus_error": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.buffer = buffer = SyncFIFOBuffered(width=INSN_BITS, depth=PREFETCH_INSNS + 2)
+        asked = self._request(m)
+        outstanding = Signal(range(PREFETCH_INSNS + 1))
+        if self._cfg.axi_data_width < INSN_BITS:
+            self._receive_narrow(m, buffer)
+        else:
+            self._receive_wide(m, buffer, outstanding)
+        m.d.sync += outstanding.eq(outstanding + asked - buffer.w_en)
+        m.d.comb += [
+            self.insns.payload.eq(buffer.r_data),
+            self.insns.valid.eq(buffer.r_rdy),
+            buffer.r_en.eq(self.insns.ready),
+            self.idle.eq((outstanding == 0) & ~self.bus.ar.valid),
+            self.bus_error.eq(self.bus.r.valid & self.bus.r.ready & is_error(self.bus.r.payload.resp)),
+        ]
+        return m
+
+    def _request(self, m: Module) -> Signal:
+        """Asks for the next burst when the buffer has room for all of it; the instructions asked for."""
+        per_burst = max(BURST_BYTES, self._bus_bytes) // INSN_BYTES
+        log_burst = per_burst.bit_length() - 1 + LOG_INSN_BYTES
+        left = Signal(32)
+        addr = Signal(self._cfg.axi_addr_width)
+        number, asked, to_boundary = (Signal(range(per_burst + 1), name=n) for n in ("number", "asked", "to_boundary"))
+        reserved = Signal(range(PREFETCH_INSNS + 1))
+        held = Signal()
+        bus_words = (number << LOG_INSN_BYTES) + (self._bus_bytes - 1) >> (self._bus_bytes.bit_length() - 1)
+        m.d.comb += [
+            to_boundary.eq(per_burst - addr[LOG_INSN_BYTES:log_burst]),
+            number.eq(Mux(left < to_boundary, left, to_boundary)),
+            self.bus.ar.payload.addr.eq(addr),
+            self.bus.ar.payload.len.eq(bus_words - 1),
+            # Once valid a request stays so: `stop` may come while it waits.
+            self.bus.ar.valid.eq(held | ((left != 0) & (reserved + number <= PREFETCH_INSNS) & ~self.stop)),
+        ]
+        m.d.sync += held.eq(self.bus.ar.valid & ~self.bus.ar.ready)
+        with m.If(self.bus.ar.valid & self.bus.ar.ready):
+            m.d.comb += asked.eq(number)
+            m.d.sync += [left.eq(left - number), addr.eq(addr + (number << LOG_INSN_BYTES))]
+        with m.If(self.start):
+            m.d.sync += [left.eq(self.count), addr.eq(self.address)]
+        m.d.sync += reserved.eq(reserved + asked - (self.insns.valid & self.insns.ready))
+        return asked
+
+    def _receive_narrow(self, m: Module, buffer: SyncFIFOBuffered) -> None:
+        """Several beats make an instruction."""
+        width = self._cfg.axi_data_width
+        beats = INSN_BITS // width
+        index = Signal(range(beats))
+        held = Signal(INSN_BITS - width, reset_less=True)
+        joined = Cat(held, self.bus.r.payload.data)
+        m.d.comb += [
+            self.bus.r.ready.eq(1),
+            buffer.w_data.eq(joined),
+            buffer.w_en.eq(self.bus.r.valid & (index == beats - 1)),
+        ]
+        with m.If(self.bus.r.valid):
+            m.d.sync += [index.eq(index + 1), held.eq(joined[width:])]
+
+    def _receive_wide(self, m: Module, buffer: SyncFIFOBuffered, outstanding: Signal) -> None:
+        """A beat holds several instructions; the last beat of the stream may hold fewer."""
+        per_beat = self._cfg.axi_data_width // INSN_BITS
+        lane = Signal(range(max(per_beat, 2)))
+        last_lane = (lane == per_beat - 1) | (outstanding == 1)
+        m.d.comb += [
+            buffer.w_data.eq(self.bus.r.payload.data.word_select(lane, INSN_BITS)),
+            buffer.w_en.eq(self.bus.r.valid),
+            self.bus.r.ready.eq(last_lane),
+        ]
+        with m.If(self.bus.r.valid):
+            m.d.sync += lane.eq(Mux(last_lane, 0, lane + 1))

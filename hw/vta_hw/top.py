@@ -1,0 +1,117 @@
+"""The top: control registers and core behind ports with the names that Vivado infers interfaces from."""
+
+from __future__ import annotations
+
+from amaranth.hdl import ClockDomain, ClockSignal, Module, ResetSignal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from vta_arch.config import VTAConfig
+from vta_arch.registers import BASE_MEMORIES, CONTROL_ADDRESS_BITS
+
+from .axi_lite import AxiLiteSignature
+from .core import Core
+from .csr import ControlRegisters
+
+CONTROL_PREFIX = "s_axi_control_"
+MEMORY_PREFIX = "m_axi_gmem_"
+ID_BITS = 1
+BURST_INCR = 1
+CACHE_BUFFERABLE_MODIFIABLE = 0b0011
+"""AxCACHE that lets the ports of a Zynq merge and buffer."""
+
+
+def _address_ports(channel: str, addr_width: int) -> dict[str, wiring.Member]:
+    widths = {"id": ID_BITS, "addr": addr_width, "len": 8, "size": 3, "burst": 2, "lock": 1, "cache": 4}
+    widths |= {"prot": 3, "qos": 4, "valid": 1}
+    return {
+        **{f"{MEMORY_PREFIX}{channel}{name}": Out(width) for name, width in widths.items()},
+        f"{MEMORY_PREFIX}{channel}ready": In(1),
+    }
+
+
+def _memory_ports(addr_width: int, data_width: int) -> dict[str, wiring.Member]:
+    """The AXI4 manager's ports, channel by channel."""
+    outputs = {"wdata": data_width, "wstrb": data_width // 8, "wlast": 1, "wvalid": 1, "bready": 1, "rready": 1}
+    inputs = {"wready": 1, "bid": ID_BITS, "bresp": 2, "bvalid": 1, "rid": ID_BITS, "rdata": data_width}
+    inputs |= {"rresp": 2, "rlast": 1, "rvalid": 1}
+    return {
+        **_address_ports("aw", addr_width),
+        **_address_ports("ar", addr_width),
+        **{MEMORY_PREFIX + name: Out(width) for name, width in outputs.items()},
+        **{MEMORY_PREFIX + name: In(width) for name, width in inputs.items()},
+    }
+
+
+class VTATop(wiring.Component):
+    """The accelerator for a block design: ``aclk``, ``aresetn`` (active low), ``interrupt``, an AXI4-Lite
+    subordinate ``s_axi_control`` and an AXI4 manager ``m_axi_gmem``."""
+
+    def __init__(self, cfg: VTAConfig) -> None:
+        self._cfg = cfg
+        control = AxiLiteSignature(CONTROL_ADDRESS_BITS).flip()
+        super().__init__(
+            {
+                "aclk": In(1),
+                "aresetn": In(1),
+                "interrupt": Out(1),
+                **{CONTROL_PREFIX + name: member for name, member in control.members.items()},
+                **_memory_ports(cfg.axi_addr_width, cfg.axi_data_width),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.domains.sync = ClockDomain()
+        m.submodules.registers = registers = ControlRegisters(self._cfg)
+        m.submodules.core = core = Core(self._cfg)
+        m.d.comb += [
+            ClockSignal().eq(self.aclk),
+            ResetSignal().eq(~self.aresetn),
+            self.interrupt.eq(registers.interrupt),
+            core.start.eq(registers.start),
+            registers.done.eq(core.done),
+            registers.errors.eq(core.errors),
+            registers.waiting.eq(core.waiting),
+        ]
+        for name in ("insn_count", "insn_address", *(name.lower() for name in BASE_MEMORIES.values())):
+            m.d.comb += getattr(core, name).eq(getattr(registers, name))
+        for name, member in registers.bus.signature.members.items():
+            inner, outer = getattr(registers.bus, name), getattr(self, CONTROL_PREFIX + name)
+            m.d.comb += outer.eq(inner) if member.flow == Out else inner.eq(outer)
+        self._elaborate_addresses(m, core)
+        self._elaborate_data(m, core)
+        return m
+
+    def _port(self, name: str) -> object:
+        return getattr(self, MEMORY_PREFIX + name)
+
+    def _elaborate_addresses(self, m: Module, core: Core) -> None:
+        size = (self._cfg.axi_data_width // 8).bit_length() - 1
+        for channel, source in (("aw", core.write_bus.aw), ("ar", core.read_bus.ar)):
+            m.d.comb += [
+                self._port(f"{channel}valid").eq(source.valid),
+                source.ready.eq(self._port(f"{channel}ready")),
+                self._port(f"{channel}addr").eq(source.payload.addr),
+                self._port(f"{channel}len").eq(source.payload.len),
+                self._port(f"{channel}size").eq(size),
+                self._port(f"{channel}burst").eq(BURST_INCR),
+                self._port(f"{channel}cache").eq(CACHE_BUFFERABLE_MODIFIABLE),
+            ]
+
+    def _elaborate_data(self, m: Module, core: Core) -> None:
+        write, answer, read = core.write_bus.w, core.write_bus.b, core.read_bus.r
+        m.d.comb += [
+            self._port("wvalid").eq(write.valid),
+            write.ready.eq(self._port("wready")),
+            self._port("wdata").eq(write.payload.data),
+            self._port("wstrb").eq(write.payload.strb),
+            self._port("wlast").eq(write.payload.last),
+            answer.valid.eq(self._port("bvalid")),
+            self._port("bready").eq(answer.ready),
+            answer.payload.resp.eq(self._port("bresp")),
+            read.valid.eq(self._port("rvalid")),
+            self._port("rready").eq(read.ready),
+            read.payload.data.eq(self._port("rdata")),
+            read.payload.resp.eq(self._port("rresp")),
+            read.payload.last.eq(self._port("rlast")),
+        ]
