@@ -51,7 +51,9 @@ def make(cfg: VTAConfig, opcode: Opcode, **values: int) -> Insn:
     fields = _format(cfg, opcode)
     for name, value in values.items():
         if name == "opcode" or name not in fields:
-            raise IsaError(f"{opcode.name} has no field {name!r}; it has {', '.join(f for f in fields if f != 'opcode')}")
+            raise IsaError(
+                f"{opcode.name} has no field {name!r}; it has {', '.join(f for f in fields if f != 'opcode')}"
+            )
         item = fields[name]
         if not item.min <= value <= item.max:
             raise IsaError(f"{opcode.name}.{name} = {value}: must be from {item.min} to {item.max} in {cfg.name}")

@@ -32,6 +32,7 @@ def atomic_output(path: str | Path) -> Iterator[Path]:
         temporary = Path(name)
         try:
             yield temporary
+            _flush_to_disk(temporary)
             temporary.chmod(0o666 & ~_umask())
             temporary.replace(target.resolve() if target.is_symlink() else target)
         finally:
@@ -49,6 +50,12 @@ def write_bytes(path: str | Path, data: bytes) -> None:
 def write_text(path: str | Path, text: str) -> None:
     """Write ``text`` to ``path`` as UTF-8, whole or not at all. Raises DataError."""
     write_bytes(path, text.encode())
+
+
+def _flush_to_disk(path: Path) -> None:
+    """A full or failing disk shows here, before the old file is replaced."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _is_special(path: Path) -> bool:

@@ -85,7 +85,7 @@ class Field:
 _Spec = tuple[str, int, bool, str]
 
 
-def _common() -> list[_Spec]:
+def _common(_cfg: VTAConfig | None = None) -> list[_Spec]:
     return [
         ("opcode", 3, False, "what to do and which unit does it"),
         ("pop_prev", 1, False, "wait for a token from the previous unit"),
@@ -95,7 +95,7 @@ def _common() -> list[_Spec]:
     ]
 
 
-def _memory_specs(cfg: VTAConfig) -> list[_Spec]:
+def _memory_specs(_cfg: VTAConfig) -> list[_Spec]:
     return [
         *_common(),
         ("memory_type", 3, False, "scratchpad that is loaded (STORE ignores it)"),
@@ -163,7 +163,7 @@ _SPECS = {
     Opcode.LOAD: _memory_specs,
     Opcode.STORE: _memory_specs,
     Opcode.GEMM: _gemm_specs,
-    Opcode.FINISH: lambda cfg: _common(),
+    Opcode.FINISH: _common,
     Opcode.ALU: _alu_specs,
 }
 

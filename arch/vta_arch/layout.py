@@ -22,13 +22,14 @@ def pack_bits(values: NDArray[np.integer], width: int) -> NDArray[np.uint8]:
     A value's low ``width`` bits are taken. The last axis must fill whole bytes; the result is flat.
     """
     if width >= 8:
-        kind = {8: np.uint8, 16: np.dtype("<u2"), 32: np.dtype("<u4")}[width]
+        kind = np.dtype(f"<u{width // 8}")
         wide = np.ascontiguousarray(values).astype(np.int64) & ((1 << width) - 1)
         return wide.astype(kind).reshape(-1).view(np.uint8)
     per_byte = 8 // width
     groups = (values.astype(np.int64) & ((1 << width) - 1)).astype(np.uint8).reshape(-1, per_byte)
     shifts = np.arange(per_byte, dtype=np.uint8) * np.uint8(width)
-    return np.bitwise_or.reduce(groups << shifts, axis=1).astype(np.uint8)
+    packed: NDArray[np.uint8] = np.bitwise_or.reduce(groups << shifts, axis=1).astype(np.uint8)
+    return packed
 
 
 def unpack_bits(data: NDArray[np.uint8], width: int, *, signed: bool) -> NDArray[np.int32]:

@@ -49,7 +49,9 @@ def round_shift(value: NDArray[np.integer], amount: NDArray[np.integer] | int) -
     amount = np.asarray(amount, dtype=np.int64)
     right = np.maximum(amount, 0)
     half = np.where(right > 0, np.int64(1) << np.maximum(right - 1, 0), 0)
-    return np.where(amount < 0, value.astype(np.int64) << np.maximum(-amount, 0), (value.astype(np.int64) + half) >> right)
+    wide = value.astype(np.int64)
+    left = wide << np.maximum(-amount, 0)
+    return np.asarray(np.where(amount < 0, left, (wide + half) >> right))
 
 
 def requantize_shift(

@@ -25,7 +25,9 @@ def preset_names() -> list[str]:
 def load_preset(name: str) -> VTAConfig:
     """The preset called ``name``. Raises ConfigError if there is none."""
     if name not in preset_names():
-        raise ConfigError(f"configuration {name!r} is neither a preset nor a file; presets: {', '.join(preset_names())}")
+        raise ConfigError(
+            f"configuration {name!r} is neither a preset nor a file; presets: {', '.join(preset_names())}"
+        )
     text = (resources.files("vta_arch") / "presets" / f"{name}.toml").read_text(encoding="utf-8")
     return VTAConfig.from_dict({"name": name, **tomllib.loads(text)}, source=name)
 

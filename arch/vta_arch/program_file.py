@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 import zipfile
 import zlib
 from pathlib import Path
@@ -18,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from .errors import DataError, ProgramError
+from .errors import ProgramError
+from .files import atomic_output
 from .program import CpuStep, Program, Segment
 from .program_json import (
     Reader,
@@ -79,19 +78,8 @@ def _write(members: dict[str, bytes], handle: Any) -> None:
 def save(program: Program, path: Path) -> None:
     """Write ``program``: first under a temporary name, then renamed. Raises DataError."""
     members = _members(program)
-    temporary: Path | None = None
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:64]}.", dir=path.parent)
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as file:
-            _write(members, file)
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror or error}") from None
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+    with atomic_output(path) as temporary, temporary.open("wb") as file:
+        _write(members, file)
 
 
 def _infos(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:
@@ -115,7 +103,9 @@ def _extract(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> byt
     with archive.open(info) as member:
         data = member.read(info.file_size + 1)
     if len(data) != info.file_size:
-        raise ProgramError(f"{path}: member {info.filename!r} has {len(data)} bytes or more instead of {info.file_size}")
+        raise ProgramError(
+            f"{path}: member {info.filename!r} has {len(data)} bytes or more instead of {info.file_size}"
+        )
     return data
 
 

@@ -140,7 +140,9 @@ def read_config(root: Reader) -> VTAConfig:
     """The configuration, its fingerprint checked. Raises ProgramError."""
     version = root.integer("format")
     if version != FORMAT_VERSION:
-        raise ProgramError(f"program has format version {version}, this software reads {FORMAT_VERSION}; compile it again")
+        raise ProgramError(
+            f"program has format version {version}, this software reads {FORMAT_VERSION}; compile it again"
+        )
     try:
         config = VTAConfig.from_dict(root.raw("config"), "program manifest: config")
     except ConfigError as error:
@@ -175,7 +177,9 @@ def read_tensors(root: Reader, config: VTAConfig, arena: int) -> dict[str, Tenso
                 continue
             end = offset + tensor_bytes(config, tensor, memory)
             if not tensor.is_integer or offset % alignment(config, memory) or end > arena:
-                raise ProgramError(f"program manifest: tensor {tensor.name!r} at {offset} is outside the arena of {arena} bytes")
+                raise ProgramError(
+                    f"program manifest: tensor {tensor.name!r} at {offset} is outside the arena of {arena} bytes"
+                )
         tensors[tensor.name] = tensor
     return tensors
 
@@ -212,7 +216,9 @@ def _check_layer(layer: Layer, tensors: Mapping[str, Tensor], ranks: Mapping[str
         raise ProgramError(f"program manifest: layer {layer.name!r} has {len(layer.inputs)} inputs")
     for name, needed in [*((n, "inp_offset") for n in layer.inputs), (layer.output, "out_offset")]:
         if name not in tensors or getattr(tensors[name], needed) < 0:
-            raise ProgramError(f"program manifest: layer {layer.name!r} uses tensor {name!r} that has no place in the arena")
+            raise ProgramError(
+                f"program manifest: layer {layer.name!r} uses tensor {name!r} that has no place in the arena"
+            )
     if {key: len(value) for key, value in layer.attributes.items()} != ATTRIBUTE_SIZES[layer.op]:
         raise ProgramError(f"program manifest: layer {layer.name!r} has wrong attributes for {layer.op}")
     if {key: ranks.get(array) for key, array in layer.arrays.items()} != ARRAY_RANKS[layer.op]:
@@ -247,7 +253,12 @@ def read_arrays(root: Reader, data: bytes) -> dict[str, np.ndarray[Any, np.dtype
     """The integer reference's arrays, read-only views of ``data``. Raises ProgramError."""
     arrays = {}
     for item in root.tables("arrays"):
-        name, kind, shape, offset = item.text("name"), item.text("dtype"), item.integers("shape", 0), item.integer("offset")
+        name, kind, shape, offset = (
+            item.text("name"),
+            item.text("dtype"),
+            item.integers("shape", 0),
+            item.integer("offset"),
+        )
         if kind not in ARRAY_TYPES:
             raise ProgramError(f"program manifest: array {name!r} has the unknown type {kind!r}")
         dtype = np.dtype(kind).newbyteorder("<")

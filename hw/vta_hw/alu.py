@@ -39,7 +39,7 @@ class Alu(wiring.Component):
             }
         )
 
-    def elaborate(self, platform: object) -> Module:
+    def elaborate(self, _platform: object) -> Module:
         m = Module()
         insn = data.View(insn_layout(self._cfg, Opcode.ALU), self.insn)
         step = self.steps.payload
@@ -65,9 +65,7 @@ class Alu(wiring.Component):
             second.eq(go & ~insn.use_imm & ~second),
             valid[0].eq(accepted),
             dst[0].eq(step.dst),
-            self.range_error.eq(
-                accepted & (step.uop_over | step.dst_over | (~insn.use_imm & step.acc_over))
-            ),
+            self.range_error.eq(accepted & (step.uop_over | step.dst_over | (~insn.use_imm & step.acc_over))),
         ]
         x, y = self._operands(m, insn, second, valid, dst)
         product, product_valid = self._multiply(m, x, y, valid[1] & is_mul, multiplying, accepted & is_mul)

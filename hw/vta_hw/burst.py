@@ -33,7 +33,7 @@ class BurstGenerator(wiring.Component):
             }
         )
 
-    def elaborate(self, platform: object) -> Module:
+    def elaborate(self, _platform: object) -> Module:
         m = Module()
         log_bus, log_beats = self._log_bus, self._log_beats
         row, burst = self.row.payload, self.burst.payload

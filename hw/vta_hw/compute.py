@@ -53,7 +53,7 @@ class ComputeUnit(wiring.Component):
             }
         )
 
-    def elaborate(self, platform: object) -> Module:
+    def elaborate(self, _platform: object) -> Module:
         m = Module()
         m.submodules.issuer = issuer = ResetInserter(self.clear)(Issuer(self._cfg, prev=True, next=True))
         connect(m, flipped(self.insns), issuer.insns)
@@ -140,9 +140,7 @@ class ComputeUnit(wiring.Component):
         cfg = self._cfg
         wide, narrow = loaders["acc"], loaders["acc8"]
         granules = wide.chunks
-        m.submodules.accumulators = acc = AccScratchpad(
-            bits=cfg.acc_elem_bits, depth=cfg.acc_depth, granules=granules
-        )
+        m.submodules.accumulators = acc = AccScratchpad(bits=cfg.acc_elem_bits, depth=cfg.acc_depth, granules=granules)
         connect(m, flipped(self.store), acc.store)
         m.d.comb += [
             self.store_ready.eq(acc.store_ready),
@@ -151,9 +149,7 @@ class ComputeUnit(wiring.Component):
             gemm.acc.data.eq(acc.read.data),
             alu.acc.data.eq(acc.read.data),
         ]
-        narrow_chunk = [
-            narrow.write.data.word_select(lane, 8).as_signed() for lane in range(narrow.chunk_bytes)
-        ]
+        narrow_chunk = [narrow.write.data.word_select(lane, 8).as_signed() for lane in range(narrow.chunk_bytes)]
         extended = Cat(_extend(value, cfg.acc_width) for value in narrow_chunk)
         writers = [
             (gemm.write.mask.replicate(granules), gemm.write.addr, gemm.write.data),

@@ -48,7 +48,7 @@ class Core(wiring.Component):
             }
         )
 
-    def elaborate(self, platform: object) -> Module:
+    def elaborate(self, _platform: object) -> Module:
         m = Module()
         cfg = self._cfg
         self._clear = ResetInserter(self.done)

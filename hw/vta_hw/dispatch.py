@@ -36,7 +36,7 @@ class Dispatch(wiring.Component):
             }
         )
 
-    def elaborate(self, platform: object) -> Module:
+    def elaborate(self, _platform: object) -> Module:
         m = Module()
         insn = data.View(insn_layout(self._cfg, Opcode.LOAD), self.insns.payload)
         left = Signal(32)

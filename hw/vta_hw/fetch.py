@@ -41,7 +41,7 @@ class Fetch(wiring.Component):
             }
         )
 
-    def elaborate(self, platform: object) -> Module:
+    def elaborate(self, _platform: object) -> Module:
         m = Module()
         m.submodules.buffer = buffer = SyncFIFOBuffered(width=INSN_BITS, depth=PREFETCH_INSNS + 2)
         asked = self._request(m)

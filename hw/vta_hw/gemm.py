@@ -40,7 +40,7 @@ class Gemm(wiring.Component):
             }
         )
 
-    def elaborate(self, platform: object) -> Module:
+    def elaborate(self, _platform: object) -> Module:
         m = Module()
         m.submodules.array = array = MacArray(self._cfg)
         insn = data.View(insn_layout(self._cfg, Opcode.GEMM), self.insn)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+from vta_arch.config import VTAConfig
 from vta_arch.isa import INSN_BITS, Opcode
 
 from .layouts import insn_layout
@@ -24,7 +25,7 @@ class Issuer(wiring.Component):
     room for them, are missing. Token bits towards a neighbour that the unit has not are ignored.
     """
 
-    def __init__(self, cfg: object, *, prev: bool, next: bool) -> None:
+    def __init__(self, cfg: VTAConfig, *, prev: bool, next: bool) -> None:
         self._common = insn_layout(cfg, Opcode.FINISH)
         self._has = {"prev": prev, "next": next}
         ports = {name: Out(TokenPort()) for name, present in self._has.items() if present}
@@ -40,7 +41,7 @@ class Issuer(wiring.Component):
             }
         )
 
-    def elaborate(self, platform: object) -> Module:
+    def elaborate(self, _platform: object) -> Module:
         m = Module()
         insn = data.View(self._common, self.insns.payload)
         m.d.comb += self.insn.eq(self.insns.payload)

@@ -39,7 +39,7 @@ class LoadUnit(wiring.Component):
             }
         )
 
-    def elaborate(self, platform: object) -> Module:
+    def elaborate(self, _platform: object) -> Module:
         m = Module()
         m.submodules.issuer = issuer = ResetInserter(self.clear)(Issuer(self._cfg, prev=False, next=True))
         connect(m, flipped(self.insns), issuer.insns)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from vta_arch.config import VTAConfig
 from vta_arch.isa import INSN_BITS, Memory, Opcode, memory_elem_bytes, sram_depth
@@ -53,7 +53,7 @@ class Loader(wiring.Component):
             }
         )
 
-    def elaborate(self, platform: object) -> Module:
+    def elaborate(self, _platform: object) -> Module:
         m = Module()
         insn = data.View(insn_layout(self._cfg, Opcode.LOAD), self.insn)
         self._elaborate_requests(m, insn)
@@ -176,5 +176,3 @@ class Walker:
         """Moves on at ``step``, from the last position back to the first."""
         with m.If(step):
             m.d.sync += self._count.eq(Mux(self.is_last, 0, self._count + 1))
-
-

@@ -50,7 +50,7 @@ class MicroOpLoop(wiring.Component):
             }
         )
 
-    def elaborate(self, platform: object) -> Module:
+    def elaborate(self, _platform: object) -> Module:
         m = Module()
         advance = Signal()
         m.d.comb += advance.eq(~self.steps.valid | self.steps.ready)

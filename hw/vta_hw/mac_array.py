@@ -30,7 +30,7 @@ class MacArray(wiring.Component):
             }
         )
 
-    def elaborate(self, platform: object) -> Module:
+    def elaborate(self, _platform: object) -> Module:
         m = Module()
         cfg = self._cfg
         sums = []

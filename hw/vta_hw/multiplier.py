@@ -19,11 +19,9 @@ class LowMultiplier(wiring.Component):
 
     def __init__(self, width: int) -> None:
         self._width = width
-        super().__init__(
-            {"start": In(1), "left": In(width), "right": In(width), "product": Out(width), "done": Out(1)}
-        )
+        super().__init__({"start": In(1), "left": In(width), "right": In(width), "product": Out(width), "done": Out(1)})
 
-    def elaborate(self, platform: object) -> Module:
+    def elaborate(self, _platform: object) -> Module:
         m = Module()
         step = Signal(4)
         a, b = Signal(HALF, reset_less=True), Signal(HALF, reset_less=True)

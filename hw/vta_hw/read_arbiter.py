@@ -28,7 +28,7 @@ class ReadArbiter(wiring.Component):
             {**{f"client{n}": In(signature) for n in range(clients)}, "bus": Out(signature), "idle": Out(1)}
         )
 
-    def elaborate(self, platform: object) -> Module:
+    def elaborate(self, _platform: object) -> Module:
         m = Module()
         clients = [getattr(self, f"client{n}") for n in range(self._clients)]
         m.submodules.owners = owners = SyncFIFO(

@@ -29,11 +29,9 @@ class Scratchpad(wiring.Component):
     def __init__(self, *, bits: int, depth: int, granules: int) -> None:
         self._bits, self._depth, self._granules = bits, depth, granules
         addr_width = max(1, (depth - 1).bit_length())
-        super().__init__(
-            {"read": In(ReadPort(addr_width, bits)), "write": In(WritePort(addr_width, bits, granules))}
-        )
+        super().__init__({"read": In(ReadPort(addr_width, bits)), "write": In(WritePort(addr_width, bits, granules))})
 
-    def elaborate(self, platform: object) -> Module:
+    def elaborate(self, _platform: object) -> Module:
         m = Module()
         m.submodules.memory = memory = Memory(shape=self._bits, depth=self._depth, init=[])
         read = memory.read_port()
@@ -68,7 +66,7 @@ class AccScratchpad(wiring.Component):
             }
         )
 
-    def elaborate(self, platform: object) -> Module:
+    def elaborate(self, _platform: object) -> Module:
         m = Module()
         top = self._addr_width - 1
         taken = Cat(self.read.en & (self.read.addr[top] == bank) for bank in range(2))

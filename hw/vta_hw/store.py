@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Mux, ResetInserter, Signal, Value
+from amaranth.hdl import Cat, Const, Module, ResetInserter, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out, connect, flipped
@@ -48,7 +48,7 @@ class StoreUnit(wiring.Component):
             }
         )
 
-    def elaborate(self, platform: object) -> Module:
+    def elaborate(self, _platform: object) -> Module:
         m = Module()
         m.submodules.issuer = issuer = ResetInserter(self.clear)(Issuer(self._cfg, prev=True, next=False))
         connect(m, flipped(self.insns), issuer.insns)
@@ -146,9 +146,7 @@ class StoreUnit(wiring.Component):
         ]
         return ahead
 
-    def _elaborate_beats(
-        self, m: Module, insn: data.View, start: Value, elements: SyncFIFO, ahead: Signal
-    ) -> Signal:
+    def _elaborate_beats(self, m: Module, insn: data.View, start: Value, elements: SyncFIFO, ahead: Signal) -> Signal:
         """Makes beats of elements; a row ends its beat. Returns whether beats are still to be sent."""
         bus, elem = self._bus_bytes, self._elem_bytes
         log_elem, log_bus = elem.bit_length() - 1, bus.bit_length() - 1
@@ -159,7 +157,7 @@ class StoreUnit(wiring.Component):
         columns, rows = Signal(len(insn.x_size), reset_less=True), Signal(len(insn.y_size))
         chunks, lanes = max(1, elem // bus), max(1, bus // elem)
         chunk = Signal(range(max(2, chunks)))
-        first = (insn.dram_base << (log_elem - unit))[:width]
+        first = (self.base + (insn.dram_base << log_elem))[unit : unit + width]
         stride = (insn.x_stride << (log_elem - unit))[:width]
 
         beat = data.View(self.bus.w.payload.shape(), Signal(self.bus.w.payload.shape().size, name="beat"))

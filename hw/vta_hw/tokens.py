@@ -18,7 +18,7 @@ class TokenQueue(wiring.Component):
     def __init__(self) -> None:
         super().__init__({"push": In(1), "full": Out(1), "pop": In(1), "available": Out(1)})
 
-    def elaborate(self, platform: object) -> Module:
+    def elaborate(self, _platform: object) -> Module:
         m = Module()
         count = Signal(range(TOKEN_LIMIT + 1))
         m.d.comb += [self.full.eq(count == TOKEN_LIMIT), self.available.eq(count != 0)]

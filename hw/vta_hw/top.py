@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import ClockDomain, ClockSignal, Module, ResetSignal
+from amaranth.hdl import ClockDomain, ClockSignal, Module, ResetSignal, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from vta_arch.config import VTAConfig
@@ -59,7 +59,7 @@ class VTATop(wiring.Component):
             }
         )
 
-    def elaborate(self, platform: object) -> Module:
+    def elaborate(self, _platform: object) -> Module:
         m = Module()
         m.domains.sync = ClockDomain()
         m.submodules.registers = registers = ControlRegisters(self._cfg)
@@ -82,8 +82,9 @@ class VTATop(wiring.Component):
         self._elaborate_data(m, core)
         return m
 
-    def _port(self, name: str) -> object:
-        return getattr(self, MEMORY_PREFIX + name)
+    def _port(self, name: str) -> Signal:
+        port: Signal = getattr(self, MEMORY_PREFIX + name)
+        return port
 
     def _elaborate_addresses(self, m: Module, core: Core) -> None:
         size = (self._cfg.axi_data_width // 8).bit_length() - 1
