@@ -9,12 +9,13 @@ from amaranth.lib.wiring import In, Out
 from vta_arch.config import VTAConfig
 from vta_arch.isa import INSN_BITS, INSN_BYTES
 
-from .axi import ReadSignature, is_error
+from .axi import MAX_BURST_BEATS, ReadSignature, is_error
 
 PREFETCH_INSNS = 32
 """Instructions requested or waiting for dispatch. They are all buffered, so that the read channel
 never waits for a full instruction queue."""
 BURST_BYTES = 128
+"""Bytes of a fetch burst, at least a bus word and at most the longest burst."""
 LOG_INSN_BYTES = INSN_BYTES.bit_length() - 1
 
 
@@ -62,7 +63,7 @@ class Fetch(wiring.Component):
 
     def _request(self, m: Module) -> Signal:
         """Asks for the next burst when the buffer has room for all of it; the instructions asked for."""
-        per_burst = max(BURST_BYTES, self._bus_bytes) // INSN_BYTES
+        per_burst = min(max(BURST_BYTES, self._bus_bytes), MAX_BURST_BEATS * self._bus_bytes) // INSN_BYTES
         log_burst = per_burst.bit_length() - 1 + LOG_INSN_BYTES
         left = Signal(32)
         addr = Signal(self._cfg.axi_addr_width)
