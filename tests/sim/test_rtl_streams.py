@@ -1,0 +1,129 @@
+"""The RTL against the functional simulator: random streams, errors, and cycles that must not grow."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from vta_arch.config import VTAConfig
+from vta_arch.encoding import Insn, encode_stream, encode_uops, finish, gemm, load, make, store
+from vta_arch.isa import Memory, Opcode
+from vta_arch.presets import load_preset
+from vta_arch.registers import Errors, Status
+from vta_runtime.device import Device, RunResult
+from vta_sim.functional import FunctionalDevice
+from vta_sim.random_configs import named_configs
+from vta_sim.random_streams import Flavour, random_stream
+from vta_sim.rtl import MemoryModel, RtlDevice
+
+STREAMS = 32
+"""Streams a configuration; ten configurations make more than 300."""
+FAULTY_STREAMS = 8
+MAX_CYCLES = 2_000_000
+INSNS, UOPS = 0x1000, 0x8000
+BASES = dict.fromkeys((Memory.WGT, Memory.INP, Memory.ACC, Memory.OUT), 0x10000) | {Memory.UOP: UOPS}
+
+
+def random_memory(rng: np.random.Generator, seed: int) -> MemoryModel:
+    """Latency from 1 to 60 cycles, no, some or much back-pressure."""
+    return MemoryModel(latency=int(rng.integers(1, 60)), backpressure=float(rng.choice([0, 0.3, 0.6])), seed=seed)
+
+
+@pytest.mark.parametrize("name", named_configs())
+def test_random_streams_agree(name: str) -> None:
+    cfg = named_configs()[name]
+    for seed in range(STREAMS + FAULTY_STREAMS):
+        rng = np.random.default_rng(seed)
+        case = random_stream(cfg, rng, Flavour.FAULTS if seed >= STREAMS else None)
+        expected, wanted = case.run(FunctionalDevice(cfg))
+        device = RtlDevice(cfg, memory=random_memory(rng, seed), max_cycles=MAX_CYCLES)
+        result, outputs = case.run(device)
+        device.close()
+        assert (result.errors, result.status) == (expected.errors, expected.status), (seed, case.description)
+        assert all(map(np.array_equal, outputs, wanted)), (seed, case.description)
+
+
+def launch(device: Device, insns: list[Insn]) -> RunResult:
+    device.write(INSNS, encode_stream(device.config, insns))
+    return device.launch(INSNS, len(insns), BASES)
+
+
+def both(cfg: VTAConfig) -> list[Device]:
+    return [FunctionalDevice(cfg), RtlDevice(cfg, max_cycles=MAX_CYCLES)]
+
+
+ENDINGS = {
+    "no finish": (lambda cfg: [load(cfg, Memory.INP)], Errors.NO_FINISH, Status(0)),
+    "empty": (lambda _cfg: [], Errors.NO_FINISH, Status(0)),
+    "load waits": (lambda cfg: [load(cfg, Memory.INP, pop_next=1), finish(cfg)], Errors.DEADLOCK, Status.WAIT_LOAD),
+    "finish waits": (lambda cfg: [finish(cfg, pop_next=1)], Errors.DEADLOCK, Status.WAIT_COMPUTE),
+    "two wait, no finish": (
+        lambda cfg: [store(cfg, pop_prev=1), gemm(cfg, pop_prev=1)],
+        Errors.DEADLOCK | Errors.NO_FINISH,
+        Status.WAIT_COMPUTE | Status.WAIT_STORE,
+    ),
+    "nothing after finish": (
+        lambda cfg: [finish(cfg), store(cfg, x_size=1, y_size=1, x_stride=1), load(cfg, Memory.INP, pop_next=1)],
+        Errors(0),
+        Status(0),
+    ),
+    "unknown opcode": (
+        lambda cfg: [Insn(6, make(cfg, Opcode.FINISH).fields), finish(cfg)],
+        Errors.UNKNOWN_OPCODE,
+        Status(0),
+    ),
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_endings_and_the_run_after_them(ending: str) -> None:
+    cfg = load_preset("tiny")
+    insns, errors, waiting = ENDINGS[ending]
+    for device in both(cfg):
+        device.write(BASES[Memory.OUT], b"\xff" * 16)
+        for _ in range(2):
+            result = launch(device, insns(cfg))
+            assert result.errors == errors
+            assert result.status == Status.DONE | waiting | (Status.ERROR if errors else 0)
+        assert launch(device, [finish(cfg)]).errors == 0
+        assert device.read(BASES[Memory.OUT], 16).tobytes() == b"\xff" * 16
+        device.close()
+
+
+def test_bus_errors_are_reported() -> None:
+    cfg = load_preset("tiny")
+    bad = (BASES[Memory.INP], BASES[Memory.INP] + 64)
+    for insn, error in (
+        (load(cfg, Memory.INP, y_size=1, x_size=4, x_stride=4), Errors.AXI_READ),
+        (store(cfg, y_size=1, x_size=4, x_stride=4), Errors.AXI_WRITE),
+    ):
+        device = RtlDevice(cfg, memory=MemoryModel(error_range=bad), max_cycles=MAX_CYCLES)
+        assert launch(device, [insn, finish(cfg)]).errors == error
+        device.close()
+
+
+def gemm_cycles(device: Device, uops: NDArray[np.uint32], steps: int) -> int:
+    """Cycles of a run with ``steps`` GEMM steps over ``uops``."""
+    cfg = device.config
+    device.write(UOPS, uops.tobytes())
+    count = len(uops)
+    stream = [
+        load(cfg, Memory.UOP, y_size=1, x_size=count, x_stride=count),
+        gemm(cfg, uop_end=count, iter_out=steps // count // 8, iter_in=8, dst_factor_in=1, src_factor_in=1),
+        finish(cfg),
+    ]
+    result = launch(device, stream)
+    assert result.errors == 0
+    assert result.cycles is not None
+    return result.cycles
+
+
+@pytest.mark.parametrize("name", ["tiny", "int4", "batch2"])
+def test_gemm_runs_a_step_a_cycle(name: str) -> None:
+    """Through loop ends, and with every micro-op hitting the same accumulator."""
+    cfg = named_configs()[name]
+    device = RtlDevice(cfg, max_cycles=MAX_CYCLES)
+    uops = encode_uops(cfg, [(0, n, n) for n in range(8)])
+    few, many = gemm_cycles(device, uops, 128), gemm_cycles(device, uops, 1152)
+    device.close()
+    assert many - few == 1024
