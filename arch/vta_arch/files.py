@@ -41,6 +41,17 @@ def atomic_output(path: str | Path) -> Iterator[Path]:
         raise DataError(f"{target}: cannot be written: {error.strerror or error}") from None
 
 
+def require_writable(path: str | Path) -> None:
+    """Raise DataError when ``path`` can be seen to be no place for a file: said before long work, not after it."""
+    target = Path(path)
+    if target.is_dir():
+        raise DataError(f"{target}: cannot be written: it is a folder; give a file name")
+    if not target.parent.is_dir():
+        raise DataError(f"{target}: cannot be written: there is no folder {target.parent}")
+    if not os.access(target.parent, os.W_OK) and not (target.exists() and _is_special(target)):
+        raise DataError(f"{target}: cannot be written: Permission denied in the folder {target.parent}")
+
+
 def write_bytes(path: str | Path, data: bytes) -> None:
     """Write ``data`` to ``path``, whole or not at all. Raises DataError."""
     with atomic_output(path) as temporary:

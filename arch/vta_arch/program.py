@@ -205,8 +205,8 @@ class Program:
         """Raises ProgramError unless ``config`` is the configuration that the program was compiled for."""
         if config.fingerprint() != self.config.fingerprint():
             raise ProgramError(
-                f"program was compiled for configuration {self.config.name} ({self.config.fingerprint_hex}), the device "
-                f"has {config.name} ({config.fingerprint_hex}); compile it again with --config {config.name}"
+                f"program was compiled for configuration {self.config.name} ({self.config.fingerprint_hex}), "
+                f"the device has {config.name} ({config.fingerprint_hex}); compile it again with --config {config.name}"
             )
 
     def save(self, path: str | Path) -> None:

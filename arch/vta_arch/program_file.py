@@ -65,21 +65,16 @@ def _members(program: Program) -> dict[str, bytes]:
     return {MANIFEST: text.encode(), **members}
 
 
-def _write(members: dict[str, bytes], handle: Any) -> None:
-    with zipfile.ZipFile(handle, "w") as archive:
+def save(program: Program, path: Path) -> None:
+    """Write ``program``, whole or not at all. Raises DataError."""
+    members = _members(program)
+    with atomic_output(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, data in members.items():
             info = zipfile.ZipInfo(name, _EPOCH)
             info.compress_type = zipfile.ZIP_DEFLATED
             info.create_system = 3
             info.external_attr = 0o644 << 16
             archive.writestr(info, data, compresslevel=1)
-
-
-def save(program: Program, path: Path) -> None:
-    """Write ``program``: first under a temporary name, then renamed. Raises DataError."""
-    members = _members(program)
-    with atomic_output(path) as temporary, temporary.open("wb") as file:
-        _write(members, file)
 
 
 def _infos(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:

@@ -16,9 +16,25 @@ CONFIGS = {
     "wide-address": named_configs()["wide-address"],
 }
 
-ADDRESS_NAMES = "id addr len size burst lock cache prot qos valid ready".split()
+ADDRESS_NAMES = ["id", "addr", "len", "size", "burst", "lock", "cache", "prot", "qos", "valid", "ready"]
 AXI4_NAMES = [f"{channel}{name}" for channel in ("aw", "ar") for name in ADDRESS_NAMES]
-AXI4_NAMES += "wdata wstrb wlast wvalid wready bid bresp bvalid bready rid rdata rresp rlast rvalid rready".split()
+AXI4_NAMES += [
+    "wdata",
+    "wstrb",
+    "wlast",
+    "wvalid",
+    "wready",
+    "bid",
+    "bresp",
+    "bvalid",
+    "bready",
+    "rid",
+    "rdata",
+    "rresp",
+    "rlast",
+    "rvalid",
+    "rready",
+]
 
 
 def top_ports(text: str) -> dict[str, tuple[str, int]]:
