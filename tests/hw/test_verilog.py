@@ -18,23 +18,8 @@ CONFIGS = {
 
 ADDRESS_NAMES = ["id", "addr", "len", "size", "burst", "lock", "cache", "prot", "qos", "valid", "ready"]
 AXI4_NAMES = [f"{channel}{name}" for channel in ("aw", "ar") for name in ADDRESS_NAMES]
-AXI4_NAMES += [
-    "wdata",
-    "wstrb",
-    "wlast",
-    "wvalid",
-    "wready",
-    "bid",
-    "bresp",
-    "bvalid",
-    "bready",
-    "rid",
-    "rdata",
-    "rresp",
-    "rlast",
-    "rvalid",
-    "rready",
-]
+AXI4_NAMES += ["wdata", "wstrb", "wlast", "wvalid", "wready", "bid", "bresp", "bvalid", "bready"]
+AXI4_NAMES += ["rid", "rdata", "rresp", "rlast", "rvalid", "rready"]
 
 
 def top_ports(text: str) -> dict[str, tuple[str, int]]:
