@@ -71,11 +71,10 @@ class Alu(wiring.Component):
         product, product_valid = self._multiply(m, x, y, valid[1] & is_mul, multiplying, accepted & is_mul)
         result = self._compute(m, insn, x, y)
         m.d.sync += [valid[2].eq(valid[1] & ~is_mul), dst[2].eq(dst[1])]
-        known = insn.alu_opcode <= max(AluOp)
         m.d.sync += [valid[3].eq(valid[2] | product_valid), dst[3].eq(Mux(product_valid, dst[1], dst[2]))]
         m.d.sync += self.write.data.eq(Mux(product_valid, product, result))
         m.d.comb += [
-            self.write.mask.eq(valid[3] & known),
+            self.write.mask.eq(valid[3]),
             self.write.addr.eq(dst[3]),
             self.busy.eq(self.steps.valid | multiplying | Cat(*valid).any()),
         ]

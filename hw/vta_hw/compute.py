@@ -63,7 +63,10 @@ class ComputeUnit(wiring.Component):
         alu_insn = data.View(insn_layout(self._cfg, Opcode.ALU), issuer.insn)
 
         loaders = self._elaborate_loaders(m, issuer, mem)
-        loop, gemm, alu = self._elaborate_loop(m, issuer, mem.opcode, loaders["uop"])
+        bad_alu = Signal()
+        m.d.comb += bad_alu.eq((mem.opcode == Opcode.ALU) & (alu_insn.alu_opcode > max(AluOp)))
+        start = issuer.start & ~bad_alu
+        loop, gemm, alu = self._elaborate_loop(m, issuer.insn, start, mem.opcode, loaders["uop"])
         self._elaborate_accumulators(m, gemm, alu, loaders)
 
         unknown_memory = ~Cat(mem.memory_type == memory for memory in LOADED.values()).any()
@@ -77,7 +80,6 @@ class ComputeUnit(wiring.Component):
                 m.d.comb += [issuer.done.eq(issuer.busy), self.finished.eq(issuer.busy)]
             with m.Default():
                 m.d.comb += issuer.done.eq(issuer.busy & ~computing)
-        bad_alu = (mem.opcode == Opcode.ALU) & (alu_insn.alu_opcode > max(AluOp))
         ranges = [gemm.range_error, alu.range_error, *(loader.range_error for loader in loaders.values())]
         m.d.comb += [
             self.busy.eq(issuer.busy),
@@ -106,7 +108,7 @@ class ComputeUnit(wiring.Component):
         return loaders
 
     def _elaborate_loop(
-        self, m: Module, issuer: Issuer, opcode: Value, uop_loader: Loader
+        self, m: Module, insn: Value, start: Value, opcode: Value, uop_loader: Loader
     ) -> tuple[MicroOpLoop, Gemm, Alu]:
         """The micro-op memory, the loop over it, and its steps to GEMM or ALU."""
         cfg = self._cfg
@@ -123,13 +125,13 @@ class ComputeUnit(wiring.Component):
             uops.write.mask.eq(uop_loader.write.select),
             uops.write.addr.eq(uop_loader.write.addr),
             uops.write.data.eq(uop_loader.write.data),
-            loop.start.eq(issuer.start & (is_alu | (opcode == Opcode.GEMM))),
-            loop.insn.eq(issuer.insn),
+            loop.start.eq(start & (is_alu | (opcode == Opcode.GEMM))),
+            loop.insn.eq(insn),
             loop.steps.ready.eq(Mux(is_alu, alu.steps.ready, gemm.steps.ready)),
         ]
         for unit, chosen in ((gemm, ~is_alu), (alu, is_alu)):
             m.d.comb += [
-                unit.insn.eq(issuer.insn),
+                unit.insn.eq(insn),
                 unit.steps.payload.eq(loop.steps.payload),
                 unit.steps.valid.eq(loop.steps.valid & chosen),
             ]

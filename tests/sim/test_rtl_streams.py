@@ -67,6 +67,14 @@ ENDINGS = {
         Errors(0),
         Status(0),
     ),
+    "unknown ALU operation": (
+        lambda cfg: [
+            make(cfg, Opcode.ALU, alu_opcode=6, uop_end=1, iter_out=999, iter_in=1, dst_factor_out=9),
+            finish(cfg),
+        ],
+        Errors.UNKNOWN_OPCODE,
+        Status(0),
+    ),
     "unknown opcode": (
         lambda cfg: [Insn(6, make(cfg, Opcode.FINISH).fields), finish(cfg)],
         Errors.UNKNOWN_OPCODE,
