@@ -19,6 +19,7 @@ import numpy as np
 from .errors import ProgramError
 from .files import atomic_output
 from .program import CpuStep, Program, Segment
+from .program_checks import check_order
 from .program_json import (
     Reader,
     cpu_member,
@@ -151,11 +152,12 @@ def _build(root: Reader, members: dict[str, bytes]) -> Program:
     if REFERENCE not in members:
         raise ProgramError(f"program has no {REFERENCE}")
     arrays = read_arrays(root, members[REFERENCE])
-    layers = read_layers(root, tensors, total, {name: array.ndim for name, array in arrays.items()})
+    layers = read_layers(root, tensors, total, {name: array.shape for name, array in arrays.items()})
     steps = read_steps(root, tensors, layers, total, {n: d for n, d in members.items() if n.startswith("cpu/")})
     inputs, outputs = root.names("inputs"), root.names("outputs")
     if not {*inputs, *outputs} <= set(tensors):
         raise ProgramError("program manifest: an input or output names a tensor that does not exist")
+    check_order(steps, {layer.name: layer for layer in layers}, inputs, outputs)
     return Program(
         config=config,
         batch=root.integer("batch", 1, 1 << 20),

@@ -15,7 +15,6 @@ from .program import (
     FORMAT_VERSION,
     HOST_TYPES,
     INTEGER_TYPES,
-    OPERATORS,
     CpuStep,
     Layer,
     Program,
@@ -24,15 +23,10 @@ from .program import (
     alignment,
     tensor_bytes,
 )
+from .program_checks import check_layer
 
 _COUNT_LIMIT = 1 << 20
 _INT_LIMIT = 1 << 48
-
-ATTRIBUTE_SIZES: dict[str, dict[str, int]] = {
-    "conv": {"kernel": 2, "strides": 2, "pads": 4, "dilations": 2, "low": 1, "high": 1},
-    "add": {"exponents": 2, "shift": 1, "low": 1, "high": 1},
-}
-ARRAY_RANKS: dict[str, dict[str, int]] = {"conv": {"weight": 4, "bias": 1, "shift": 1}, "add": {}}
 
 
 def manifest(program: Program, members: Mapping[str, str], arrays: list[dict[str, Any]]) -> dict[str, Any]:
@@ -184,8 +178,10 @@ def read_tensors(root: Reader, config: VTAConfig, arena: int) -> dict[str, Tenso
     return tensors
 
 
-def read_layers(root: Reader, tensors: Mapping[str, Tensor], total: int, ranks: Mapping[str, int]) -> tuple[Layer, ...]:
-    """Layers, checked against tensors, ``total`` instructions and the arrays' ranks. Raises ProgramError."""
+def read_layers(
+    root: Reader, tensors: Mapping[str, Tensor], total: int, shapes: Mapping[str, tuple[int, ...]]
+) -> tuple[Layer, ...]:
+    """Layers, checked against tensors, ``total`` instructions and the arrays' shapes. Raises ProgramError."""
     layers = []
     for item in root.tables("layers"):
         table = item.table("attributes")
@@ -202,27 +198,11 @@ def read_layers(root: Reader, tensors: Mapping[str, Tensor], total: int, ranks: 
         )
         if layer.first + layer.count > total:
             raise ProgramError(f"program manifest: layer {layer.name!r} ends past the {total} instructions")
-        _check_layer(layer, tensors, ranks)
+        check_layer(layer, tensors, shapes)
         layers.append(layer)
     if len({layer.name for layer in layers}) != len(layers):
         raise ProgramError("program manifest: two layers have the same name")
     return tuple(layers)
-
-
-def _check_layer(layer: Layer, tensors: Mapping[str, Tensor], ranks: Mapping[str, int]) -> None:
-    if layer.op not in OPERATORS:
-        raise ProgramError(f"program manifest: layer {layer.name!r} has the unknown operator {layer.op!r}")
-    if len(layer.inputs) != (1 if layer.op == "conv" else 2):
-        raise ProgramError(f"program manifest: layer {layer.name!r} has {len(layer.inputs)} inputs")
-    for name, needed in [*((n, "inp_offset") for n in layer.inputs), (layer.output, "out_offset")]:
-        if name not in tensors or getattr(tensors[name], needed) < 0:
-            raise ProgramError(
-                f"program manifest: layer {layer.name!r} uses tensor {name!r} that has no place in the arena"
-            )
-    if {key: len(value) for key, value in layer.attributes.items()} != ATTRIBUTE_SIZES[layer.op]:
-        raise ProgramError(f"program manifest: layer {layer.name!r} has wrong attributes for {layer.op}")
-    if {key: ranks.get(array) for key, array in layer.arrays.items()} != ARRAY_RANKS[layer.op]:
-        raise ProgramError(f"program manifest: layer {layer.name!r} has wrong arrays for {layer.op}")
 
 
 def read_steps(

@@ -1,0 +1,77 @@
+"""Consistency of a program that was read from a file: layers fit their tensors, steps have an order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from .errors import ProgramError
+from .program import OPERATORS, CpuStep, Layer, Region, Tensor
+
+_STEP_LIMIT = 1 << 16
+_SHIFT_LIMIT = 32
+
+ATTRIBUTE_SIZES: dict[str, dict[str, int]] = {
+    "conv": {"kernel": 2, "strides": 2, "pads": 4, "dilations": 2, "low": 1, "high": 1},
+    "add": {"exponents": 2, "shift": 1, "low": 1, "high": 1},
+}
+ARRAY_RANKS: dict[str, dict[str, int]] = {"conv": {"weight": 4, "bias": 1, "shift": 1}, "add": {}}
+
+
+def check_layer(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    if layer.op not in OPERATORS:
+        raise ProgramError(f"program manifest: layer {layer.name!r} has the unknown operator {layer.op!r}")
+    if len(layer.inputs) != (1 if layer.op == "conv" else 2):
+        raise ProgramError(f"program manifest: layer {layer.name!r} has {len(layer.inputs)} inputs")
+    for name, needed in [*((n, "inp_offset") for n in layer.inputs), (layer.output, "out_offset")]:
+        if name not in tensors or getattr(tensors[name], needed) < 0:
+            raise ProgramError(
+                f"program manifest: layer {layer.name!r} uses tensor {name!r} that has no place in the arena"
+            )
+    if {key: len(value) for key, value in layer.attributes.items()} != ATTRIBUTE_SIZES[layer.op]:
+        raise ProgramError(f"program manifest: layer {layer.name!r} has wrong attributes for {layer.op}")
+    if {key: len(shapes.get(array, ())) for key, array in layer.arrays.items()} != ARRAY_RANKS[layer.op]:
+        raise ProgramError(f"program manifest: layer {layer.name!r} has wrong arrays for {layer.op}")
+    if not _consistent(layer, tensors, shapes):
+        raise ProgramError(
+            f"program manifest: layer {layer.name!r}: its tensors, arrays and attributes do not fit together"
+        )
+
+
+def _consistent(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether the output has the shape that the layer makes of its inputs."""
+    if layer.op == "add":
+        scale = (*layer.attributes["exponents"], layer.scalar("shift"))
+        same = all(tensors[name].shape == tensors[layer.output].shape for name in layer.inputs)
+        return same and all(-_SHIFT_LIMIT < value < _SHIFT_LIMIT for value in scale) and min(scale[:2]) >= 0
+    n, c, *size = tensors[layer.inputs[0]].nchw
+    weight, vectors = shapes[layer.arrays["weight"]], {shapes[layer.arrays[key]] for key in ("bias", "shift")}
+    named = layer.attributes
+    steps, pads = (*named["strides"], *named["dilations"]), named["pads"]
+    if weight[1:] != (c, *named["kernel"]) or vectors != {weight[:1]}:
+        return False
+    if min(steps) < 1 or max(steps) > _STEP_LIMIT or min(pads) < 0 or max(pads) > _STEP_LIMIT:
+        return False
+    spans = [size[i] + pads[i] + pads[i + 2] - (named["kernel"][i] - 1) * named["dilations"][i] - 1 for i in range(2)]
+    made = (n, weight[0], *(span // stride + 1 for span, stride in zip(spans, named["strides"], strict=True)))
+    return min(spans) >= 0 and tensors[layer.output].nchw == made
+
+
+def check_order(
+    steps: tuple[Region | CpuStep, ...], layers: Mapping[str, Layer], inputs: tuple[str, ...], outputs: tuple[str, ...]
+) -> None:
+    """Raises ProgramError unless every tensor is made before it is used."""
+    made = set(inputs)
+    for number, step in enumerate(steps):
+        parts = (
+            [(step.inputs, step.outputs)]
+            if isinstance(step, CpuStep)
+            else [(layers[name].inputs, (layers[name].output,)) for name in step.layers]
+        )
+        for needed, results in parts:
+            if not set(needed) <= made:
+                raise ProgramError(
+                    f"program manifest: step {number} uses {sorted(set(needed) - made)[0]!r} before it is made"
+                )
+            made.update(results)
+    if not set(outputs) <= made:
+        raise ProgramError(f"program manifest: output {sorted(set(outputs) - made)[0]!r} is never made")

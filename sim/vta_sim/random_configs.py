@@ -1,0 +1,102 @@
+"""Small configurations for tests: every width, batches, non-square blocks, every bus."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from vta_arch.config import UOP_BITS, VTAConfig
+from vta_arch.presets import load_preset
+
+
+def sized_config(
+    *,
+    log_uop: int,
+    log_inp: int,
+    log_wgt: int,
+    log_acc: int,
+    name: str,
+    inp_width: int = 8,
+    wgt_width: int = 8,
+    acc_width: int = 32,
+    batch: int = 1,
+    block_in: int = 4,
+    block_out: int = 4,
+    **others: Any,
+) -> VTAConfig:
+    """A configuration with the given log depths (elements) instead of log buffer sizes (bytes).
+
+    Raises ConfigError when it is not legal.
+    """
+
+    def log_bytes(log_depth: int, bits: int) -> int:
+        return log_depth + bits.bit_length() - 1 - 3
+
+    return VTAConfig(
+        name=name,
+        inp_width=inp_width,
+        wgt_width=wgt_width,
+        acc_width=acc_width,
+        batch=batch,
+        block_in=block_in,
+        block_out=block_out,
+        log_uop_buff=log_bytes(log_uop, UOP_BITS),
+        log_inp_buff=log_bytes(log_inp, batch * block_in * inp_width),
+        log_wgt_buff=log_bytes(log_wgt, block_out * block_in * wgt_width),
+        log_acc_buff=log_bytes(log_acc, batch * block_out * acc_width),
+        **others,
+    )
+
+
+def named_configs() -> dict[str, VTAConfig]:
+    """Named small configurations that together cover what a configuration can choose."""
+    depths = {"log_uop": 6, "log_inp": 6, "log_wgt": 5, "log_acc": 6}
+    return {
+        "tiny": load_preset("tiny"),
+        "int4": sized_config(
+            name="t-int4", inp_width=4, wgt_width=4, block_in=8, block_out=8, axi_data_width=32, **depths
+        ),
+        "w4a8": sized_config(name="t-w4a8", wgt_width=4, block_in=8, block_out=4, **depths),
+        "int2": sized_config(name="t-int2", inp_width=2, wgt_width=2, block_in=16, block_out=16, **depths),
+        "int1": sized_config(
+            name="t-int1", inp_width=1, wgt_width=1, block_in=32, block_out=16, axi_data_width=128, **depths
+        ),
+        "batch2": sized_config(name="t-batch2", batch=2, block_in=4, block_out=8, **depths),
+        "acc16": sized_config(
+            name="t-acc16", inp_width=4, wgt_width=4, acc_width=16, block_in=4, block_out=4, axi_data_width=32, **depths
+        ),
+        "unsigned": sized_config(name="t-unsigned", inp_signed=False, axi_data_width=512, **depths),
+        "narrow": sized_config(name="t-narrow", block_in=1, block_out=2, axi_data_width=128, **depths),
+        "wide-address": sized_config(name="t-wide-address", block_in=8, block_out=2, axi_addr_width=40, **depths),
+    }
+
+
+def random_config(rng: np.random.Generator) -> VTAConfig:
+    """A legal small configuration (at most 256 products a cycle, depths of 32 to 256)."""
+    while True:
+        batch, block_in, block_out = (int(rng.choice(v)) for v in ([1, 1, 2, 4], _BLOCKS, _BLOCKS))
+        inp_width, wgt_width = (int(rng.choice([1, 2, 4, 8])) for _ in range(2))
+        vector = batch * inp_width
+        elements = (vector * block_in, vector * block_out, block_in * block_out * wgt_width)
+        if min(elements) < 8 or batch * block_in * block_out > 256:
+            continue
+        uop, inp, wgt, acc = (int(rng.integers(5, 9)) for _ in range(4))
+        return sized_config(
+            name="random",
+            log_uop=uop,
+            log_inp=inp,
+            log_wgt=wgt,
+            log_acc=acc,
+            batch=batch,
+            block_in=block_in,
+            block_out=block_out,
+            inp_width=inp_width,
+            wgt_width=wgt_width,
+            acc_width=int(rng.choice([16, 32])),
+            inp_signed=bool(rng.integers(2)),
+            axi_data_width=int(rng.choice([32, 64, 128, 256, 512])),
+            axi_addr_width=int(rng.choice([32, 40, 64])),
+        )
+
+
+_BLOCKS = [1, 2, 4, 8, 16, 32]

@@ -1,0 +1,118 @@
+"""The order in which instructions run: three in-order units and four token queues."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+
+from vta_arch.encoding import Insn
+from vta_arch.isa import TOKEN_LIMIT, Unit
+from vta_arch.registers import Errors, Status
+
+
+class Queue(IntEnum):
+    """Token queues, named from giver to taker."""
+
+    LOAD_TO_COMPUTE = 0
+    COMPUTE_TO_LOAD = 1
+    COMPUTE_TO_STORE = 2
+    STORE_TO_COMPUTE = 3
+
+
+_WIRING: dict[Unit, dict[str, Queue]] = {
+    Unit.LOAD: {"pop_next": Queue.COMPUTE_TO_LOAD, "push_next": Queue.LOAD_TO_COMPUTE},
+    Unit.COMPUTE: {
+        "pop_prev": Queue.LOAD_TO_COMPUTE,
+        "pop_next": Queue.STORE_TO_COMPUTE,
+        "push_prev": Queue.COMPUTE_TO_LOAD,
+        "push_next": Queue.COMPUTE_TO_STORE,
+    },
+    Unit.STORE: {"pop_prev": Queue.COMPUTE_TO_STORE, "push_prev": Queue.STORE_TO_COMPUTE},
+}
+"""The queue behind each token bit; a bit that is not listed means nothing to the unit."""
+
+_WAIT = {Unit.LOAD: Status.WAIT_LOAD, Unit.COMPUTE: Status.WAIT_COMPUTE, Unit.STORE: Status.WAIT_STORE}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A decoded instruction with the queues that it takes from and gives to."""
+
+    insn: Insn
+    word: bytes
+    unit: Unit
+    pops: tuple[Queue, ...]
+    pushes: tuple[Queue, ...]
+
+
+def make_job(insn: Insn, word: bytes) -> Job:
+    """The job of an instruction of known opcode."""
+    wiring = _WIRING[insn.unit]
+    pops = tuple(queue for bit, queue in wiring.items() if bit.startswith("pop") and insn[bit])
+    pushes = tuple(queue for bit, queue in wiring.items() if bit.startswith("push") and insn[bit])
+    return Job(insn, word, insn.unit, pops, pushes)
+
+
+class Scheduler:
+    """Runs jobs as their tokens allow, each unit in the order of dispatch.
+
+    Args:
+        execute: called for each job that starts; returns the job's sticky errors.
+        limit: tokens that a queue holds; a push beyond it waits and holds up its unit.
+    """
+
+    def __init__(self, execute: Callable[[Job], Errors], limit: int = TOKEN_LIMIT) -> None:
+        self._execute = execute
+        self._limit = limit
+        self._tokens = [0] * len(Queue)
+        self._waiting: dict[Unit, deque[Job]] = {unit: deque() for unit in Unit}
+        self._pending: dict[Unit, list[Queue]] = {unit: [] for unit in Unit}
+        self.errors = Errors(0)
+
+    def dispatch(self, job: Job) -> None:
+        """Put a job at the end of its unit's queue."""
+        self._waiting[job.unit].append(job)
+
+    def run(self) -> None:
+        """Execute until every unit is idle or waits for a token."""
+        busy = True
+        while busy:
+            busy = False
+            for unit in Unit:
+                while self._advance(unit):
+                    busy = True
+
+    def _advance(self, unit: Unit) -> bool:
+        """One step of ``unit``: give the tokens of its last job, or run the next. False if it cannot."""
+        if self._pending[unit]:
+            return self._give(unit)
+        if not self._waiting[unit]:
+            return False
+        job = self._waiting[unit][0]
+        tokens = self._tokens
+        if not all(tokens[queue] for queue in job.pops):
+            return False
+        for queue in job.pops:
+            tokens[queue] -= 1
+        self._waiting[unit].popleft()
+        self.errors |= self._execute(job)
+        self._pending[unit] = list(job.pushes)
+        return True
+
+    def _give(self, unit: Unit) -> bool:
+        stuck = [queue for queue in self._pending[unit] if self._tokens[queue] >= self._limit]
+        given = [queue for queue in self._pending[unit] if queue not in stuck]
+        for queue in given:
+            self._tokens[queue] += 1
+        self._pending[unit] = stuck
+        return bool(given)
+
+    def waiting(self) -> Status:
+        """WAIT bits of the units that have something left to do."""
+        bits = Status(0)
+        for unit in Unit:
+            if self._waiting[unit] or self._pending[unit]:
+                bits |= _WAIT[unit]
+        return bits
