@@ -1,0 +1,18 @@
+"""ONNX in: checked, fixed in shape, and in one canonical form."""
+
+from .graph import Graph
+from .load import check_model, read_model, save_model
+from .prepare import load_model, prepare, prepare_float
+from .session import open_session, run_session
+
+__all__ = [
+    "Graph",
+    "check_model",
+    "load_model",
+    "open_session",
+    "prepare",
+    "prepare_float",
+    "read_model",
+    "run_session",
+    "save_model",
+]

@@ -1,0 +1,115 @@
+"""Building float ONNX networks with seeded random weights, one call an operator."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+
+OPSET = 17
+IR_VERSION = 8
+
+
+class NetworkBuilder:
+    """Collects nodes and weights; every method takes and returns tensor names.
+
+    Weights are He-initialised and BatchNormalization has statistics near those of a trained network, so that
+    activations neither vanish nor grow with depth. The same seed gives the same bytes.
+    """
+
+    def __init__(self, name: str, seed: int, input_shape: Sequence[int]) -> None:
+        """``input_shape``: without the batch, which is the symbolic dimension ``N``."""
+        self._name = name
+        self._rng = np.random.default_rng(seed)
+        self._nodes: list[NodeProto] = []
+        self._weights: list[TensorProto] = []
+        self._channels: dict[str, int] = {"input": input_shape[0]}
+        self._input = helper.make_tensor_value_info("input", TensorProto.FLOAT, ["N", *input_shape])
+
+    def channels(self, tensor: str) -> int:
+        """Channels (axis 1) of a tensor."""
+        return self._channels[tensor]
+
+    def _weight(self, name: str, values: NDArray[np.floating]) -> str:
+        self._weights.append(numpy_helper.from_array(np.ascontiguousarray(values, dtype=np.float32), name))
+        return name
+
+    def _node(self, op_type: str, name: str, inputs: list[str], channels: int, **attributes: object) -> str:
+        self._nodes.append(helper.make_node(op_type, inputs, [f"{name}_out"], name=name, **attributes))
+        self._channels[f"{name}_out"] = channels
+        return f"{name}_out"
+
+    def conv(
+        self, name: str, source: str, channels: int, kernel: int, *, stride: int = 1, group: int = 1, bias: bool = False
+    ) -> str:
+        """Square convolution, padded so that stride 1 keeps the size."""
+        depth = self._channels[source] // group
+        deviation = math.sqrt(2.0 / (depth * kernel * kernel))
+        weight = self._rng.normal(0.0, deviation, (channels, depth, kernel, kernel))
+        inputs = [source, self._weight(f"{name}.weight", weight)]
+        if bias:
+            inputs.append(self._weight(f"{name}.bias", self._rng.normal(0.0, 0.05, channels)))
+        attributes = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": [kernel // 2] * 4, "group": group}
+        return self._node("Conv", name, inputs, channels, **attributes)
+
+    def batch_norm(self, name: str, source: str, *, gain: float = 1.0) -> str:
+        """BatchNormalization whose scale averages ``gain``."""
+        channels = self._channels[source]
+        values = {
+            "scale": gain * self._rng.uniform(0.7, 1.3, channels),
+            "bias": self._rng.normal(0.0, 0.2, channels),
+            "mean": self._rng.normal(0.0, 0.2, channels),
+            "var": self._rng.uniform(0.7, 1.4, channels),
+        }
+        inputs = [source, *(self._weight(f"{name}.{key}", value) for key, value in values.items())]
+        return self._node("BatchNormalization", name, inputs, channels, epsilon=1e-5)
+
+    def relu(self, name: str, source: str) -> str:
+        """Relu."""
+        return self._node("Relu", name, [source], self._channels[source])
+
+    def clip(self, name: str, source: str, low: float, high: float) -> str:
+        """Clip to [low, high]."""
+        bounds = [self._weight(f"{name}.{key}", np.array(value)) for key, value in (("low", low), ("high", high))]
+        return self._node("Clip", name, [source, *bounds], self._channels[source])
+
+    def add(self, name: str, left: str, right: str) -> str:
+        """Addition of two tensors of one shape."""
+        return self._node("Add", name, [left, right], self._channels[left])
+
+    def max_pool(self, name: str, source: str, kernel: int, *, stride: int, pad: int = 0) -> str:
+        """Square maximum pooling."""
+        attributes = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2, "pads": [pad] * 4}
+        return self._node("MaxPool", name, [source], self._channels[source], **attributes)
+
+    def global_average_pool(self, name: str, source: str) -> str:
+        """Mean over height and width."""
+        return self._node("GlobalAveragePool", name, [source], self._channels[source])
+
+    def flatten(self, name: str, source: str) -> str:
+        """[N, C, 1, 1] to [N, C]."""
+        return self._node("Flatten", name, [source], self._channels[source], axis=1)
+
+    def dense(self, name: str, source: str, channels: int) -> str:
+        """Gemm with weights [out, in] and a bias."""
+        depth = self._channels[source]
+        weight = self._weight(f"{name}.weight", self._rng.normal(0.0, math.sqrt(1.0 / depth), (channels, depth)))
+        bias = self._weight(f"{name}.bias", self._rng.normal(0.0, 0.05, channels))
+        return self._node("Gemm", name, [source, weight, bias], channels, transB=1)
+
+    def softmax(self, name: str, source: str) -> str:
+        """Softmax over the classes."""
+        return self._node("Softmax", name, [source], self._channels[source], axis=1)
+
+    def model(self, source: str, output: str = "output") -> ModelProto:
+        """The model whose output, called ``output``, is the tensor ``source``."""
+        for node in self._nodes:
+            node.output[0] = output if node.output[0] == source else node.output[0]
+        result: ValueInfoProto = helper.make_tensor_value_info(output, TensorProto.FLOAT, ["N", self._channels[source]])
+        graph = helper.make_graph(self._nodes, self._name, [self._input], [result], self._weights)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+        model.producer_name = "vta-codesign"
+        return model

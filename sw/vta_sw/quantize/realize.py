@@ -1,0 +1,130 @@
+"""Third step: write the integer network as standard ONNX with QuantizeLinear and DequantizeLinear."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, TensorProto, helper
+from vta_arch.config import VTAConfig
+
+from ..frontend.graph import Graph, reads
+from .types import Annotation, IntType, LayerPlan, WeightQuant, activation_type, weight_type
+
+_REQUIREMENTS = {8: (8, 17), 4: (10, 21), 2: (13, 25)}
+"""Narrowest type in the file -> least IR version and operator set that have it."""
+
+
+def required_versions(cfg: VTAConfig) -> tuple[int, int]:
+    """Least (IR version, operator set) that can hold the types of a configuration."""
+    return _REQUIREMENTS[min(cfg.inp_width, cfg.wgt_width)]
+
+
+def pack_tensor(name: str, values: NDArray[np.integer], kind: IntType) -> TensorProto:
+    """An ONNX tensor of a 2, 4 or 8-bit type; elements are packed from the low bits of a byte."""
+    flat = values.astype(np.int64).reshape(-1) & ((1 << kind.bits) - 1)
+    per_byte = 8 // kind.bits
+    padded = np.zeros(-(-flat.size // per_byte) * per_byte, dtype=np.int64)
+    padded[: flat.size] = flat
+    shifts = np.arange(per_byte, dtype=np.int64) * kind.bits
+    raw = (padded.reshape(-1, per_byte) << shifts).sum(axis=1).astype(np.uint8).tobytes()
+    tensor = TensorProto(name=name, data_type=kind.onnx_type, raw_data=raw)
+    tensor.dims.extend(values.shape)
+    return tensor
+
+
+class QdqWriter:
+    """Rewrites a float graph into QDQ form in place. One writer for one graph."""
+
+    def __init__(self, graph: Graph, cfg: VTAConfig) -> None:
+        self.graph = graph
+        self.activation = activation_type(cfg)
+        self.weight = weight_type(cfg)
+
+    def write(self, plan: Annotation, exponents: dict[str, int], weights: dict[str, WeightQuant]) -> None:
+        """Insert the pairs of every quantized tensor, then the integer weights of every layer."""
+        for tensor in sorted(plan.groups):
+            self._activation_pair(tensor, exponents[plan.groups[tensor]])
+        by_name = {node.name: node for node in self.graph.nodes}
+        for layer in plan.layers:
+            if layer.weight is not None:
+                self._weights(layer, by_name[layer.name], exponents[plan.groups[layer.inputs[0]]], weights[layer.name])
+        self.graph.sort()
+        self.graph.drop_dead()
+
+    def _scale(self, name: str, value: NDArray[np.float32]) -> str:
+        return self.graph.add_constant(self.graph.fresh(name), value)
+
+    def _zero(self, name: str, shape: tuple[int, ...], kind: IntType) -> list[str]:
+        """The zero point, none below 8 bits: onnxruntime 1.31 misreads packed ones and drops the Relu before them."""
+        if kind.bits < 8:
+            return []
+        name = self.graph.fresh(name)
+        self.graph.constants[name] = pack_tensor(name, np.zeros(shape, dtype=np.int64), kind)
+        return [name]
+
+    def _activation_pair(self, tensor: str, exponent: int) -> None:
+        """tensor -> QuantizeLinear -> DequantizeLinear; all readers move behind the pair."""
+        graph = self.graph
+        float_name = tensor
+        readers = [node for node in graph.nodes if tensor in reads(node)]
+        if tensor in graph.output_names:
+            float_name = graph.fresh(f"{tensor}_float")
+            _rename_output(graph.producers()[tensor], tensor, float_name)
+        back = tensor if float_name != tensor else graph.fresh(f"{tensor}_dq")
+        quantized = graph.fresh(f"{tensor}_q")
+        graph.replace_uses(tensor, back, readers)
+        scale = self._scale(f"{tensor}_scale", np.array(2.0**exponent, dtype=np.float32))
+        zero = self._zero(f"{tensor}_zero_point", (), self.activation)
+        kind = {} if zero else {"output_dtype": self.activation.onnx_type}
+        inputs = [float_name, scale, *zero]
+        pair = (
+            helper.make_node("QuantizeLinear", inputs, [quantized], name=f"{tensor}_QuantizeLinear", **kind),
+            helper.make_node("DequantizeLinear", [quantized, scale, *zero], [back], name=f"{tensor}_DequantizeLinear"),
+        )
+        graph.nodes.extend(pair)
+
+    def _weights(self, layer: LayerPlan, node: NodeProto, input_exponent: int, quant: WeightQuant) -> None:
+        graph, name = self.graph, layer.name
+        scales = np.ldexp(np.float32(1), quant.exponents.astype(np.int32)).astype(np.float32)
+        stored = graph.fresh(f"{name}_weight_q")
+        graph.constants[stored] = pack_tensor(stored, quant.values, self.weight)
+        scale = self._scale(f"{name}_weight_scale", scales)
+        zero = self._zero(f"{name}_weight_zero_point", scales.shape, self.weight)
+        node.input[1] = self._dequantize(f"{name}_weight", [stored, scale, *zero])
+        bias = graph.add_constant(graph.fresh(f"{name}_bias_q"), quant.bias.astype(np.int32))
+        bias_scale = self._scale(f"{name}_bias_scale", np.ldexp(scales, input_exponent).astype(np.float32))
+        value = self._dequantize(f"{name}_bias", [bias, bias_scale])
+        if len(node.input) > 2:
+            node.input[2] = value
+        else:
+            node.input.append(value)
+
+    def _dequantize(self, name: str, inputs: list[str]) -> str:
+        output = self.graph.fresh(f"{name}_dq")
+        node = helper.make_node("DequantizeLinear", inputs, [output], name=f"{name}_DequantizeLinear", axis=0)
+        self.graph.nodes.append(node)
+        return output
+
+
+def realize(
+    model: ModelProto, cfg: VTAConfig, plan: Annotation, exponents: dict[str, int], weights: dict[str, WeightQuant]
+) -> ModelProto:
+    """The QDQ model of a prepared float ``model`` (its operator set must hold the types).
+
+    ``exponents``: scale group -> power of two; ``weights``: layer name -> its integers.
+    """
+    graph = Graph(model)
+    QdqWriter(graph, cfg).write(plan, exponents, weights)
+    ir_version, _ = required_versions(cfg)
+    result = graph.model(ir_version=max(ir_version, model.ir_version))
+    result.producer_name = "vta-codesign"
+    item = result.metadata_props.add()
+    item.key, item.value = "vta_fingerprint", cfg.fingerprint_hex
+    return onnx.shape_inference.infer_shapes(result)
+
+
+def _rename_output(node: NodeProto, old: str, new: str) -> None:
+    for index, name in enumerate(node.output):
+        if name == old:
+            node.output[index] = new

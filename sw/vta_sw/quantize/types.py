@@ -1,0 +1,116 @@
+"""What the three steps of quantization hand to each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto
+from vta_arch.config import VTAConfig
+
+_ONNX_TYPES = {
+    (8, True): TensorProto.INT8,
+    (8, False): TensorProto.UINT8,
+    (4, True): TensorProto.INT4,
+    (4, False): TensorProto.UINT4,
+    (2, True): TensorProto.INT2,
+    (2, False): TensorProto.UINT2,
+}
+
+
+@dataclass(frozen=True)
+class IntType:
+    """An integer type of 2, 4 or 8 bits."""
+
+    bits: int
+    signed: bool
+
+    @property
+    def low(self) -> int:
+        """Least value."""
+        return -(1 << (self.bits - 1)) if self.signed else 0
+
+    @property
+    def high(self) -> int:
+        """Greatest value."""
+        return (1 << (self.bits - 1)) - 1 if self.signed else (1 << self.bits) - 1
+
+    @property
+    def onnx_type(self) -> int:
+        """The element type in TensorProto."""
+        return int(_ONNX_TYPES[(self.bits, self.signed)])
+
+    def __str__(self) -> str:
+        return f"{'' if self.signed else 'u'}int{self.bits}"
+
+
+def activation_type(cfg: VTAConfig) -> IntType:
+    """The type that the configuration's input scratchpad holds."""
+    return IntType(cfg.inp_width, cfg.inp_is_signed)
+
+
+def weight_type(cfg: VTAConfig) -> IntType:
+    """The type that the configuration's weight scratchpad holds."""
+    return IntType(cfg.wgt_width, True)
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """One operator that becomes integer, with what is fused behind it.
+
+    ``inputs``: its activation tensors (one, or two for Add). ``output``: the tensor that is
+    requantized, after the fused Relu or Clip. ``weight`` and ``bias`` are names of constants.
+    """
+
+    name: str
+    op_type: str
+    inputs: tuple[str, ...]
+    output: str
+    weight: str | None = None
+    bias: str | None = None
+    fused: str | None = None
+    """Name of the Relu or Clip between the operator and its output."""
+
+
+@dataclass(frozen=True)
+class SameScale:
+    """An operator that moves or selects values: quantized with one scale on both of its sides."""
+
+    name: str
+    source: str
+    output: str
+
+
+@dataclass
+class Annotation:
+    """Result of the first step: what becomes integer and what does not, and why."""
+
+    layers: list[LayerPlan] = field(default_factory=list)
+    links: list[SameScale] = field(default_factory=list)
+    groups: dict[str, str] = field(default_factory=dict)
+    """Quantized activation tensor -> the tensor that stands for all that share its scale."""
+    floats: dict[str, str] = field(default_factory=dict)
+    """Node that stays float -> the reason."""
+
+    def roots(self) -> list[str]:
+        """One tensor for each scale to be found."""
+        return sorted(set(self.groups.values()))
+
+
+@dataclass
+class WeightQuant:
+    """Integer weights and bias of a layer.
+
+    ``values``: like the float weight. ``exponents``: one a channel, weight scale = 2**exponent.
+    ``bias``: int64 in units of input scale * weight scale, one a channel.
+    ``shifts``: one a channel, output = (accumulator + bias) / 2**shift, rounded half up.
+    """
+
+    values: NDArray[np.int8]
+    exponents: NDArray[np.int64]
+    bias: NDArray[np.int64]
+    shifts: NDArray[np.int64]
+    snr_db: float
+    coarsened: int
+    """Channels that got a coarser scale so that their accumulators cannot overflow."""

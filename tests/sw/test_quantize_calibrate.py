@@ -1,0 +1,107 @@
+"""Histograms and scales against plain numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import numpy_helper
+from vta_sw.quantize import TensorStats
+from vta_sw.quantize.realize import pack_tensor
+from vta_sw.quantize.scales import (
+    ceiling_exponent,
+    round_weights,
+    saturated_share,
+    search_activation_exponent,
+    search_weight_exponents,
+)
+from vta_sw.quantize.types import IntType
+
+INT8, UINT8, INT4, INT2 = IntType(8, True), IntType(8, False), IntType(4, True), IntType(2, True)
+
+
+def error(values: np.ndarray, exponent: int, kind: IntType) -> float:
+    scale = 2.0**exponent
+    return float(((np.clip(np.floor(values / scale + 0.5), kind.low, kind.high) * scale - values) ** 2).mean())
+
+
+@pytest.mark.parametrize("kind", [INT8, UINT8, INT4, INT2], ids=str)
+@pytest.mark.parametrize("shape", ["normal", "relu", "outlier"])
+def test_the_exponent_found_is_the_best_there_is(kind: IntType, shape: str) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=20_000) * 3.7
+    if shape == "relu" or not kind.signed:
+        values = np.maximum(values, 0)
+    if shape == "outlier":
+        values[0] = 40.0
+    stats = TensorStats()
+    for part in np.array_split(values, 7):
+        stats.add(part.astype(np.float32).reshape(-1, 1))
+    found = search_activation_exponent(stats, kind)
+    assert error(values, found, kind) <= 1.02 * min(error(values, e, kind) for e in range(-12, 12))
+
+
+def test_the_order_of_batches_does_not_matter() -> None:
+    values = np.random.default_rng(1).lognormal(size=(4, 5, 100)).astype(np.float32)
+    parts = [np.sort(values.reshape(-1))[::-1].reshape(20, 100), np.sort(values.reshape(-1)).reshape(20, 100)]
+    stats = [TensorStats(), TensorStats()]
+    for one, ordered in zip(stats, parts, strict=True):
+        for part in np.split(ordered, 20):
+            one.add(part)
+    assert stats[0].log_range == stats[1].log_range
+    assert stats[0].counts.sum() == stats[1].counts.sum() == values.size
+    np.testing.assert_array_equal(stats[0].counts, stats[1].counts)
+
+
+def test_channel_means() -> None:
+    values = np.random.default_rng(2).normal(size=(6, 3, 4, 4)).astype(np.float32)
+    stats = TensorStats()
+    for part in np.split(values, 3):
+        stats.add(part)
+    assert stats.channel_sum is not None
+    np.testing.assert_allclose(stats.channel_sum / stats.channel_count, values.mean(axis=(0, 2, 3)), atol=1e-5)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_not_finite_is_refused(bad: float) -> None:
+    with pytest.raises(ValueError, match="finite"):
+        TensorStats().add(np.array([[1.0, bad]], dtype=np.float32))
+
+
+def test_saturation_is_counted() -> None:
+    stats = TensorStats()
+    stats.add(np.array([[0.5] * 90 + [100.0] * 10], dtype=np.float32))
+    assert saturated_share(stats, -7, INT8) == pytest.approx(0.1)
+    assert saturated_share(stats, 0, INT8) == 0.0
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.floats(1e-20, 1e20), st.sampled_from([1, 3, 7, 15, 127, 255]))
+def test_ceiling_exponent(largest: float, levels: int) -> None:
+    exponent = ceiling_exponent(largest, levels)
+    assert largest <= levels * 2.0**exponent
+    assert largest > levels * 2.0 ** (exponent - 1)
+
+
+@pytest.mark.parametrize("limit", [127, 7, 1])
+def test_weight_exponents_are_the_best(limit: int) -> None:
+    flat = np.random.default_rng(3).normal(size=(6, 200)) * np.array([[1e-6], [0.1], [1], [7], [1e4], [0]])
+    found = search_weight_exponents(flat, limit)
+    for row, exponent in zip(flat[:-1], found[:-1], strict=True):
+
+        def loss(e: int, row: np.ndarray = row) -> float:
+            rounded = round_weights(row[None], np.array([e]), limit)[0]
+            assert np.abs(rounded).max() <= limit
+            return float(((rounded * 2.0**e - row) ** 2).sum())
+
+        assert loss(int(exponent)) == min(loss(e) for e in range(int(exponent) - 8, int(exponent) + 8))
+    assert found[-1] == 0
+
+
+@pytest.mark.parametrize("kind", [INT8, UINT8, INT4, IntType(4, False), INT2, IntType(2, False)], ids=str)
+@pytest.mark.parametrize("count", [1, 7, 64])
+def test_packed_tensors_read_back(kind: IntType, count: int) -> None:
+    values = np.random.default_rng(4).integers(kind.low, kind.high + 1, (1, count))
+    read = numpy_helper.to_array(pack_tensor("t", values, kind))
+    np.testing.assert_array_equal(read.astype(np.int64), values)
