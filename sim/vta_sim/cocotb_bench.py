@@ -1,0 +1,125 @@
+"""The bench that runs inside the simulator: one launch over cocotbext-axi's AXI and AXI-Lite models.
+
+Reads a job (``vta_sim.cocotb_device`` writes it) from the folder ``$VTA_COCOTB_JOB``, leaves result and memory there.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cocotb
+import numpy as np
+from cocotb.clock import Clock
+from cocotb.handle import SimHandleBase
+from cocotb.triggers import ClockCycles, First, RisingEdge
+from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam
+from cocotbext.axi.sparse_memory import SparseMemory
+from vta_arch.config import VTAConfig
+from vta_arch.errors import DeviceError
+from vta_arch.isa import Memory
+from vta_runtime.device import RunResult
+from vta_runtime.driver import Operations, Read, Write, identify, run
+
+from .cocotb_job import JOB_FILE, JOB_VARIABLE, MEMORY_IN, MEMORY_OUT, RESULT_FILE, pack_pages, unpack_pages
+
+RESET_CYCLES = 8
+CLOCK_NS = 10
+
+
+class _Memory(SparseMemory):  # type: ignore[misc]
+    """Sparse memory that refuses a range, which the AXI model answers with SLVERR."""
+
+    def __init__(self, size: int, error_range: tuple[int, int] | None) -> None:
+        super().__init__(size)
+        self._error_range = error_range
+
+    def _check(self, address: int, length: int) -> None:
+        if self._error_range and address < self._error_range[1] and address + length > self._error_range[0]:
+            raise ValueError(f"access of {length} bytes at {address:#x} in the error range")
+
+    def read(self, address: int, length: int, **options: Any) -> bytes:
+        self._check(address, length)
+        return bytes(super().read(address, length, **options))
+
+    def write(self, address: int, data: bytes, **options: Any) -> None:
+        self._check(address, len(data))
+        super().write(address, data, **options)
+
+
+def _pauses(chance: float, seed: int) -> Iterator[bool]:
+    rng = random.Random(seed)
+    return (rng.random() < chance for _ in itertools.count())
+
+
+def _pause_channels(ram: AxiRam, chance: float, seed: int) -> None:
+    write, read = ram.write_if, ram.read_if
+    channels = (write.aw_channel, write.w_channel, write.b_channel, read.ar_channel, read.r_channel)
+    for index, channel in enumerate(channels):
+        channel.set_pause_generator(_pauses(chance, seed * len(channels) + index))
+
+
+async def _perform(dut: SimHandleBase, bus: AxiLiteMaster, operations: Operations[Any], max_cycles: int) -> Any:
+    """Carry out a register sequence on the AXI-Lite port and return its result."""
+    answer: int | None = None  # what a generator that has not begun is sent
+    while True:
+        try:
+            operation = operations.send(answer)  # type: ignore[arg-type]
+        except StopIteration as end:
+            return end.value
+        answer = 0
+        if isinstance(operation, Read):
+            answer = await bus.read_dword(operation.offset)
+        elif isinstance(operation, Write):
+            await bus.write_dword(operation.offset, operation.value)
+        elif not int(dut.interrupt.value):
+            await First(RisingEdge(dut.interrupt), ClockCycles(dut.aclk, max_cycles))
+            if not int(dut.interrupt.value):
+                raise DeviceError(
+                    f"launch: the run did not end within max_cycles = {max_cycles}; raise max_cycles if it needs more"
+                )
+
+
+async def _launch(dut: SimHandleBase, bus: AxiLiteMaster, job: dict[str, Any]) -> RunResult:
+    cfg = VTAConfig.from_dict(job["config"])
+    bases = {Memory(int(number)): base for number, base in job["bases"].items()}
+    await _perform(dut, bus, identify(cfg), job["max_cycles"])
+    sequence = run(cfg, job["insn_address"], job["insn_count"], bases, interrupt=True)
+    result: RunResult = await _perform(dut, bus, sequence, job["max_cycles"])
+    return result
+
+
+@cocotb.test()  # type: ignore[untyped-decorator]
+async def run_job(dut: SimHandleBase) -> None:
+    """Reset, load memory, launch, and leave the result."""
+    folder = Path(os.environ[JOB_VARIABLE])
+    job = json.loads((folder / JOB_FILE).read_text(encoding="utf-8"))
+    cocotb.start_soon(Clock(dut.aclk, CLOCK_NS, unit="ns").start())
+    error_range = tuple(job["error_range"]) if job["error_range"] else None
+    memory = _Memory(1 << job["config"]["axi_addr_width"], None)
+    for address, page in unpack_pages(folder / MEMORY_IN):
+        memory.write(address, page)
+    memory._error_range = error_range
+    dut.aresetn.value = 0
+    ram = AxiRam(AxiBus.from_prefix(dut, "m_axi_gmem"), dut.aclk, dut.aresetn, reset_active_level=False, mem=memory)
+    if job["backpressure"]:
+        _pause_channels(ram, job["backpressure"], job["seed"])
+    control = AxiLiteMaster(
+        AxiLiteBus.from_prefix(dut, "s_axi_control"), dut.aclk, dut.aresetn, reset_active_level=False
+    )
+    await ClockCycles(dut.aclk, RESET_CYCLES)
+    dut.aresetn.value = 1
+    await ClockCycles(dut.aclk, RESET_CYCLES)
+    try:
+        result = await _launch(dut, control, job)
+        answer: dict[str, Any] = {"cycles": result.cycles, "errors": result.errors, "status": result.status}
+    except DeviceError as error:
+        answer = {"error": str(error)}
+    pages = {address: np.frombuffer(bytes(page), dtype=np.uint8) for address, page in memory.segs.items()}
+    pack_pages(folder / MEMORY_OUT, pages)
+    (folder / RESULT_FILE).write_text(json.dumps(answer), encoding="utf-8")

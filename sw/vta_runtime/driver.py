@@ -1,0 +1,214 @@
+"""The register driver: identifies the accelerator, programs a run, waits for it and reads the result.
+
+The sequences of register accesses are generators of operations, written once. :class:`RegisterDriver` carries
+them out over a blocking bus (simulator, board); a bench whose bus is asynchronous iterates them itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from vta_arch.config import BASE_ALIGNMENT, VTAConfig
+from vta_arch.errors import DeviceError
+from vta_arch.isa import Memory
+from vta_arch.registers import BASE_MEMORIES, HW_VERSION, IDENT, OFFSETS, Control, Irq, Status
+
+from .device import RunResult
+
+WORD_MASK = 0xFFFFFFFF
+POLL_SECONDS = 0.0005
+
+
+class RegisterBus(Protocol):
+    """Access to the accelerator's registers, 32 bits at a time, by byte offset."""
+
+    def read32(self, offset: int) -> int: ...
+
+    def write32(self, offset: int, value: int) -> None: ...
+
+
+@dataclass(frozen=True)
+class Read:
+    """Read the register ``name``; its value is sent back into the generator."""
+
+    name: str
+
+    @property
+    def offset(self) -> int:
+        return OFFSETS[self.name]
+
+
+@dataclass(frozen=True)
+class Write:
+    """Write ``value`` to the register ``name``."""
+
+    name: str
+    value: int
+
+    @property
+    def offset(self) -> int:
+        return OFFSETS[self.name]
+
+
+@dataclass(frozen=True)
+class WaitDone:
+    """Wait until the run has ended: the interrupt, or STATUS.DONE."""
+
+
+T = TypeVar("T")
+Operation = Read | Write | WaitDone
+Operations = Generator[Operation, int, T]
+
+
+def _read_pair(name: str) -> Operations[int]:
+    low = yield Read(f"{name}_LO")
+    high = yield Read(f"{name}_HI")
+    return (high << 32) | low
+
+
+def _write_pair(name: str, value: int) -> Operations[None]:
+    yield Write(f"{name}_LO", value & WORD_MASK)
+    yield Write(f"{name}_HI", value >> 32)
+
+
+def identify(cfg: VTAConfig) -> Operations[None]:
+    """Compare the accelerator's identity with ``cfg``. Raises DeviceError naming both sides of a difference."""
+    ident = yield Read("IDENT")
+    if ident != IDENT:
+        raise DeviceError(
+            f"register IDENT is {ident:#010x}, a VTA has {IDENT:#010x}: no accelerator at this address; "
+            "program the device first"
+        )
+    version = yield Read("VERSION")
+    if version != HW_VERSION:
+        raise DeviceError(
+            f"the accelerator has instruction set version {version:#010x}, this software {HW_VERSION:#010x}; "
+            "generate its Verilog again with this software"
+        )
+    capability = yield Read("CAPABILITY")
+    if capability != cfg.capabilities:
+        raise DeviceError(
+            f"the accelerator has extensions {capability:#010x}, configuration {cfg.name!r} has "
+            f"{cfg.capabilities:#010x}; use the configuration that its Verilog was made from"
+        )
+    fingerprint = yield from _read_pair("FINGERPRINT")
+    if fingerprint != cfg.fingerprint():
+        raise DeviceError(
+            f"the accelerator has configuration fingerprint {fingerprint:016x}, configuration {cfg.name!r} has "
+            f"{cfg.fingerprint_hex}; use the configuration that its Verilog was made from"
+        )
+
+
+def check_launch(cfg: VTAConfig, insn_address: int, insn_count: int, bases: Mapping[Memory, int]) -> None:
+    """Raise DeviceError when an argument of a launch does not fit its register."""
+    if not 0 <= insn_count <= WORD_MASK:
+        raise DeviceError(f"launch: {insn_count} instructions; a stream has 0 to {WORD_MASK}")
+    addresses = {"instruction address": insn_address}
+    for memory, base in bases.items():
+        if memory not in BASE_MEMORIES:
+            names = ", ".join(m.name for m in BASE_MEMORIES)
+            raise DeviceError(f"launch: memory {Memory(memory).name} has no base register; those that have: {names}")
+        addresses[f"base of {memory.name}"] = base
+    for what, address in addresses.items():
+        if not 0 <= address < 1 << cfg.axi_addr_width:
+            raise DeviceError(f"launch: {what} {address:#x} does not fit into {cfg.axi_addr_width} address bits")
+        if address % BASE_ALIGNMENT:
+            raise DeviceError(f"launch: {what} {address:#x} is not a multiple of {BASE_ALIGNMENT}")
+
+
+def run(
+    cfg: VTAConfig, insn_address: int, insn_count: int, bases: Mapping[Memory, int], *, interrupt: bool
+) -> Operations[RunResult]:
+    """Program and start a run, wait for its end, read its result.
+
+    Args:
+        interrupt: raise the interrupt line at the end of the run.
+
+    Raises DeviceError when an argument does not fit, a run is under way, or the wait ended too early.
+    """
+    check_launch(cfg, insn_address, insn_count, bases)
+    status = yield Read("STATUS")
+    if status & Status.RUNNING:
+        raise DeviceError("launch: a run is under way on the accelerator; wait for its end or reset the device")
+    for memory, register in BASE_MEMORIES.items():
+        yield from _write_pair(register, bases.get(memory, 0))
+    yield from _write_pair("INSN_ADDRESS", insn_address)
+    yield Write("INSN_COUNT", insn_count)
+    yield Write("IRQ_STATUS", int(Irq.DONE))
+    yield Write("IRQ_ENABLE", int(Irq.DONE) if interrupt else 0)
+    yield Write("CONTROL", int(Control.START))
+    yield WaitDone()
+    status = yield Read("STATUS")
+    if not status & Status.DONE:
+        raise DeviceError(f"launch: the wait ended but STATUS is {status:#010x}, without DONE")
+    cycles = yield from _read_pair("CYCLES")
+    errors = yield Read("ERRORS")
+    yield Write("IRQ_STATUS", int(Irq.DONE))
+    return RunResult(cycles=cycles, errors=errors, status=status)
+
+
+class RegisterDriver:
+    """Carries out the register sequences over a blocking bus.
+
+    Args:
+        bus: where the registers are.
+        config: what the accelerator must be; checked before the first launch.
+        wait: blocks until the interrupt is high, raising DeviceError when it does not come. Without it STATUS
+            is polled.
+        timeout: seconds that a run may take when polling.
+    """
+
+    def __init__(
+        self, bus: RegisterBus, config: VTAConfig, *, wait: Callable[[], None] | None = None, timeout: float = 60.0
+    ) -> None:
+        self._bus = bus
+        self._config = config
+        self._wait = wait
+        self._timeout = timeout
+        self._identified = False
+
+    def identify(self) -> None:
+        """Compare the accelerator with the configuration. Raises DeviceError naming both sides."""
+        self._perform(identify(self._config))
+        self._identified = True
+
+    def launch(self, insn_address: int, insn_count: int, bases: Mapping[Memory, int]) -> RunResult:
+        """Run an instruction stream to its end; see :meth:`vta_runtime.device.Device.launch`."""
+        if not self._identified:
+            self.identify()
+        return self._perform(run(self._config, insn_address, insn_count, bases, interrupt=self._wait is not None))
+
+    def _perform(self, operations: Operations[T]) -> T:
+        answer = 0
+        try:
+            operation = next(operations)
+            while True:
+                answer = self._carry_out(operation)
+                operation = operations.send(answer)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    def _carry_out(self, operation: Operation) -> int:
+        if isinstance(operation, Read):
+            return self._bus.read32(operation.offset)
+        if isinstance(operation, Write):
+            self._bus.write32(operation.offset, operation.value)
+        elif self._wait is not None:
+            self._wait()
+        else:
+            self._poll()
+        return 0
+
+    def _poll(self) -> None:
+        deadline = time.monotonic() + self._timeout
+        while not (status := self._bus.read32(OFFSETS["STATUS"])) & Status.DONE:
+            if time.monotonic() > deadline:
+                raise DeviceError(
+                    f"launch: the run did not end within {self._timeout:g} s (STATUS {status:#010x}); "
+                    "raise the driver's timeout or reset the device"
+                )
+            time.sleep(POLL_SECONDS)
