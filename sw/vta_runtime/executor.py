@@ -1,0 +1,243 @@
+"""Run a program: on a device, or on the integer reference; compare the two."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from vta_arch.errors import DataError
+from vta_arch.isa import INSN_BYTES, Memory
+from vta_arch.program import CpuStep, Layer, Program, Tensor, tensor_bytes
+from vta_arch.registers import BASE_MEMORIES
+
+from .cpu import CpuSubgraph
+from .device import Device, check
+from .reference import run_layer
+from .tensors import pack_tensor, unpack_tensor
+
+Array = NDArray[np.generic]
+Values = dict[str, Array]
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass
+class RunReport:
+    """What a run did. ``cycles`` is None without a clock; ``mismatches`` is None without a check.
+
+    ``cycles_by_layer`` is filled when layers run alone.
+    """
+
+    images: int = 0
+    cycles: int | None = None
+    mismatches: int | None = None
+    mismatches_by_layer: dict[str, int] = field(default_factory=dict)
+    cycles_by_layer: dict[str, int] = field(default_factory=dict)
+
+    def add_cycles(self, cycles: int | None, layer: str | None = None) -> None:
+        """Count the cycles of a launch."""
+        if cycles is None:
+            return
+        self.cycles = (self.cycles or 0) + cycles
+        if layer is not None:
+            self.cycles_by_layer[layer] = self.cycles_by_layer.get(layer, 0) + cycles
+
+    def add_mismatches(self, layer: str, count: int) -> None:
+        """Count elements of a layer that differ from the reference."""
+        self.mismatches = (self.mismatches or 0) + count
+        self.mismatches_by_layer[layer] = self.mismatches_by_layer.get(layer, 0) + count
+
+
+class _OnDevice:
+    """A program's arena on a device: constants are written once, tensors when they are needed."""
+
+    def __init__(self, program: Program, device: Device) -> None:
+        program.require(device.config)
+        self._program, self._device = program, device
+        self._arena = device.allocate(program.arena_size)
+        self._bases = dict.fromkeys(BASE_MEMORIES, self._arena)
+        for segment in program.segments:
+            if segment.data:
+                device.write(self._arena + segment.offset, segment.data)
+        self._alone: dict[str, tuple[int, int]] = {}
+
+    def write(self, tensor: Tensor, values: Array) -> None:
+        """Write a layer's input."""
+        integers: NDArray[np.integer] = values  # type: ignore[assignment]  # tensors with a place hold integers
+        self._device.write(self._arena + tensor.inp_offset, pack_tensor(self._program.config, tensor, integers))
+
+    def read(self, tensor: Tensor) -> Array:
+        """Read a layer's output."""
+        size = tensor_bytes(self._program.config, tensor, Memory.OUT)
+        return unpack_tensor(self._program.config, tensor, self._device.read(self._arena + tensor.out_offset, size))
+
+    def launch(self, first: int, count: int) -> int | None:
+        """Run instructions [first, first + count) of the program; its cycles. Raises DeviceError."""
+        address = self._arena + self._program.segment("instructions").offset + first * INSN_BYTES
+        return self._launch(address, count)
+
+    def _launch(self, address: int, count: int) -> int | None:
+        result = self._device.launch(address, count, self._bases)
+        check(result)
+        return result.cycles
+
+    def launch_layer(self, name: str) -> int | None:
+        """Run one layer alone; its cycles. Raises DeviceError."""
+        if name not in self._alone:
+            stream = self._program.layer_stream(name)
+            address = self._device.allocate(len(stream))
+            self._device.write(address, stream)
+            self._alone[name] = address, len(stream) // INSN_BYTES
+        return self._launch(*self._alone[name])
+
+
+class Executor:
+    """Runs ``program`` on ``device``, or on the integer reference when there is none.
+
+    ``report`` describes the last run. Raises ProgramError when the device has another configuration.
+    """
+
+    def __init__(self, program: Program, device: Device | None = None) -> None:
+        self.program = program
+        self.report = RunReport()
+        self._device = _OnDevice(program, device) if device is not None else None
+        self._cpu = {
+            number: CpuSubgraph(step, program.tensors)
+            for number, step in enumerate(program.steps)
+            if isinstance(step, CpuStep)
+        }
+
+    def run(
+        self,
+        inputs: Mapping[str, Array],
+        *,
+        check: bool = False,
+        layers: Iterable[str] | None = None,
+        progress: Progress | None = None,
+    ) -> dict[str, Array]:
+        """Run any number of images.
+
+        Args:
+            inputs: by input name, arrays of shape [images, ...]; any numeric type, cast to what the network takes.
+            check: compare every layer's output with the integer reference; results are in ``report``.
+            layers: run only these layers, alone, on inputs from the reference (always checked).
+            progress: called with a text, the images done and all images.
+
+        Returns the network's outputs by name, images first; with ``layers`` the outputs of these layers by tensor name.
+        Raises DataError for wrong inputs, ProgramError for an unknown layer, DeviceError when the device fails.
+        """
+        arrays, images = self._checked(inputs)
+        chosen = None if layers is None else [self.program.layer(name) for name in layers]
+        self.report = RunReport(images, mismatches=0 if check or chosen is not None else None)
+        batch, collected = self.program.batch, []
+        for first in range(0, images, batch):
+            if progress is not None:
+                progress("run", first, images)
+            chunk = {name: _padded(array[first : first + batch], batch) for name, array in arrays.items()}
+            result = self._chunk(chunk, check) if chosen is None else self._alone(chunk, chosen)
+            keep = min(batch, images - first)
+            collected.append({name: value[:keep] if value.ndim else value for name, value in result.items()})
+        if progress is not None:
+            progress("run", images, images)
+        return {name: np.concatenate([part[name] for part in collected]) for name in collected[0]}
+
+    def _checked(self, inputs: Mapping[str, Array]) -> tuple[Values, int]:
+        """Inputs in the network's types, and the number of images."""
+        wanted = self.program.inputs
+        if set(inputs) != set(wanted):
+            raise DataError(
+                f"inputs {', '.join(sorted(inputs)) or 'none'} given, the network takes {', '.join(wanted)}"
+            )
+        arrays: Values = {}
+        for name in wanted:
+            tensor, value = self.program.tensors[name], np.asarray(inputs[name])
+            if value.dtype.kind not in "biuf":
+                raise DataError(f"input {name!r} has the type {value.dtype}: it must be numeric, for {tensor.dtype}")
+            if value.ndim != len(tensor.shape) or value.shape[1:] != tensor.shape[1:]:
+                shown = ", ".join(["images", *map(str, tensor.shape[1:])])
+                raise DataError(f"input {name!r} has the shape {list(value.shape)}, the network takes [{shown}]")
+            arrays[name] = value.astype(tensor.host_dtype, copy=False)
+        counts = {len(value) for value in arrays.values()}
+        if len(counts) != 1 or 0 in counts:
+            raise DataError(f"inputs hold {sorted(counts)} images: give the same number, at least 1, for each")
+        return arrays, counts.pop()
+
+    # Whole network -------------------------------------------------------------------------
+    def _chunk(self, values: Values, compare: bool) -> Values:
+        if self._device is None:
+            reference = self._reference(values)
+            for layer in self.program.layers if compare else ():
+                self.report.add_mismatches(layer.name, 0)
+            return {name: reference[name] for name in self.program.outputs}
+        env = dict(values)
+        self._steps(env, self._device)
+        if compare:
+            reference = self._reference(values)
+            for layer in self.program.layers:
+                found = self._device.read(self.program.tensors[layer.output])
+                self.report.add_mismatches(layer.name, int(np.count_nonzero(found != reference[layer.output])))
+        return {name: env[name] for name in self.program.outputs}
+
+    def _steps(self, env: Values, device: _OnDevice) -> None:
+        """Run all steps on the device and the CPU; tensors are read back when the CPU or the caller needs them."""
+        tensors = self.program.tensors
+        resident: set[str] = set()
+        same = self.program.config.block_in == self.program.config.block_out
+
+        def fetch(names: Iterable[str]) -> None:
+            for name in names:
+                if name not in env:
+                    env[name] = device.read(tensors[name])
+
+        for number, step in enumerate(self.program.steps):
+            if isinstance(step, CpuStep):
+                fetch(step.inputs)
+                env.update(self._cpu[number].run(env))
+                continue
+            layers = [self.program.layer(name) for name in step.layers]
+            made = {layer.output for layer in layers}
+            needed = dict.fromkeys(name for layer in layers for name in layer.inputs)
+            for name in needed:
+                if name not in resident and name not in made:
+                    fetch([name])
+                    device.write(tensors[name], env[name])
+                    resident.add(name)
+            self.report.add_cycles(device.launch(step.first, step.count))
+            if same:
+                resident |= made
+        fetch(self.program.outputs)
+
+    def _reference(self, values: Values) -> Values:
+        """Every tensor at a step's border and every layer's output, by the integer reference."""
+        env = dict(values)
+        for number, step in enumerate(self.program.steps):
+            if isinstance(step, CpuStep):
+                env.update(self._cpu[number].run(env))
+                continue
+            for name in step.layers:
+                layer = self.program.layer(name)
+                env[layer.output] = run_layer(self.program, layer, env)
+        return env
+
+    # Layers alone --------------------------------------------------------------------------
+    def _alone(self, values: Values, layers: list[Layer]) -> Values:
+        reference = self._reference(values)
+        outputs: Values = {}
+        for layer in layers:
+            found = reference[layer.output]
+            if self._device is not None:
+                for name in dict.fromkeys(layer.inputs):
+                    self._device.write(self.program.tensors[name], reference[name])
+                self.report.add_cycles(self._device.launch_layer(layer.name), layer.name)
+                found = self._device.read(self.program.tensors[layer.output])
+            self.report.add_mismatches(layer.name, int(np.count_nonzero(found != reference[layer.output])))
+            outputs[layer.output] = found
+        return outputs
+
+
+def _padded(chunk: Array, batch: int) -> Array:
+    """The chunk with zero images up to ``batch``."""
+    if len(chunk) == batch:
+        return chunk
+    return np.concatenate([chunk, np.zeros((batch - len(chunk), *chunk.shape[1:]), chunk.dtype)])

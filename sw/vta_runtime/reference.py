@@ -1,0 +1,77 @@
+"""The integer reference: what each layer computes, in numpy, without instructions or tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+from vta_arch.numerics import requantize_shift
+from vta_arch.program import Layer, Program
+
+Ints = NDArray[np.integer]
+_FLOAT32_EXACT = 1 << 24
+_COLUMN_LIMIT = 1 << 24
+"""Elements of the unfolded input that are multiplied at a time."""
+
+
+def unfold(
+    x: NDArray[np.floating], kernel: tuple[int, ...], strides: tuple[int, ...], dilations: tuple[int, ...]
+) -> NDArray[np.floating]:
+    """Windows of a padded image [C, H, W]: a view of shape [C, KH, KW, OH, OW]."""
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
+    windows = np.lib.stride_tricks.sliding_window_view(x, reach, axis=(1, 2))
+    view = windows[:, :: strides[0], :: strides[1], :: dilations[0], :: dilations[1]]
+    return view.transpose(0, 3, 4, 1, 2)
+
+
+def _exact_type(weight: Ints, x: Ints) -> np.dtype[np.floating]:
+    """A float type in which every partial sum of conv(x, weight) is exact."""
+    largest = int(np.abs(weight.astype(np.int64)).reshape(weight.shape[0], -1).sum(axis=1).max(initial=0))
+    bound = largest * max(abs(int(x.min(initial=0))), int(x.max(initial=0)))
+    return np.dtype(np.float32 if bound < _FLOAT32_EXACT else np.float64)
+
+
+def convolve(x: Ints, weight: Ints, layer: Layer) -> NDArray[np.int64]:
+    """Exact convolution sums: x [N, C, H, W], weight [O, C, KH, KW] -> [N, O, OH, OW]."""
+    named = layer.attributes
+    top, left, bottom, right = named["pads"]
+    kind = _exact_type(weight, x)
+    matrix = weight.reshape(weight.shape[0], -1).astype(kind)
+    padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right))).astype(kind)
+    images = []
+    for image in padded:
+        columns = unfold(image, named["kernel"], named["strides"], named["dilations"])
+        height, width = columns.shape[3:]
+        step = max(1, _COLUMN_LIMIT // max(1, matrix.shape[1] * width))
+        parts = [
+            matrix @ columns[:, :, :, first : first + step].reshape(matrix.shape[1], -1)
+            for first in range(0, height, step)
+        ]
+        images.append(np.concatenate(parts, axis=1).reshape(-1, height, width))
+    return np.stack(images).astype(np.int64)
+
+
+def _conv(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.int64]:
+    arrays = {key: program.arrays[name] for key, name in layer.arrays.items()}
+    x = inputs[0].reshape(program.tensors[layer.inputs[0]].nchw)
+    sums = convolve(x, arrays["weight"], layer)
+    bias, shift = (arrays[key].astype(np.int64).reshape(1, -1, 1, 1) for key in ("bias", "shift"))
+    return requantize_shift(sums, bias, shift, layer.scalar("low"), layer.scalar("high"))
+
+
+def _add(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.int64]:
+    del program
+    left, right = (x.astype(np.int64) << e for x, e in zip(inputs, layer.attributes["exponents"], strict=True))
+    return requantize_shift(left + right, 0, layer.scalar("shift"), layer.scalar("low"), layer.scalar("high"))
+
+
+OPERATORS: dict[str, Callable[[Program, Layer, list[Ints]], NDArray[np.int64]]] = {"conv": _conv, "add": _add}
+"""The reference of each operator."""
+
+
+def run_layer(program: Program, layer: Layer, values: Mapping[str, NDArray[np.generic]]) -> Ints:
+    """The layer's output, of its tensor's shape and host type, from the ``values`` of its input tensors."""
+    inputs: list[Ints] = [np.asarray(values[name]) for name in layer.inputs]
+    output = program.tensors[layer.output]
+    return OPERATORS[layer.op](program, layer, inputs).reshape(output.shape).astype(output.host_dtype)

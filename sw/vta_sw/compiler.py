@@ -1,0 +1,212 @@
+"""Compile a quantized network to a program."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from vta_arch.config import BASE_ALIGNMENT, VTAConfig
+from vta_arch.encoding import Insn, finish
+from vta_arch.errors import ModelError
+from vta_arch.isa import INSN_BYTES, Memory
+from vta_arch.program import Layer, Program, Region, Step, Tensor
+
+from .frontend import Graph, prepare, read_model
+from .frontend.shapes import file_batch
+from .graph import IntGraph, IntLayer, QTensor, import_graph
+from .link import link, same_layout
+from .lower.add import AddLowering
+from .lower.context import Context
+from .lower.conv import ConvLowering
+from .lower.errors import NotLowerableError
+from .lower.requantize import drop_dead_channels
+from .lower.stream import Relocation, StreamBuilder
+from .partition import Group, Partition
+
+Progress = Callable[[str, int, int], None]
+Lowering = ConvLowering | AddLowering
+
+_REGION_INSNS = BASE_ALIGNMENT // INSN_BYTES
+"""A launch starts at a multiple of this many instructions; the gap behind a region holds FINISH, never fetched."""
+
+LOWERINGS: dict[str, Callable[[Context, IntLayer], Lowering]] = {"conv": ConvLowering, "add": AddLowering}
+"""How each operator is lowered. Making one raises NotLowerableError when it cannot be."""
+
+
+def compile(
+    model: Path | str | onnx.ModelProto,
+    cfg: VTAConfig,
+    *,
+    batch: int | None = None,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    progress: Progress | None = None,
+) -> Program:
+    """Compile a QDQ network for ``cfg``.
+
+    Args:
+        model: a file, or a model in memory.
+        batch: images of one pass where the model leaves it open; the configuration's by default.
+        shapes: shapes of inputs by name, where the model leaves them open.
+        progress: called with a text, the steps done and the steps in all.
+
+    Raises ModelError for a model that is damaged, not quantized, or has dynamic dimensions.
+    """
+    name = Path(model).stem if isinstance(model, str | Path) else model.graph.name or "network"
+    source = model if isinstance(model, onnx.ModelProto) else read_model(Path(model))
+    if batch is None and file_batch(Graph(source)) is None:
+        batch = cfg.batch
+    graph = import_graph(prepare(source, batch=batch, shapes=shapes))
+    return _Compilation(cfg, graph, progress or _quiet).run(name)
+
+
+def _quiet(_text: str, _done: int, _total: int) -> None:
+    """No progress is shown."""
+
+
+def check_types(cfg: VTAConfig, layer: IntLayer) -> None:
+    """Raises NotLowerableError unless the layer's values fit the configuration's widths."""
+    for tensor in (*layer.inputs, layer.output):
+        if tensor.low < cfg.inp_min or tensor.high > cfg.inp_max:
+            raise NotLowerableError(
+                f"activation {tensor.name!r} of {tensor.dtype} has values from {tensor.low} to {tensor.high}, "
+                f"configuration {cfg.name} holds {cfg.inp_min} to {cfg.inp_max}"
+            )
+    weight = layer.weight
+    if weight.size == 0:
+        return
+    if int(weight.min()) < cfg.wgt_min or int(weight.max()) > cfg.wgt_max:
+        raise NotLowerableError(
+            f"its weights go from {weight.min()} to {weight.max()}, configuration {cfg.name} holds "
+            f"{cfg.wgt_min} to {cfg.wgt_max}"
+        )
+    if cfg.wgt_width == 1 and not weight.all():
+        raise NotLowerableError("a weight is 0, which 1-bit weights (+1 or -1) cannot be")
+
+
+def _tensor(item: QTensor) -> Tensor:
+    return Tensor(item.name, item.shape, item.dtype, item.low, item.high)
+
+
+@dataclass
+class _Stream:
+    """Instructions of all regions so far, and what the linker must patch in them."""
+
+    insns: list[Insn] = field(default_factory=list)
+    relocations: list[Relocation] = field(default_factory=list)
+
+
+class _Compilation:
+    """The compilation of one network."""
+
+    def __init__(self, cfg: VTAConfig, graph: IntGraph, progress: Progress) -> None:
+        self._cfg, self._graph, self._progress = cfg, graph, progress
+        self._context = Context(cfg)
+        self._reasons = dict(graph.reasons)
+        self._lowerings: dict[str, Lowering] = {}
+        self._stream = _Stream()
+        self._tensors: dict[str, Tensor] = {}
+        self._uses: dict[str, set[Memory]] = defaultdict(set)
+        self._layers: list[Layer] = []
+        self._arrays: dict[str, NDArray[np.integer]] = {}
+
+    def run(self, name: str) -> Program:
+        """The program of the network, called ``name``."""
+        accepted = self._accept()
+        partition = Partition(self._graph, accepted, same_layout=same_layout(self._cfg))
+        steps: list[Step] = []
+        total = len(partition.groups)
+        for number, group in enumerate(partition.groups):
+            self._progress("lower", number, total)
+            step = self._region(group) if group.layers else partition.cpu_step(group, self._tensors)
+            if step is not None:
+                steps.append(step)
+        inputs, outputs = tuple(partition.view.inputs), tuple(partition.view.outputs)
+        for item in (*inputs, *outputs):
+            self._tensors.setdefault(item, partition.border(item))
+        linked = link(self._context, self._stream.insns, self._stream.relocations, self._tensors, dict(self._uses))
+        self._progress("lower", total, total)
+        return Program(
+            config=self._cfg,
+            batch=self._batch(inputs),
+            tensors=linked.tensors,
+            layers=tuple(self._layers),
+            steps=tuple(steps),
+            inputs=inputs,
+            outputs=outputs,
+            segments=linked.segments,
+            arrays=self._arrays,
+            arena_size=linked.arena_size,
+            name=name,
+            offload=self._reasons,
+        )
+
+    def _accept(self) -> list[IntLayer]:
+        """Layers that this configuration can run; the others get a reason."""
+        accepted = []
+        for number, layer in enumerate(self._graph.layers):
+            self._progress("tile", number, len(self._graph.layers))
+            try:
+                check_types(self._cfg, layer)
+                layer = drop_dead_channels(self._cfg, layer)
+                self._lowerings[layer.name] = LOWERINGS[layer.op](self._context, layer)
+            except NotLowerableError as reason:
+                self._reasons[layer.name] = str(reason)
+                continue
+            accepted.append(layer)
+        return accepted
+
+    def _batch(self, inputs: tuple[str, ...]) -> int:
+        sizes = {self._tensors[name].shape[0] for name in inputs if self._tensors[name].shape}
+        if len(sizes) > 1:
+            raise ModelError(
+                f"the network's inputs have different first dimensions {sorted(sizes)}: give --batch or --shape"
+            )
+        return max(1, *sizes) if sizes else 1
+
+    def _region(self, group: Group) -> Region:
+        first = len(self._stream.insns)
+        for layer in group.layers:
+            self._lower(layer)
+        self._stream.insns.append(finish(self._cfg))
+        count = len(self._stream.insns) - first
+        while len(self._stream.insns) % _REGION_INSNS:
+            self._stream.insns.append(finish(self._cfg))
+        return Region(tuple(layer.name for layer in group.layers), first, count)
+
+    def _lower(self, layer: IntLayer) -> None:
+        builder = StreamBuilder(self._cfg)
+        self._lowerings[layer.name].emit(builder)
+        insns = builder.finish()
+        first = len(self._stream.insns)
+        self._stream.insns.extend(insns)
+        self._stream.relocations.extend(builder.relocations)
+        for item in layer.inputs:
+            self._tensors.setdefault(item.name, _tensor(item))
+            self._uses[item.name].add(Memory.INP)
+        self._tensors[layer.output.name] = _tensor(layer.output)
+        self._uses[layer.output.name].add(Memory.OUT)
+        self._layers.append(self._described(layer, first, len(insns)))
+
+    def _described(self, layer: IntLayer, first: int, count: int) -> Layer:
+        attributes: dict[str, tuple[int, ...]] = {"low": (layer.low,), "high": (layer.high,)}
+        arrays: dict[str, str] = {}
+        if layer.op == "conv":
+            attributes |= {"kernel": layer.kernel, "strides": layer.strides, "pads": layer.pads}
+            attributes["dilations"] = layer.dilations
+            values: dict[str, NDArray[np.integer]] = {
+                "weight": layer.weight.astype(np.int8),
+                "bias": layer.bias,
+                "shift": layer.shift.astype(np.int32),
+            }
+            for key, value in values.items():
+                arrays[key] = f"{layer.name}/{key}"
+                self._arrays[arrays[key]] = value
+        else:
+            attributes |= {"exponents": layer.exponents, "shift": (int(layer.shift[0]),)}
+        inputs = tuple(item.name for item in layer.inputs)
+        return Layer(layer.name, layer.op, inputs, layer.output.name, attributes, arrays, first, count, layer.macs)

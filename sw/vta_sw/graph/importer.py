@@ -1,0 +1,46 @@
+"""Import a QDQ network: recognise layers, and say why other nodes are none."""
+
+from __future__ import annotations
+
+import onnx
+from vta_arch.errors import ModelError
+
+from .normalize import normalize
+from .patterns import PATTERNS
+from .qdq import NotALayerError
+from .types import IntGraph, IntLayer
+from .view import GraphView
+
+_COMPUTING = ("Conv", "Gemm", "MatMul")
+_QUANTIZED = ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger")
+
+
+def import_graph(model: onnx.ModelProto) -> IntGraph:
+    """The integer graph of ``model``.
+
+    Raises ModelError for a float network (naming ``vta quantize``) and for an inconsistent one.
+    """
+    kinds = {node.op_type for node in model.graph.node}
+    if kinds & set(_COMPUTING) and not kinds & set(_QUANTIZED):
+        raise ModelError("the network is not quantized (it has no QuantizeLinear): run `vta quantize` on it first")
+    view = GraphView(normalize(model))
+    layers: list[IntLayer] = []
+    reasons: dict[str, str] = {}
+    bounds: dict[str, tuple[int, int]] = {}
+    taken: set[str] = set()
+    for index, node in enumerate(view.nodes):
+        pattern = PATTERNS.get(node.op_type)
+        if pattern is None:
+            continue
+        name = view.name_of(index)
+        try:
+            layer = pattern(view, index, bounds)
+        except NotALayerError as reason:
+            reasons[name] = str(reason)
+            continue
+        if name in taken:
+            raise ModelError(f"two nodes of the network are called {name!r}: give each its own name")
+        taken.add(name)
+        bounds[layer.output.name] = (layer.low, layer.high)
+        layers.append(layer)
+    return IntGraph(view.model, tuple(layers), reasons, view.shapes, view.types)

@@ -1,0 +1,180 @@
+"""Patterns: a Conv, Gemm, MatMul or Add between DequantizeLinear and QuantizeLinear, as an integer layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from .qdq import Constant, NotALayerError, activation, clip_bounds, constant, exponent, quantized
+from .types import IntLayer, Ints, QTensor
+from .view import GraphView, attributes
+
+Bounds = dict[str, tuple[int, int]]
+
+
+def _finish(view: GraphView, index: int) -> tuple[QTensor, tuple[int, ...]]:
+    """Follow [Relu | Clip]* -> QuantizeLinear behind node ``index``: the output and all nodes."""
+    nodes, low, high = [index], -np.inf, np.inf
+    while True:
+        following = view.single_consumer(view.nodes[nodes[-1]].output[0])
+        if following is None:
+            raise NotALayerError("its result is not used by exactly one QuantizeLinear")
+        node = view.nodes[following]
+        nodes.append(following)
+        if node.op_type == "QuantizeLinear":
+            return quantized(view, following, low, high), tuple(nodes)
+        if node.op_type not in ("Relu", "Clip"):
+            raise NotALayerError(f"its result goes to {node.op_type}, not to a QuantizeLinear")
+        least, most = clip_bounds(view, following)
+        low, high = min(max(low, least), most), min(max(high, least), most)
+
+
+def _bias(view: GraphView, name: str, channels: int, step: Ints | np.ndarray) -> Ints:
+    """The bias in steps of the accumulator, one a channel. Raises NotALayerError unless it is exact."""
+    if not name:
+        return np.zeros(channels, np.int64)
+    value = view.constant(name)
+    if value is None:
+        item = constant(view, name)
+        scale = np.broadcast_to(item.scale, (channels,)) if item.scale.size in (1, channels) else item.scale
+        real = item.values.reshape(-1).astype(np.float64) * scale
+    else:
+        real = value.astype(np.float64).reshape(-1)
+    if real.size != channels:
+        raise NotALayerError(f"its bias has {real.size} elements for {channels} channels")
+    steps = real / step
+    rounded = np.rint(steps)
+    if np.any(np.abs(steps - rounded) > 1e-5 * np.maximum(np.abs(steps), 1)):
+        raise NotALayerError("its bias is not a multiple of the accumulator's step (input scale x weight scale)")
+    return rounded.astype(np.int64)
+
+
+def _layer(
+    view: GraphView,
+    index: int,
+    source: QTensor,
+    weight: Ints,
+    scale: np.ndarray,
+    bias: str,
+    **geometry: tuple[int, ...],
+) -> IntLayer:
+    output, nodes = _finish(view, index)
+    channels = weight.shape[0]
+    step = np.broadcast_to(scale, (channels,)) * source.scale
+    shift = np.array([exponent(output.scale, float(value)) for value in step], dtype=np.int64)
+    return IntLayer(
+        name=view.name_of(index),
+        op="conv",
+        inputs=(source,),
+        output=output,
+        nodes=nodes,
+        low=output.low,
+        high=output.high,
+        shift=shift,
+        weight=weight,
+        bias=_bias(view, bias, channels, step),
+        **geometry,  # type: ignore[arg-type]  # strides, pads, dilations: each of its own length
+    )
+
+
+def _conv_pads(
+    view: GraphView, index: int, kernel: tuple[int, int], height: int, width: int
+) -> tuple[int, int, int, int]:
+    named = attributes(view.nodes[index])
+    mode = named.get("auto_pad", b"NOTSET").decode()
+    if mode in ("NOTSET", ""):
+        top, left, bottom, right = named.get("pads", [0, 0, 0, 0])
+        return top, left, bottom, right
+    if mode == "VALID":
+        return 0, 0, 0, 0
+    strides, dilations = named.get("strides", [1, 1]), named.get("dilations", [1, 1])
+    first, last = [], []
+    for size, window, stride, dilation in zip((height, width), kernel, strides, dilations, strict=True):
+        total = max(0, (-(-size // stride) - 1) * stride + (window - 1) * dilation + 1 - size)
+        small = total // 2
+        first.append(small if mode == "SAME_UPPER" else total - small)
+        last.append(total - first[-1])
+    return first[0], first[1], last[0], last[1]
+
+
+def conv(view: GraphView, index: int, bounds: Bounds) -> IntLayer:
+    """A Conv of one group on 4-dimensional tensors. Raises NotALayerError."""
+    node, named = view.nodes[index], attributes(view.nodes[index])
+    if named.get("group", 1) != 1:
+        raise NotALayerError(f"it has {named['group']} groups")
+    source = activation(view, node.input[0], bounds)
+    weight = constant(view, node.input[1])
+    if len(source.shape) != 4 or weight.values.ndim != 4:
+        raise NotALayerError("it is not 2-dimensional")
+    if weight.scale.size not in (1, weight.values.shape[0]) or (weight.scale.size > 1 and weight.axis != 0):
+        raise NotALayerError("its weight scale is not one per tensor or output channel")
+    if weight.values.shape[1] != source.shape[1]:
+        raise NotALayerError(f"its weight has {weight.values.shape[1]} input channels, its input {source.shape[1]}")
+    kernel = weight.values.shape[2], weight.values.shape[3]
+    return _layer(
+        view,
+        index,
+        source,
+        weight.values,
+        weight.scale,
+        node.input[2] if len(node.input) > 2 else "",
+        strides=tuple(named.get("strides", [1, 1])),
+        pads=_conv_pads(view, index, kernel, *source.shape[2:]),
+        dilations=tuple(named.get("dilations", [1, 1])),
+    )
+
+
+def _dense(view: GraphView, index: int, bounds: Bounds, item: Constant, transposed: bool, bias: str) -> IntLayer:
+    source = activation(view, view.nodes[index].input[0], bounds)
+    if len(source.shape) != 2 or item.values.ndim != 2:
+        raise NotALayerError("it is not a product of two matrices")
+    matrix = item.values if transposed else item.values.T
+    axis = 0 if transposed else 1
+    if item.scale.size not in (1, matrix.shape[0]) or (item.scale.size > 1 and item.axis != axis):
+        raise NotALayerError("its weight scale is not one per tensor or output channel")
+    if matrix.shape[1] != source.shape[1]:
+        raise NotALayerError(f"its weight has {matrix.shape[1]} input features, its input {source.shape[1]}")
+    return _layer(view, index, source, matrix[:, :, None, None], item.scale, bias)
+
+
+def gemm(view: GraphView, index: int, bounds: Bounds) -> IntLayer:
+    """A Gemm with alpha = beta = 1 and a constant second matrix. Raises NotALayerError."""
+    node, named = view.nodes[index], attributes(view.nodes[index])
+    if named.get("alpha", 1.0) != 1.0 or named.get("beta", 1.0) != 1.0 or named.get("transA", 0):
+        raise NotALayerError("it has alpha, beta or transA")
+    bias = node.input[2] if len(node.input) > 2 else ""
+    return _dense(view, index, bounds, constant(view, node.input[1]), bool(named.get("transB", 0)), bias)
+
+
+def matmul(view: GraphView, index: int, bounds: Bounds) -> IntLayer:
+    """A MatMul with a constant second matrix. Raises NotALayerError."""
+    return _dense(view, index, bounds, constant(view, view.nodes[index].input[1]), False, "")
+
+
+def add(view: GraphView, index: int, bounds: Bounds) -> IntLayer:
+    """An Add of two activations of the same shape. Raises NotALayerError."""
+    left, right = (activation(view, name, bounds) for name in view.nodes[index].input)
+    if left.shape != right.shape:
+        raise NotALayerError(f"its inputs have different shapes, {left.shape} and {right.shape}")
+    output, nodes = _finish(view, index)
+    fine = min(left.scale, right.scale)
+    return IntLayer(
+        name=view.name_of(index),
+        op="add",
+        inputs=(left, right),
+        output=output,
+        nodes=nodes,
+        low=output.low,
+        high=output.high,
+        shift=np.array([exponent(output.scale, fine)], dtype=np.int64),
+        exponents=(exponent(left.scale, fine), exponent(right.scale, fine)),
+    )
+
+
+PATTERNS: dict[str, Callable[[GraphView, int, Bounds], IntLayer]] = {
+    "Conv": conv,
+    "Gemm": gemm,
+    "MatMul": matmul,
+    "Add": add,
+}

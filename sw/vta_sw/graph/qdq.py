@@ -1,0 +1,152 @@
+"""QuantizeLinear and DequantizeLinear: what they say about a tensor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from vta_arch.program import INTEGER_TYPES
+
+from .types import QTensor
+from .view import TYPE_NAMES, GraphView, attributes
+
+_RANGE_KEEPING = ("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Identity", "MaxPool", "GlobalAveragePool", "Transpose")
+"""Operators whose results are not beyond their first input's range."""
+
+
+class NotALayerError(Exception):
+    """A pattern that does not apply; its text is the reason shown to the user."""
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A dequantized constant: integers, and their scale per element of ``axis`` (or one)."""
+
+    values: NDArray[np.int64]
+    scale: NDArray[np.float64]
+    axis: int
+
+
+def type_range(dtype: str) -> tuple[int, int]:
+    """Least and greatest value of an integer type."""
+    width, signed = INTEGER_TYPES[dtype]
+    return (-(1 << (width - 1)), (1 << (width - 1)) - 1) if signed else (0, (1 << width) - 1)
+
+
+def _parameters(view: GraphView, index: int) -> tuple[NDArray[np.float64], str]:
+    """Scale (flat) and integer type of a Q or DQ node; its zero point must be 0."""
+    node = view.nodes[index]
+    if attributes(node).get("block_size"):
+        raise NotALayerError("blocked quantization")
+    scale = view.constant(node.input[1])
+    if scale is None:
+        raise NotALayerError(f"the scale of {view.name_of(index)!r} is not a constant")
+    if not np.all(np.isfinite(scale)) or not np.all(scale > 0):
+        raise NotALayerError(f"the scale of {view.name_of(index)!r} is not positive")
+    zero = node.input[2] if len(node.input) > 2 and node.input[2] else ""
+    if zero:
+        value = view.constant(zero)
+        if value is None or np.any(value != 0):
+            raise NotALayerError(f"the zero point of {view.name_of(index)!r} is not 0")
+        return scale.astype(np.float64).reshape(-1), view.types[zero]
+    named = attributes(node).get("output_dtype", 0)
+    default = view.types.get(node.input[0], "uint8") if node.op_type == "DequantizeLinear" else "uint8"
+    return scale.astype(np.float64).reshape(-1), TYPE_NAMES[named] if named else default
+
+
+def activation(view: GraphView, real: str, bounds: dict[str, tuple[int, int]]) -> QTensor:
+    """The integer activation behind the dequantized tensor ``real``.
+
+    Raises NotALayerError with the reason when it is not one.
+    """
+    index = view.producer.get(real)
+    if index is None or view.nodes[index].op_type != "DequantizeLinear":
+        raise NotALayerError(f"its input {real!r} is not quantized")
+    name = view.nodes[index].input[0]
+    if name in view.initializers:
+        raise NotALayerError(f"its input {real!r} is a constant")
+    scale, dtype = _parameters(view, index)
+    tensor = _tensor(view, name, scale, dtype, bounds.get(name))
+    maker = view.producer.get(name)
+    if name in bounds or maker is None or view.nodes[maker].op_type != "QuantizeLinear":
+        return tensor
+    return quantized(view, maker, *_real_range(view, view.nodes[maker].input[0], bounds))
+
+
+def _real_range(view: GraphView, name: str, bounds: dict[str, tuple[int, int]]) -> tuple[float, float]:
+    """Bounds of a real tensor, as far as the nodes that make it tell."""
+    low, high = -np.inf, np.inf
+    while (index := view.producer.get(name)) is not None:
+        node = view.nodes[index]
+        if node.op_type == "DequantizeLinear":
+            tensor = activation(view, name, bounds)
+            return max(low, tensor.low * tensor.scale), min(high, tensor.high * tensor.scale)
+        if node.op_type in ("Relu", "Clip"):
+            least, most = clip_bounds(view, index)
+            low, high = max(low, least), min(high, most)
+        elif node.op_type not in _RANGE_KEEPING:
+            break
+        name = node.input[0]
+    return low, max(low, high)
+
+
+def clip_bounds(view: GraphView, index: int) -> tuple[float, float]:
+    """Bounds that a Relu or Clip imposes. Raises NotALayerError when they are not constant."""
+    node = view.nodes[index]
+    if node.op_type == "Relu":
+        return 0.0, np.inf
+    named = attributes(node)
+    bounds = [float(named.get("min", -np.inf)), float(named.get("max", np.inf))]
+    for position, name in enumerate(node.input[1:3]):
+        if name:
+            value = view.constant(name)
+            if value is None or value.size != 1:
+                raise NotALayerError("a Clip behind it has bounds that are not constant")
+            bounds[position] = float(value.reshape(-1)[0])
+    return bounds[0], bounds[1]
+
+
+def quantized(view: GraphView, index: int, low: float, high: float) -> QTensor:
+    """The integer tensor that the QuantizeLinear ``index`` makes of a real within [low, high]."""
+    scale, dtype = _parameters(view, index)
+    tensor = _tensor(view, view.nodes[index].output[0], scale, dtype, None)
+    lowest = int(np.rint(np.clip(low / tensor.scale, tensor.low, tensor.high)))
+    highest = int(np.rint(np.clip(high / tensor.scale, tensor.low, tensor.high)))
+    return QTensor(tensor.name, tensor.shape, tensor.dtype, tensor.scale, lowest, max(lowest, highest))
+
+
+def _tensor(
+    view: GraphView, name: str, scale: NDArray[np.float64], dtype: str, bounds: tuple[int, int] | None
+) -> QTensor:
+    if scale.size != 1:
+        raise NotALayerError(f"activation {name!r} has a scale per channel")
+    if dtype not in INTEGER_TYPES:
+        raise NotALayerError(f"activation {name!r} has the type {dtype}")
+    shape = view.shapes.get(name)
+    if shape is None or not 2 <= len(shape) <= 4:
+        raise NotALayerError(f"activation {name!r} has no fixed shape of 2 to 4 dimensions")
+    low, high = bounds or type_range(dtype)
+    return QTensor(name, shape, dtype, float(scale[0]), low, high)
+
+
+def constant(view: GraphView, real: str) -> Constant:
+    """The integer constant behind the dequantized tensor ``real``. Raises NotALayerError."""
+    index = view.producer.get(real)
+    if index is None or view.nodes[index].op_type != "DequantizeLinear":
+        raise NotALayerError(f"its constant {real!r} is not quantized")
+    values = view.constant(view.nodes[index].input[0])
+    if values is None:
+        raise NotALayerError(f"{real!r} is not a constant")
+    scale, _ = _parameters(view, index)
+    axis = attributes(view.nodes[index]).get("axis", 1)
+    return Constant(values.astype(np.int64), scale, axis % max(values.ndim, 1))
+
+
+def exponent(numerator: float, denominator: float) -> int:
+    """log2(numerator / denominator). Raises NotALayerError unless it is a whole number."""
+    ratio = numerator / denominator
+    mantissa, power = np.frexp(ratio)
+    if mantissa != 0.5:
+        raise NotALayerError(f"the ratio of its scales, {ratio:.6g}, is not a power of two")
+    return int(power) - 1

@@ -1,0 +1,79 @@
+"""Data of the integer graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class QTensor:
+    """An integer activation: its ONNX name and shape, its type, its scale, and bounds of its values."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float
+    low: int
+    high: int
+
+    @property
+    def nchw(self) -> tuple[int, int, int, int]:
+        """The shape as [N, C, H, W]; missing axes are 1."""
+        n, c, h, w = (*self.shape, 1, 1)[:4]
+        return n, c, h, w
+
+
+@dataclass(frozen=True)
+class IntLayer:
+    """One layer in integers, and the ONNX nodes (by index) that it stands for.
+
+    conv: clip(round_half_up((conv(x, weight) + bias) / 2**shift), low, high); a dense layer is a 1x1 conv.
+    add: clip(round_half_up(((a << exponents[0]) + (b << exponents[1])) / 2**shift[0]), low, high).
+    """
+
+    name: str
+    op: str
+    inputs: tuple[QTensor, ...]
+    output: QTensor
+    nodes: tuple[int, ...]
+    low: int
+    high: int
+    shift: Ints
+    weight: Ints = field(default_factory=lambda: np.zeros((0, 0, 0, 0), np.int64))
+    bias: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    exponents: tuple[int, int] = (0, 0)
+    strides: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilations: tuple[int, int] = (1, 1)
+
+    @property
+    def kernel(self) -> tuple[int, int]:
+        """Height and width of the kernel."""
+        return self.weight.shape[2], self.weight.shape[3]
+
+    @property
+    def macs(self) -> int:
+        """True multiply-accumulates; an add has none."""
+        n, _, h, w = self.output.nchw
+        return n * h * w * self.weight.size if self.op == "conv" else 0
+
+
+@dataclass(frozen=True)
+class IntGraph:
+    """A network with the layers that were recognised in it.
+
+    ``model`` is the network that node indices refer to; ``reasons`` says for each Conv, Gemm, MatMul and Add that
+    is no layer why.
+    """
+
+    model: onnx.ModelProto
+    layers: tuple[IntLayer, ...]
+    reasons: dict[str, str]
+    shapes: dict[str, tuple[int, ...]]
+    types: dict[str, str]

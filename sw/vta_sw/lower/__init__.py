@@ -1,0 +1,1 @@
+"""Lowering: an integer layer becomes instructions. One operator a file; tiles are legal by construction."""

@@ -1,0 +1,179 @@
+"""Lower a residual add: products with diagonal weights bring both inputs, each scaled, into an accumulator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from vta_arch.config import LOOP_ITER_BITS
+from vta_arch.encoding import gemm, load, store
+from vta_arch.isa import AluOp, Memory, Opcode, insn_fields
+from vta_arch.layout import ceil_div, pack_weight_bits
+
+from ..graph.types import IntLayer
+from .acc_tile import AccTile
+from .context import Context, UopCache, UopTable
+from .errors import NotLowerableError
+from .requantize import Requantization, plan_requantization
+from .stream import StreamBuilder
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Positions of one channel group: DRAM elements of its first input and output block, and sizes."""
+
+    inp: int
+    out: int
+    in_blocks: int
+    out_blocks: int
+    count: int
+
+
+class AddLowering:
+    """The lowering of one add; making it proves that it can be lowered (else NotLowerableError).
+
+    A group is as many channels as the larger of both blocks. Where input and output blocks are equal the whole
+    tensor is one plane of one group.
+    """
+
+    def __init__(self, context: Context, layer: IntLayer) -> None:
+        cfg = context.cfg
+        self._context, self._cfg, self._layer = context, cfg, layer
+        if cfg.wgt_width == 1:
+            raise NotLowerableError("an add needs weights of 2 bits or more (a 1-bit weight cannot be 0)")
+        self.plan: Requantization = plan_requantization(cfg, layer)
+        n, c, h, w = layer.output.nchw
+        self._images, self._channels, self._plane = ceil_div(n, cfg.batch), c, h * w
+        if cfg.block_in == cfg.block_out:
+            self._plane *= self._images * ceil_div(c, cfg.block_in)
+            self._images, self._channels = 1, cfg.block_in
+        larger = max(cfg.block_in, cfg.block_out)
+        self._in_group, self._out_group = larger // cfg.block_in, larger // cfg.block_out
+        self._chunk = self._chunk_size()
+        order = sorted(range(2), key=lambda which: -layer.exponents[which])
+        self._order = order[0], order[1]
+
+    def _chunk_size(self) -> int:
+        """Positions of a tile: both inputs in half the input memory, the outputs in half the accumulators."""
+        cfg = self._cfg
+        fields = insn_fields(cfg, Opcode.LOAD)
+        limits = (
+            cfg.inp_depth // 2 // (2 * self._in_group),
+            cfg.acc_depth // 2 // self._out_group - len(self.plan.vectors),
+            (1 << LOOP_ITER_BITS) - 1,
+            fields["x_size"].max,
+        )
+        most = min(limits)
+        weights = 2 * max(self._in_group, self._out_group)
+        if most < 1 or weights > cfg.wgt_depth or (self._plane > fields["x_stride"].max and self._groups() > 1):
+            raise NotLowerableError(f"one position of an add does not fit the scratchpads of configuration {cfg.name}")
+        return ceil_div(self._plane, max(ceil_div(self._plane, most), min(4, self._plane)))
+
+    def _groups(self) -> int:
+        return self._images * ceil_div(self._channels, max(self._cfg.block_in, self._cfg.block_out))
+
+    def emit(self, stream: StreamBuilder) -> None:
+        """Add the layer's instructions to ``stream``; tensors are called by their names."""
+        self._stream = stream
+        self._uops = UopCache(self._context, stream)
+        self._acc = AccTile(self._context, stream, self._uops, self.plan, self._out_group, self._chunk)
+        self._load_weights()
+        for number, chunk in enumerate(self._chunks()):
+            self._emit_chunk(number % 2, chunk)
+        self._uops.finish()
+
+    def _chunks(self) -> Iterator[_Chunk]:
+        cfg = self._cfg
+        larger = max(cfg.block_in, cfg.block_out)
+        ins, outs = ceil_div(self._channels, cfg.block_in), ceil_div(self._channels, cfg.block_out)
+        for image in range(self._images):
+            for group in range(ceil_div(self._channels, larger)):
+                left = self._channels - group * larger
+                blocks = ceil_div(min(left, larger), cfg.block_in), ceil_div(min(left, larger), cfg.block_out)
+                inp = (image * ins + group * self._in_group) * self._plane
+                out = (image * outs + group * self._out_group) * self._plane
+                for first in range(0, self._plane, self._chunk):
+                    yield _Chunk(inp + first, out + first, *blocks, min(self._chunk, self._plane - first))
+
+    # Weights -------------------------------------------------------------------------------
+    def _scale(self, which: int) -> tuple[int, int]:
+        """Left shift of an input as (exponent of its weights, further shift by the ALU)."""
+        exponent = self._layer.exponents[which]
+        weight = min(exponent, self._cfg.wgt_width - 2)
+        return weight, exponent - weight
+
+    def _pairs(self) -> list[tuple[int, int]]:
+        """(output block, input block) of a group that share channels."""
+        if self._in_group > 1:
+            return [(0, block) for block in range(self._in_group)]
+        return [(block, 0) for block in range(self._out_group)]
+
+    def _load_weights(self) -> None:
+        cfg = self._cfg
+        rows, cols = np.arange(cfg.block_out)[:, None], np.arange(cfg.block_in)[None, :]
+        tiles = [
+            (o * cfg.block_out + rows == i * cfg.block_in + cols).astype(np.int64) << self._scale(which)[0]
+            for which in self._order
+            for o, i in self._pairs()
+        ]
+        data = pack_weight_bits(np.stack(tiles), cfg.wgt_width).tobytes()
+        shape = {"y_size": 1, "x_size": len(tiles), "x_stride": len(tiles)}
+        insn = load(cfg, Memory.WGT, dram_base=self._context.pools["weights"].add(data), **shape)
+        self._stream.add_transfer(insn, Memory.WGT, "weights", writes=[("wgt", 0)])
+
+    # Chunks --------------------------------------------------------------------------------
+    def _inp_base(self, half: int, place: int) -> int:
+        return half * (self._cfg.inp_depth // 2) + place * self._in_group * self._chunk
+
+    def _emit_chunk(self, half: int, chunk: _Chunk) -> None:
+        for place, which in enumerate(self._order):
+            shape = {"y_size": chunk.in_blocks, "x_size": chunk.count, "x_stride": self._stride(chunk.in_blocks)}
+            base = self._inp_base(half, place)
+            insn = load(self._cfg, Memory.INP, sram_base=base, dram_base=chunk.inp, **shape)
+            name = self._layer.inputs[which].name
+            self._stream.add_transfer(insn, Memory.INP, name, writes=[("inp", half, place)])
+        self._acc.load_constants(half, 0, self._out_group)
+        self._acc.reset(half, chunk.out_blocks, chunk.count)
+        for place, which in enumerate(self._order):
+            self._gemm(half, place, chunk)
+            if self._scale(which)[1]:
+                self._acc.immediate(half, AluOp.SHR, -self._scale(which)[1], chunk.out_blocks, chunk.count)
+        self._acc.requantize(half, chunk.out_blocks, chunk.count)
+        self._store(half, chunk)
+
+    def _stride(self, blocks: int) -> int:
+        return self._plane if blocks > 1 else 0
+
+    def _gemm(self, half: int, place: int, chunk: _Chunk) -> None:
+        key = ("gemm", half, place, chunk.in_blocks, chunk.out_blocks, chunk.count)
+        uops = self._uops.place(key, lambda: self._table(half, place, chunk))
+        insn = gemm(self._cfg, iter_out=1, iter_in=chunk.count, dst_factor_in=1, src_factor_in=1, **uops)
+        self._stream.add(insn, reads=[("inp", half, place), ("wgt", 0)], writes=[("acc", half)])
+
+    def _table(self, half: int, place: int, chunk: _Chunk) -> UopTable:
+        pairs = self._pairs()
+        return np.array(
+            [
+                (
+                    self._acc.base(half) + o * self._chunk,
+                    self._inp_base(half, place) + i * chunk.count,
+                    place * len(pairs) + number,
+                )
+                for number, (o, i) in enumerate(pairs)
+                if o < chunk.out_blocks and i < chunk.in_blocks
+            ],
+            np.int64,
+        )
+
+    def _store(self, half: int, chunk: _Chunk) -> None:
+        for block in range(chunk.out_blocks):
+            insn = store(
+                self._cfg,
+                sram_base=self._acc.base(half) + block * self._chunk,
+                dram_base=chunk.out + block * self._plane,
+                y_size=1,
+                x_size=chunk.count,
+                x_stride=chunk.count,
+            )
+            self._stream.add_transfer(insn, Memory.OUT, self._layer.output.name, reads=[("acc", half)])

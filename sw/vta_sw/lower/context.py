@@ -1,0 +1,113 @@
+"""What the lowering of all layers shares: constant pools, and the micro-op memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+
+import numpy as np
+from numpy.typing import NDArray
+from vta_arch.config import VTAConfig
+from vta_arch.encoding import Insn, encode_uops, load
+from vta_arch.isa import Memory, memory_elem_bytes
+
+from .stream import StreamBuilder
+
+SEGMENTS: dict[str, Memory] = {"uops": Memory.UOP, "weights": Memory.WGT, "biases": Memory.ACC}
+"""Constant segments of a program, and the memory type whose elements they hold."""
+
+UopTable = NDArray[np.int64]
+
+
+class ConstantPool:
+    """Bytes of one segment; the same data is stored once."""
+
+    def __init__(self, elem_bytes: int) -> None:
+        self._elem_bytes = elem_bytes
+        self._parts: list[bytes] = []
+        self._places: dict[bytes, int] = {}
+        self._size = 0
+
+    def add(self, data: bytes) -> int:
+        """Index of the first element of ``data`` (whole elements) in the segment."""
+        if data not in self._places:
+            self._places[data] = self._size // self._elem_bytes
+            self._parts.append(data)
+            self._size += len(data)
+        return self._places[data]
+
+    def data(self) -> bytes:
+        """All bytes of the segment."""
+        return b"".join(self._parts)
+
+
+class Context:
+    """One compilation: its configuration and constant pools."""
+
+    def __init__(self, cfg: VTAConfig) -> None:
+        self.cfg = cfg
+        self.pools = {name: ConstantPool(memory_elem_bytes(cfg, memory)) for name, memory in SEGMENTS.items()}
+
+
+class UopCache:
+    """The micro-op memory during one layer.
+
+    Sequences are placed one after the other; when one does not fit, a new generation starts at 0. One LOAD UOP at
+    the start of a generation brings all its sequences. LOAD UOP and the instructions that use micro-ops run in the
+    same unit, in order, so no tokens are needed. Call :meth:`finish` after the last instruction.
+    """
+
+    def __init__(self, context: Context, stream: StreamBuilder) -> None:
+        self._context, self._stream = context, stream
+        self._places: dict[Hashable, tuple[int, int]] = {}
+        self._words: list[NDArray[np.uint32]] = []
+        self._free = 0
+        self._load = self._start()
+
+    def _start(self) -> Insn:
+        insn = load(self._context.cfg, Memory.UOP, y_size=1)
+        self._stream.add_transfer(insn, Memory.UOP, "uops")
+        return insn
+
+    def place(self, key: Hashable, make: Callable[[], UopTable]) -> dict[str, int]:
+        """Fields uop_bgn and uop_end of the sequence that ``make`` builds ([n, 3]: dst, src, wgt)."""
+        if key not in self._places:
+            words = encode_uops(self._context.cfg, make())
+            if self._free + len(words) > self._context.cfg.uop_depth:
+                self.finish()
+                self._places.clear()
+                self._words, self._free = [], 0
+                self._load = self._start()
+            self._words.append(words)
+            self._places[key] = self._free, self._free + len(words)
+            self._free += len(words)
+        first, last = self._places[key]
+        return {"uop_bgn": first, "uop_end": last}
+
+    def finish(self) -> None:
+        """Let the LOAD of this generation bring what was placed since."""
+        if not self._words:
+            return
+        data = np.concatenate(self._words).astype("<u4").tobytes()
+        self._load.fields.update(
+            dram_base=self._context.pools["uops"].add(data), x_size=self._free, x_stride=self._free
+        )
+
+
+class SlotCache:
+    """Which tile is in which slot of a scratchpad; the slot that was used longest ago is replaced."""
+
+    def __init__(self, slots: int) -> None:
+        self._slots = slots
+        self._keys: dict[Hashable, int] = {}
+
+    def get(self, key: Hashable) -> tuple[int, bool]:
+        """The slot of ``key``, and whether it must be loaded."""
+        missing = key not in self._keys
+        if not missing:
+            slot = self._keys.pop(key)
+        elif len(self._keys) < self._slots:
+            slot = len(self._keys)
+        else:
+            slot = self._keys.pop(next(iter(self._keys)))
+        self._keys[key] = slot
+        return slot, missing

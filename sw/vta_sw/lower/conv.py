@@ -1,0 +1,199 @@
+"""Lower a convolution (a dense layer is a 1x1 convolution of one position)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from vta_arch.encoding import gemm, load, store
+from vta_arch.isa import Memory, Opcode, insn_fields
+from vta_arch.layout import pack_weight_bits, tile_weight
+
+from ..graph.types import IntLayer
+from .acc_tile import AccTile
+from .context import Context, SlotCache, UopCache, UopTable
+from .geometry import ConvGeometry, conv_geometry
+from .requantize import Requantization, plan_requantization
+from .stream import StreamBuilder
+from .tiling import Tiling, choose_tiling
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part of an axis: its first element and how many."""
+
+    first: int
+    count: int
+
+
+def _parts(size: int, step: int) -> list[_Part]:
+    return [_Part(first, min(step, size - first)) for first in range(0, size, step)]
+
+
+@dataclass(frozen=True)
+class _Position:
+    """Where an output tile is: image, rows, columns."""
+
+    image: int
+    rows: _Part
+    cols: _Part
+
+
+class ConvLowering:
+    """The lowering of one convolution; making it proves that it can be lowered (else NotLowerableError)."""
+
+    def __init__(self, context: Context, layer: IntLayer) -> None:
+        self._context, self._cfg, self._layer = context, context.cfg, layer
+        self.geometry: ConvGeometry = conv_geometry(context.cfg, layer)
+        self.plan: Requantization = plan_requantization(context.cfg, layer)
+        self.tiling: Tiling = choose_tiling(context.cfg, self.geometry, self.plan.cycles, len(self.plan.vectors))
+        self._limits = insn_fields(context.cfg, Opcode.LOAD)
+
+    def emit(self, stream: StreamBuilder) -> None:
+        """Add the layer's instructions to ``stream``; tensors are called by their names."""
+        tiles = tile_weight(self._layer.weight, self._cfg.block_out, self._cfg.block_in)
+        packed = pack_weight_bits(tiles, self._cfg.wgt_width).tobytes()
+        self._weights = self._context.pools["weights"].add(packed)
+        self._stream = stream
+        self._uops = UopCache(self._context, stream)
+        tiling = self.tiling
+        self._acc = AccTile(self._context, stream, self._uops, self.plan, tiling.out_blocks, tiling.rows * tiling.cols)
+        self._inp_slots, self._wgt_slots = SlotCache(tiling.inp_slots), SlotCache(tiling.wgt_slots)
+        for number, (position, out) in enumerate(self._tiles()):
+            self._emit_tile(number % 2, position, out)
+        self._uops.finish()
+
+    def _tiles(self) -> Iterator[tuple[_Position, _Part]]:
+        geometry, tiling = self.geometry, self.tiling
+        outs = _parts(geometry.out_blocks, tiling.out_blocks)
+        positions = [
+            _Position(image, rows, cols)
+            for image in range(geometry.images)
+            for rows in _parts(geometry.rows.out, tiling.rows)
+            for cols in _parts(geometry.cols.out, tiling.cols)
+        ]
+        if tiling.weights_first:
+            return ((position, out) for out in outs for position in positions)
+        return ((position, out) for position in positions for out in outs)
+
+    def _emit_tile(self, half: int, position: _Position, out: _Part) -> None:
+        ins = _parts(self.geometry.in_blocks, self.tiling.in_blocks)
+        vectors = position.rows.count * position.cols.count
+        for number, into in enumerate(ins):
+            inp_slot, missing = self._inp_slots.get((position, into))
+            if missing:
+                self._load_input(inp_slot, position, into)
+            wgt_slot, missing = self._wgt_slots.get((out, into))
+            if missing:
+                self._load_weights(wgt_slot, out, into)
+            if number == 0:
+                self._acc.load_constants(half, out.first, out.count)
+                self._acc.reset(half, out.count, vectors)
+            self._gemm((half, inp_slot, wgt_slot), position, out, into)
+        self._acc.requantize(half, out.count, vectors)
+        self._store(half, position, out)
+
+    # Transfers -----------------------------------------------------------------------------
+    def _inp_base(self, slot: int) -> int:
+        return slot * (self._cfg.inp_depth // self.tiling.inp_slots)
+
+    def _wgt_base(self, slot: int) -> int:
+        return slot * (self._cfg.wgt_depth // self.tiling.wgt_slots)
+
+    def _inp_pitch(self, position: _Position) -> int:
+        """Scratchpad vectors from one input block to the next."""
+        return self.geometry.rows.window(self.tiling.rows) * self.geometry.cols.window(position.cols.count)
+
+    def _load_input(self, slot: int, position: _Position, into: _Part) -> None:
+        rows, cols = self.geometry.rows, self.geometry.cols
+        row, height, top, bottom = rows.span(position.rows.first, position.rows.count)
+        col, width, left, right = cols.span(position.cols.first, position.cols.count)
+        plane, pitch = rows.size * cols.size, self._inp_pitch(position)
+        first = position.image * self.geometry.in_blocks + into.first
+        padded = any((top, bottom, left, right)) or rows.skip > 1
+        limit = min(self._limits["x_size"].max, self._limits["x_stride"].max)
+        if not padded and width == cols.size and height * width == pitch and max(plane, height * width) <= limit:
+            shape = {"y_size": into.count, "x_size": height * width, "x_stride": plane}
+            self._transfer_in(slot, self._inp_base(slot), first * plane + row * cols.size, shape)
+            return
+        shape = {"y_size": height, "x_size": width, "x_stride": cols.size * rows.skip}
+        shape |= {"y_pad_0": top, "y_pad_1": bottom, "x_pad_0": left, "x_pad_1": right}
+        for number in range(into.count):
+            dram = (first + number) * plane + row * cols.size + col
+            self._transfer_in(slot, self._inp_base(slot) + number * pitch, dram, shape)
+
+    def _transfer_in(self, slot: int, sram: int, dram: int, shape: dict[str, int]) -> None:
+        insn = load(self._cfg, Memory.INP, sram_base=sram, dram_base=dram, **shape)
+        self._stream.add_transfer(insn, Memory.INP, self._layer.inputs[0].name, writes=[("inp", slot)])
+
+    def _load_weights(self, slot: int, out: _Part, into: _Part) -> None:
+        taps = self.geometry.taps
+        pitch, size = self.geometry.in_blocks * taps, into.count * taps
+        start = self._weights + out.first * pitch + into.first * taps
+        merged = max(pitch, size) <= self._limits["x_stride"].max
+        for number in range(1 if merged else out.count):
+            insn = load(
+                self._cfg,
+                Memory.WGT,
+                sram_base=self._wgt_base(slot) + number * size,
+                dram_base=start + number * pitch,
+                y_size=out.count if merged else 1,
+                x_size=size,
+                x_stride=pitch if merged else size,
+            )
+            self._stream.add_transfer(insn, Memory.WGT, "weights", writes=[("wgt", slot)])
+
+    def _store(self, half: int, position: _Position, out: _Part) -> None:
+        geometry, tiling = self.geometry, self.tiling
+        height, width = position.rows.count, position.cols.count
+        plane, pitch = geometry.rows.out * geometry.cols.out, tiling.rows * tiling.cols
+        limit = self._limits["x_stride"].max
+        image = position.image * geometry.out_blocks
+        start = position.rows.first * geometry.cols.out + position.cols.first
+        if width == geometry.cols.out and height * width == pitch and plane <= limit:
+            shapes = [(0, {"y_size": out.count, "x_size": pitch, "x_stride": plane})]
+        else:
+            shape = {"y_size": height, "x_size": width, "x_stride": geometry.cols.out}
+            shapes = [(block, shape) for block in range(out.count)]
+        for block, shape in shapes:
+            insn = store(
+                self._cfg,
+                sram_base=self._acc.base(half) + block * pitch,
+                dram_base=(image + out.first + block) * plane + start,
+                **shape,
+            )
+            self._stream.add_transfer(insn, Memory.OUT, self._layer.output.name, reads=[("acc", half)])
+
+    # Products ------------------------------------------------------------------------------
+    def _gemm(self, slots: tuple[int, int, int], position: _Position, out: _Part, into: _Part) -> None:
+        half, inp_slot, wgt_slot = slots
+        rows, cols = self.geometry.rows, self.geometry.cols
+        height, width = position.rows.count, position.cols.count
+        key = ("gemm", slots, out.count, into.count, width)
+        uops = self._uops.place(key, lambda: self._table(slots, position, out.count, into.count))
+        loops = {
+            "iter_out": height,
+            "iter_in": width,
+            "dst_factor_out": width if height > 1 else 0,
+            "dst_factor_in": 1,
+            "src_factor_out": rows.step * cols.window(width) if height > 1 else 0,
+            "src_factor_in": cols.step if width > 1 else 0,
+        }
+        insn = gemm(self._cfg, **uops, **loops)
+        self._stream.add(insn, reads=[("inp", inp_slot), ("wgt", wgt_slot)], writes=[("acc", half)])
+
+    def _table(self, slots: tuple[int, int, int], position: _Position, outs: int, ins: int) -> UopTable:
+        half, inp_slot, wgt_slot = slots
+        rows, cols = self.geometry.rows, self.geometry.cols
+        width = cols.window(position.cols.count)
+        o, i, y, x = (
+            axis.reshape(-1)
+            for axis in np.meshgrid(
+                np.arange(outs), np.arange(ins), np.arange(rows.kernel), np.arange(cols.kernel), indexing="ij"
+            )
+        )
+        dst = self._acc.base(half) + o * (self.tiling.rows * self.tiling.cols)
+        src = self._inp_base(inp_slot) + i * self._inp_pitch(position) + y * rows.dilation * width + x * cols.dilation
+        wgt = self._wgt_base(wgt_slot) + ((o * ins + i) * rows.kernel + y) * cols.kernel + x
+        return np.stack([dst, src, wgt], axis=-1).astype(np.int64)

@@ -1,0 +1,98 @@
+"""The geometry of a convolution in elements of the accelerator's memories."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vta_arch.config import VTAConfig
+from vta_arch.isa import Opcode, insn_fields
+from vta_arch.layout import ceil_div
+
+from ..graph.types import IntLayer
+from .errors import NotLowerableError
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One spatial axis: input size, output size, kernel, stride, dilation and padding before and after.
+
+    With ``skip`` > 1 only every skip-th input row is loaded; rows in the scratchpad are then ``step`` apart.
+    """
+
+    size: int
+    out: int
+    kernel: int
+    stride: int
+    dilation: int
+    before: int
+    after: int
+    skip: int = 1
+
+    @property
+    def step(self) -> int:
+        """Scratchpad rows from one output to the next."""
+        return self.stride // self.skip
+
+    def window(self, count: int) -> int:
+        """Scratchpad rows that ``count`` outputs need."""
+        return (count - 1) * self.step + (self.kernel - 1) * self.dilation + 1
+
+    def span(self, first: int, count: int) -> tuple[int, int, int, int]:
+        """Input of outputs [first, first + count): first row, rows, rows of padding before and after."""
+        start = first * self.stride - self.before
+        end = start + (self.window(count) - 1) * self.skip
+        before, after = max(0, -start), max(0, end - (self.size - 1))
+        return start + before, self.window(count) - before - after, before, after
+
+
+@dataclass(frozen=True)
+class ConvGeometry:
+    """Sizes of a convolution: images and channels in blocks, and both axes."""
+
+    images: int
+    out_blocks: int
+    in_blocks: int
+    rows: Axis
+    cols: Axis
+
+    @property
+    def taps(self) -> int:
+        """Positions of the kernel."""
+        return self.rows.kernel * self.cols.kernel
+
+
+def conv_geometry(cfg: VTAConfig, layer: IntLayer) -> ConvGeometry:
+    """The geometry of a conv layer. Raises NotLowerableError for one that LOAD cannot pad or address."""
+    n, c, h, w = layer.inputs[0].nchw
+    kh, kw = layer.kernel
+    top, left, bottom, right = layer.pads
+    if min(layer.strides) < 1 or min(layer.dilations) < 1 or min(kh, kw) < 1:
+        raise NotLowerableError("it has a stride, dilation or kernel of less than 1")
+    axes = []
+    skip = layer.strides[0] if kh == 1 else 1
+    for size, kernel, stride, dilation, before, after, jump in (
+        (h, kh, layer.strides[0], layer.dilations[0], top, bottom, skip),
+        (w, kw, layer.strides[1], layer.dilations[1], left, right, 1),
+    ):
+        out = (size + before + after - (kernel - 1) * dilation - 1) // stride + 1
+        axes.append(Axis(size, out, kernel, stride, dilation, before, after, jump))
+        _check_pads(cfg, axes[-1])
+    expected = (n, layer.weight.shape[0], axes[0].out, axes[1].out)
+    if layer.output.nchw != expected or min(expected) < 1:
+        raise NotLowerableError(f"its output has the shape {layer.output.nchw} instead of {expected}")
+    limit = insn_fields(cfg, Opcode.LOAD)["x_stride"].max
+    if w * skip > limit or axes[1].out > limit:
+        raise NotLowerableError(f"its rows of {w} elements are longer than the {limit} that LOAD can step over")
+    return ConvGeometry(
+        ceil_div(n, cfg.batch), ceil_div(layer.weight.shape[0], cfg.block_out), ceil_div(c, cfg.block_in), *axes
+    )
+
+
+def _check_pads(cfg: VTAConfig, axis: Axis) -> None:
+    limit = insn_fields(cfg, Opcode.LOAD)["y_pad_0"].max
+    reach = (axis.kernel - 1) * axis.dilation
+    for pad in (axis.before, axis.after):
+        if not 0 <= pad <= limit:
+            raise NotLowerableError(f"its padding of {pad} is not from 0 to {limit}")
+        if pad > reach:
+            raise NotLowerableError(f"its padding of {pad} is wider than its kernel's reach of {reach}")

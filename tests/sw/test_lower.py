@@ -1,0 +1,92 @@
+"""Lowering: tokens, tiles within limits, and the overflow proof."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from qdq_models import QdqBuilder, residual_network
+from vta_arch.encoding import Insn, load
+from vta_arch.isa import Memory, Unit
+from vta_arch.presets import load_preset, preset_names
+from vta_sw.compiler import compile
+from vta_sw.lower.errors import NotLowerableError
+from vta_sw.lower.geometry import Axis, ConvGeometry
+from vta_sw.lower.stream import StreamBuilder
+from vta_sw.lower.tiling import choose_tiling
+
+QUEUES = {
+    (Unit.LOAD, Unit.COMPUTE): ("push_next", "pop_prev"),
+    (Unit.COMPUTE, Unit.LOAD): ("push_prev", "pop_next"),
+    (Unit.COMPUTE, Unit.STORE): ("push_next", "pop_prev"),
+    (Unit.STORE, Unit.COMPUTE): ("push_prev", "pop_next"),
+}
+
+
+def assert_balanced(insns: list[Insn]) -> None:
+    """In program order no pop comes before its push, and nothing is left over."""
+    for (producer, consumer), (push, pop) in QUEUES.items():
+        level = 0
+        for insn in insns:
+            level -= insn[pop] if insn.unit == consumer else 0
+            assert level >= 0
+            level += insn[push] if insn.unit == producer else 0
+        assert level == 0
+
+
+@pytest.mark.parametrize("name", ["tiny", "pynq-z1", "int4", "int1"])
+def test_slices_are_balanced(name: str) -> None:
+    program = compile(residual_network(load_preset(name), 2), load_preset(name))
+    insns = program.instructions()
+    for layer in program.layers:
+        assert_balanced(insns[layer.first : layer.first + layer.count])
+
+
+def test_hazards_become_tokens_once() -> None:
+    cfg = load_preset("tiny")
+    stream = StreamBuilder(cfg)
+    for _ in range(2):
+        stream.add_transfer(load(cfg, Memory.INP), Memory.INP, "x", writes=["slot"])
+        stream.add(load(cfg, Memory.ACC), reads=["slot"])
+        stream.add(load(cfg, Memory.ACC), reads=["slot"])
+    insns = stream.finish()
+    assert_balanced(insns)
+    assert [insn["push_next"] for insn in insns] == [0, 1, 0, 0, 1, 0, 0, 0]
+    assert [insn["pop_prev"] for insn in insns] == [0, 0, 1, 0, 0, 1, 0, 0]
+    assert [insn["push_prev"] for insn in insns] == [1, 0, 0, 1, 0, 0, 0, 0]
+
+
+def square(size: int, kernel: int, stride: int, blocks: tuple[int, int]) -> ConvGeometry:
+    pad = kernel // 2
+    axis = Axis(size, (size + 2 * pad - kernel) // stride + 1, kernel, stride, 1, pad, pad)
+    return ConvGeometry(1, *blocks, axis, axis)
+
+
+@pytest.mark.parametrize("name", preset_names())
+@pytest.mark.parametrize("shape", [(224, 7, 2, (4, 1)), (56, 3, 1, (4, 4)), (7, 3, 1, (32, 32)), (1, 1, 1, (63, 32))])
+def test_tilings_fit(name: str, shape: tuple[int, int, int, tuple[int, int]]) -> None:
+    cfg, geometry = load_preset(name), square(*shape)
+    tiling = choose_tiling(cfg, geometry, 6, 2)
+    window = geometry.rows.window(tiling.rows) * geometry.cols.window(tiling.cols)
+    assert tiling.in_blocks * window * tiling.inp_slots <= cfg.inp_depth
+    tiles = tiling.out_blocks * tiling.in_blocks * geometry.taps
+    assert tiles * tiling.wgt_slots <= cfg.wgt_depth
+    assert tiles <= cfg.uop_depth
+    assert tiling.out_blocks * (tiling.rows * tiling.cols + 2) <= cfg.acc_depth // 2
+
+
+def test_too_large_kernel_has_a_reason() -> None:
+    with pytest.raises(NotLowerableError, match="micro-ops"):
+        choose_tiling(load_preset("tiny"), square(64, 31, 1, (1, 1)), 6, 2)
+
+
+def test_overflow_is_proved_or_refused() -> None:
+    cfg = load_preset("pynq-z1")
+    small = type(cfg)(**{**cfg.to_dict(), "acc_width": 16, "log_acc_buff": 16, "extensions": frozenset()})
+    net = QdqBuilder(cfg)
+    x = net.input("x", (1, 64, 6, 6))
+    model = net.model(net.conv(x, "layer", (8, 64, 3, 3)))
+    assert [layer.name for layer in compile(model, cfg).layers] == ["layer"]
+    program = compile(model, small)
+    assert program.layers == ()
+    assert "16-bit accumulator" in program.offload["layer"]
+    assert np.issubdtype(program.tensors[program.outputs[0]].host_dtype, np.floating)
