@@ -1,0 +1,37 @@
+# Every target but help and clean needs the virtual environment, which the first one makes.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.ready
+
+.PHONY: help venv demo test lint bench docs clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+venv: $(STAMP) ## .venv with everything pinned in requirements.lock, from PyPI
+
+$(STAMP): pyproject.toml requirements.lock tools/make_venv.sh
+	@PYTHON="$(PYTHON)" tools/make_venv.sh .venv
+	@touch $@
+
+demo: $(STAMP) ## the whole path on the digits network, then a ResNet-18 layer on the RTL
+	@$(BIN)/python examples/demo.py
+
+test: $(STAMP) ## the tests, on two processes
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+lint: $(STAMP) ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(STAMP) ## speed of the simulators and of the compiler
+	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+docs: $(STAMP) ## docs/isa.md and docs/registers.md from vta_arch
+	$(BIN)/python -m vta_app.reference docs
+
+clean: ## remove what was built, not the virtual environment
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -path ./.venv -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf

@@ -1,0 +1,32 @@
+"""``vta compile``: a quantized network to a program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from vta_arch.presets import DEFAULT_PRESET, load_config
+
+from ..options import Batch, Config, Output, Shape, parse_shapes
+from ..output import print_done, progress_bars
+
+
+def compile(
+    network: Annotated[Path, typer.Argument(metavar="Q.onnx", help="Quantized (QDQ) network.")],
+    output: Output,
+    config: Config = DEFAULT_PRESET,
+    batch: Batch = None,
+    shape: Shape = None,
+) -> None:
+    """Compile a quantized network to a program for one configuration.
+
+    Example: `vta compile build/digits_q.onnx -o build/digits.vta`
+    """
+    from vta_sw.compiler import compile as compile_model
+
+    cfg = load_config(config)
+    with progress_bars() as progress:
+        program = compile_model(network, cfg, batch=batch, shapes=parse_shapes(shape), progress=progress)
+    program.save(output)
+    print_done(f"{output}: {len(program.layers)} layers for {cfg.name} ({cfg.fingerprint_hex})")

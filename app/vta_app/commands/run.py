@@ -1,0 +1,98 @@
+"""``vta run``: a program over images, on a simulator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from numpy.typing import NDArray
+from vta_arch.errors import DeviceError
+from vta_arch.program import Program
+
+from ..arrays import read_array, split_key, write_arrays
+from ..devices import Backend
+from ..listing import check_configuration
+from ..options import ConfigOrNone, JsonFile, check_output
+from ..output import print_done, print_table, progress_bars, write_json
+
+if TYPE_CHECKING:
+    from ..inference import RunReport
+
+
+def run(
+    program: Annotated[Path, typer.Argument(metavar="P.vta", help="Compiled program.")],
+    input_file: Annotated[
+        str, typer.Option("--input", metavar="X.npz[:key]", help="Images (key: x); several inputs: one key each.")
+    ],
+    labels: Annotated[
+        str | None, typer.Option("--labels", metavar="X.npz[:key]", help="Class of each image (key: y); gives top-1.")
+    ] = None,
+    backend: Annotated[Backend, typer.Option("--backend", help="What runs it.")] = Backend.FUNCTIONAL,
+    limit: Annotated[int | None, typer.Option("--limit", metavar="N", help="Run only the first N images.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Compare every layer with the integer reference.")] = False,
+    layer: Annotated[
+        str | None, typer.Option("--layer", metavar="NAME[,NAME]", help="Run these layers alone, and compare them.")
+    ] = None,
+    json: JsonFile = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="Y.npz", callback=check_output, help="Write the network's outputs, float32."
+        ),
+    ] = None,
+    config: ConfigOrNone = None,
+) -> None:
+    """Run a program over images: accuracy, cycles, and the distance to the integer reference.
+
+    With `--check` or `--layer` the exit status is 1 when anything differs, and the first layer is named.
+
+    Example: `vta run build/digits.vta --input build/digits/test.npz --labels build/digits/test.npz:y --check`
+    """
+    from ..inference import run as run_program
+
+    loaded = Program.load(program)
+    check_configuration(loaded, config, program)
+    names = [name for name in (layer or "").split(",") if name]
+    with progress_bars() as progress:
+        report = run_program(
+            loaded,
+            _read_inputs(loaded, input_file),
+            backend=backend,
+            labels=None if labels is None else read_array(labels, "y"),
+            limit=limit,
+            check=check,
+            layers=names,
+            progress=progress,
+        )
+    if output is not None:
+        write_arrays(output, report.outputs)
+    if json is not None:
+        write_json(json, report.to_dict())
+    _print(report)
+    if report.first_mismatch is not None:
+        name = report.first_mismatch
+        count = report.mismatches_by_layer[name]
+        raise DeviceError(f"layer {name!r} on {backend} differs from the integer reference in {count} elements")
+
+
+def _read_inputs(program: Program, argument: str) -> dict[str, NDArray[Any]]:
+    if len(program.inputs) == 1:
+        return {program.inputs[0]: read_array(argument, "x")}
+    path, _ = split_key(argument, "x")
+    return {name: read_array(f"{path}:{name}", name) for name in program.inputs}
+
+
+def _print(report: RunReport) -> None:
+    rows = [("backend", report.backend), ("configuration", f"{report.config} ({report.fingerprint})")]
+    rows += [("images", f"{report.images:,}"), ("seconds", f"{report.seconds:.2f}")]
+    if report.top1 is not None:
+        rows.append(("top-1", f"{report.top1:.2f} %"))
+    if report.cycles is not None:
+        rows += [("cycles", f"{report.cycles:,}"), ("cycles an image", f"{report.cycles_per_image:,.0f}")]
+    if report.mismatches is not None:
+        rows.append(("differing elements", f"{report.mismatches:,} in {len(report.mismatches_by_layer)} layers"))
+    print_table(["result", "value"], rows)
+    for name, count in report.mismatches_by_layer.items():
+        if count:
+            print_done(f"layer {name}: {count:,} elements differ")

@@ -1,0 +1,139 @@
+"""Running a program over images: outputs, accuracy, cycles, and the distance to the integer reference."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from vta_arch.errors import DataError
+from vta_arch.program import Program
+from vta_runtime.executor import Executor
+
+from .devices import Backend, open_device
+from .output import ProgressCallback
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass
+class RunReport:
+    """What a run gave. ``cycles`` are the accelerator's, over all images; None where there is no clock."""
+
+    backend: str
+    config: str
+    fingerprint: str
+    images: int
+    seconds: float
+    top1: float | None = None
+    """Percent of images whose largest value of the first output is at the label."""
+    cycles: int | None = None
+    mismatches: int | None = None
+    """Elements that differ from the integer reference, all layers; None when it was not compared."""
+    mismatches_by_layer: dict[str, int] = field(default_factory=dict)
+    outputs: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    """Network outputs by ONNX name, images first; where layers ran alone, their output tensors."""
+
+    @property
+    def cycles_per_image(self) -> float | None:
+        """Cycles divided by images."""
+        return None if self.cycles is None else self.cycles / self.images
+
+    @property
+    def first_mismatch(self) -> str | None:
+        """Name of the first layer that differs from the reference."""
+        return next((name for name, count in self.mismatches_by_layer.items() if count), None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values of everything but the outputs."""
+        names = ("backend", "config", "fingerprint", "images", "seconds", "top1", "cycles", "cycles_per_image")
+        values = {name: getattr(self, name) for name in names}
+        return values | {"mismatches": self.mismatches, "mismatches_by_layer": self.mismatches_by_layer}
+
+
+def run(
+    program: Program | str | Path,
+    x: NDArray[Any] | Arrays,
+    *,
+    backend: Backend | str = Backend.FUNCTIONAL,
+    labels: NDArray[Any] | None = None,
+    limit: int | None = None,
+    check: bool = False,
+    layers: Sequence[str] = (),
+    progress: ProgressCallback | None = None,
+) -> RunReport:
+    """Run a program over images.
+
+    Args:
+        program: a compiled program or the path of one.
+        x: the network's input, images first, of any numeric type (it is cast to what the network takes); for a
+            network of several inputs a mapping from their names.
+        backend: ``functional``, ``rtl``, ``reference`` or ``cocotb``.
+        labels: class of each image, integers of shape [images]; gives ``top1``.
+        limit: run only that many images, the first ones.
+        check: compare every layer with the integer reference.
+        layers: run only these layers, each alone, with inputs taken from the integer reference; they are
+            always compared with it.
+        progress: called with a stage's name, the images done and the images in all.
+
+    Raises DataError for arrays or options that do not fit, ProgramError for a program or layer that cannot be
+    used, DeviceError when the device reports an error.
+    """
+    loaded = program if isinstance(program, Program) else Program.load(program)
+    chosen = _backend(backend)
+    inputs = _inputs(loaded, x, limit)
+    with _executor(loaded, chosen, progress) as executor:
+        start = time.perf_counter()
+        outputs = executor.run(inputs, check=check, layers=list(layers) or None, progress=progress)
+        seconds = time.perf_counter() - start
+    found = executor.report
+    return RunReport(
+        backend=chosen.value,
+        config=loaded.config.name,
+        fingerprint=loaded.config.fingerprint_hex,
+        images=found.images,
+        seconds=seconds,
+        top1=None if labels is None or layers else _top1(outputs[loaded.outputs[0]], labels),
+        cycles=found.cycles,
+        mismatches=found.mismatches,
+        mismatches_by_layer=found.mismatches_by_layer,
+        outputs={name: values.astype(np.float32) for name, values in outputs.items()},
+    )
+
+
+def _backend(name: Backend | str) -> Backend:
+    if name not in list(Backend):
+        raise DataError(f"backend {name!r} is unknown; choose one of {', '.join(Backend)}")
+    return Backend(name)
+
+
+def _inputs(program: Program, x: NDArray[Any] | Arrays, limit: int | None) -> dict[str, NDArray[Any]]:
+    if limit is not None and limit < 1:
+        raise DataError(f"limit = {limit}: must be 1 or more images")
+    if not isinstance(x, Mapping):
+        if len(program.inputs) != 1:
+            raise DataError(f"the network has the inputs {', '.join(program.inputs)}: give an array for each")
+        x = {program.inputs[0]: x}
+    arrays = {name: np.asarray(values) for name, values in x.items()}
+    return {name: values[:limit] if values.ndim else values for name, values in arrays.items()}
+
+
+def _top1(scores: NDArray[Any], labels: NDArray[Any]) -> float:
+    images, labels = len(scores), np.asarray(labels)
+    if labels.ndim != 1 or len(labels) < images:
+        raise DataError(f"labels have shape {list(labels.shape)}; expected one class for each of {images} images")
+    return float((scores.reshape(images, -1).argmax(1) == labels[:images]).mean() * 100)
+
+
+@contextlib.contextmanager
+def _executor(program: Program, backend: Backend, progress: ProgressCallback | None) -> Iterator[Executor]:
+    if backend is Backend.REFERENCE:
+        yield Executor(program, None)
+        return
+    with open_device(backend, program.config, progress) as device:
+        yield Executor(program, device)

@@ -1,0 +1,87 @@
+"""Entry point of the ``vta`` command: registers the sub-commands and turns mistakes into one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+from vta_arch.errors import VTAError
+
+from . import __version__
+from .commands import compile as compile_command
+from .commands import config, disasm, exec, model, quantize, run, verilog
+from .output import print_error
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as a shell reports it."""
+
+app = typer.Typer(
+    name="vta",
+    help="From an ONNX network to the VTA accelerator: configure, quantize, compile, run, simulate.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"vta {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    del version
+
+
+app.add_typer(config.app, name="config")
+app.command("verilog")(verilog.verilog)
+app.command("model")(model.model)
+app.command("quantize")(quantize.quantize)
+app.command("compile")(compile_command.compile)
+app.command("run")(run.run)
+app.command("exec")(exec.exec)
+app.command("disasm")(disasm.disasm)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line on stderr and exit status 1."""
+    try:
+        status = _invoke()
+        sys.stdout.flush()
+    except VTAError as error:
+        status = print_error(str(error))
+    except BrokenPipeError:
+        status = _silence_stdout(1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        status = _silence_stdout(print_error(f"{where}{error.strerror or error}"))
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    sys.exit(status)
+
+
+def _invoke() -> int:
+    try:
+        app(prog_name="vta")
+    except SystemExit as finished:
+        return finished.code if isinstance(finished.code, int) else int(finished.code is not None)
+    return 0
+
+
+def _silence_stdout(status: int) -> int:
+    """Keep the interpreter from failing once more when it flushes a closed or full standard output."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return status
+
+
+if __name__ == "__main__":
+    main()

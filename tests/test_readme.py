@@ -1,0 +1,60 @@
+"""What the README shows runs as it stands there."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from vta_app import reference
+
+ROOT = Path(__file__).resolve().parents[1]
+PARTS = ("arch", "hw", "sw", "sim", "boards", "app")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> str:
+    """The README's code blocks of a language, joined."""
+    return "\n".join(re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with the examples and an empty build folder, as in a fresh tree."""
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    (tmp_path / "build").mkdir()
+    return tmp_path
+
+
+def _run(command: list[str], folder: Path) -> None:
+    paths = os.pathsep.join(str(ROOT / part) for part in PARTS)
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=280, env={**os.environ, "PYTHONPATH": paths}
+    )
+    assert done.returncode == 0, f"{command}: {done.stderr}"
+
+
+def test_commands_and_python(folder: Path) -> None:
+    for line in blocks("sh").splitlines():
+        words = line.split()
+        module = ["-m", "vta_app.main"] if words[0] == "vta" else []
+        _run([sys.executable, *module, *words[1:]], folder)
+    _run([sys.executable, "-c", blocks("python")], folder)
+
+
+def test_every_command_is_described() -> None:
+    for name in ("config list", "verilog", "model", "quantize", "compile", "run", "exec", "disasm"):
+        assert f"| `vta {name}`" in README
+
+
+def test_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (ROOT / target).is_file(), target
+
+
+def test_reference_pages_are_current() -> None:
+    assert (ROOT / "docs/isa.md").read_text(encoding="utf-8") == reference.isa_page()
+    assert (ROOT / "docs/registers.md").read_text(encoding="utf-8") == reference.registers_page()
