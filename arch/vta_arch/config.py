@@ -21,8 +21,12 @@ SRAM_BASE_BITS = 16
 BASE_ALIGNMENT = 64
 """Base registers and the instruction address are multiples of this many bytes."""
 
-EXTENSIONS: dict[str, int] = {}
-"""Name of each instruction-set extension -> its bit in the capability register."""
+EXTENSIONS: dict[str, int] = {"overlap": 0}
+"""Name of each instruction-set extension -> its bit in the capability register.
+
+overlap: a GEMM or ALU instruction may declare that it stays in one accumulator bank, so that work in
+the other bank goes on beside it, and a GEMM may overwrite its accumulators instead of adding to them.
+"""
 
 _UNHASHED = ("name", "board", "clock_mhz")
 
@@ -294,6 +298,15 @@ def _check_encoding(cfg: VTAConfig) -> None:
     _check_depth(cfg, "acc", 11, "4A+20 <= 64 (four ALU factors share a word)", 1)
     for memory in ("inp", "wgt"):
         _check_depth(cfg, memory, SRAM_BASE_BITS, f"sram_base has {SRAM_BASE_BITS} bits", 1)
+    _check_depths_together(cfg)
+    # The extensions' bits are known to the instruction set, which imports this module.
+    from .isa import Opcode, insn_fields
+
+    for opcode in Opcode:
+        insn_fields(cfg, opcode)
+
+
+def _check_depths_together(cfg: VTAConfig) -> None:
     a, i, w = cfg.log_acc_depth, cfg.log_inp_depth, cfg.log_wgt_depth
     rules = (
         (a + i + w - 32, "2(A+I+W) <= 64 (six GEMM factors share a word)"),

@@ -12,6 +12,7 @@ from enum import IntEnum
 from functools import lru_cache
 
 from .config import LOOP_ITER_BITS, SRAM_BASE_BITS, UOP_BITS, VTAConfig
+from .errors import ConfigError
 
 INSN_BITS = 128
 INSN_BYTES = INSN_BITS // 8
@@ -126,6 +127,10 @@ def _loop_specs(cfg: VTAConfig) -> list[_Spec]:
     ]
 
 
+ONE_BANK_BIT = 63
+"""Bit of GEMM and ALU that declares one accumulator bank (extension ``overlap``)."""
+
+
 def _gemm_specs(cfg: VTAConfig) -> list[_Spec]:
     i, w = cfg.log_inp_depth, cfg.log_wgt_depth
     return [
@@ -170,8 +175,20 @@ _SPECS = {
 
 @lru_cache(maxsize=256)
 def insn_fields(cfg: VTAConfig, opcode: Opcode) -> dict[str, Field]:
-    """Fields of the instruction ``opcode`` by name, in the order in which they are packed."""
-    return _pack(_SPECS[opcode](cfg), WORD_BITS)
+    """Fields of the instruction ``opcode`` by name, in the order in which they are packed; extensions last.
+
+    Raises ConfigError when an extension's bit is taken by a field of the base format.
+    """
+    fields = _pack(_SPECS[opcode](cfg), WORD_BITS)
+    if "overlap" in cfg.extensions and opcode in (Opcode.GEMM, Opcode.ALU):
+        taken = [item.name for item in fields.values() if item.low <= ONE_BANK_BIT <= item.high]
+        if taken:
+            raise ConfigError(
+                f"extension 'overlap' needs bit {ONE_BANK_BIT} of {opcode.name}, where {taken[0]} lies with "
+                f"log_uop_buff = {cfg.log_uop_buff}; choose another log_uop_buff or leave the extension out"
+            )
+        fields["one_bank"] = Field("one_bank", ONE_BANK_BIT, 1, help="all accumulators lie in one bank")
+    return fields
 
 
 @lru_cache(maxsize=64)

@@ -1,30 +1,35 @@
-"""The compute unit: GEMM, ALU, and the loads of micro-ops and accumulators."""
+"""The compute unit: GEMM, ALU, and the loads of micro-ops and accumulators, side by side."""
 
 from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
-from vta_arch.config import VTAConfig
-from vta_arch.isa import INSN_BITS, AluOp, Memory, Opcode
+from vta_arch.config import UOP_BITS, VTAConfig
+from vta_arch.isa import INSN_BITS, Memory, Opcode
 
-from .alu import Alu
 from .axi import ReadSignature
-from .gemm import Gemm
-from .issue import Issuer, TokenPort
+from .decode import ENGINES, Decode, Engine
+from .engines import AluEngine, GemmEngine, claim_layout, overlap
+from .hazards import BankOrder
+from .issue import TokenPort
 from .layouts import insn_layout
 from .loader import Loader
-from .loop import MicroOpLoop
+from .retire import Retire
 from .scratchpad import AccScratchpad, ReadPort, Scratchpad
 
 LOADED = {"uop": Memory.UOP, "acc": Memory.ACC, "acc8": Memory.ACC_8BIT}
+UNDER_WAY = 8
+"""Instructions issued and not yet retired."""
 
 
 class ComputeUnit(wiring.Component):
-    """Executes its instructions one at a time, in order; holds micro-ops and accumulators.
-    ``clear`` forgets an instruction that waits; nothing may be executing then.
+    """Issues instructions in order to engines that work side by side; holds micro-ops and accumulators.
 
-    ``finished`` is high for one cycle when FINISH is executed.
+    Results are those of sequential execution: :class:`BankOrder` keeps accumulator accesses in order, a
+    load of micro-ops and those who read them wait for each other, tokens are given in program order.
+    ``finished`` is high for one cycle when FINISH and all before it are done. ``clear`` forgets what
+    waits for tokens; nothing may be executing then.
     """
 
     def __init__(self, cfg: VTAConfig) -> None:
@@ -46,126 +51,200 @@ class ComputeUnit(wiring.Component):
                 "finished": Out(1),
                 "busy": Out(1),
                 "waiting": Out(1),
-                "range_error": Out(1),
-                "opcode_error": Out(1),
-                "memory_error": Out(1),
-                "bus_error": Out(1),
+                **{f"{error}_error": Out(1) for error in ("range", "opcode", "memory", "bank", "bus")},
             }
         )
-
-    def elaborate(self, _platform: object) -> Module:
-        m = Module()
-        m.submodules.issuer = issuer = ResetInserter(self.clear)(Issuer(self._cfg, prev=True, next=True))
-        connect(m, flipped(self.insns), issuer.insns)
-        connect(m, issuer.prev, flipped(self.prev))
-        connect(m, issuer.next, flipped(self.next))
-        mem = data.View(insn_layout(self._cfg, Opcode.LOAD), issuer.insn)
-        alu_insn = data.View(insn_layout(self._cfg, Opcode.ALU), issuer.insn)
-
-        loaders = self._elaborate_loaders(m, issuer, mem)
-        bad_alu = Signal()
-        m.d.comb += bad_alu.eq((mem.opcode == Opcode.ALU) & (alu_insn.alu_opcode > max(AluOp)))
-        start = issuer.start & ~bad_alu
-        loop, gemm, alu = self._elaborate_loop(m, issuer.insn, start, mem.opcode, loaders["uop"])
-        self._elaborate_accumulators(m, gemm, alu, loaders)
-
-        unknown_memory = ~Cat(mem.memory_type == memory for memory in LOADED.values()).any()
-        loaded = Cat(loader.done for loader in loaders.values()).any()
-        computing = loop.busy | gemm.busy | alu.busy
-        with m.Switch(mem.opcode):
-            with m.Case(Opcode.LOAD):
-                m.d.comb += issuer.done.eq(issuer.busy & (loaded | unknown_memory))
-                m.d.comb += self.memory_error.eq(issuer.start & unknown_memory)
-            with m.Case(Opcode.FINISH):
-                m.d.comb += [issuer.done.eq(issuer.busy), self.finished.eq(issuer.busy)]
-            with m.Default():
-                m.d.comb += issuer.done.eq(issuer.busy & ~computing)
-        ranges = [gemm.range_error, alu.range_error, *(loader.range_error for loader in loaders.values())]
-        m.d.comb += [
-            self.busy.eq(issuer.busy),
-            self.waiting.eq(issuer.waiting),
-            self.opcode_error.eq(issuer.start & bad_alu),
-            self.range_error.eq(Cat(*ranges).any()),
-            self.bus_error.eq(Cat(loader.bus_error for loader in loaders.values()).any()),
-        ]
-        return m
 
     def buses(self) -> list[wiring.PureInterface]:
         """The read buses of its loaders."""
         return [getattr(self, f"{name}_bus") for name in LOADED]
 
-    def _elaborate_loaders(self, m: Module, issuer: Issuer, insn: data.View) -> dict[str, Loader]:
+    def elaborate(self, _platform: object) -> Module:
+        m = Module()
+        cfg = self._cfg
+        m.submodules.decode = decode = ResetInserter(self.clear)(Decode(cfg))
+        m.submodules.retire = retire = ResetInserter(self.clear)(Retire(engines=ENGINES, depth=UNDER_WAY))
+        m.submodules.order = order = BankOrder()
+        m.submodules.gemm = gemm = GemmEngine(cfg)
+        m.submodules.alu = alu = AluEngine(cfg)
+        connect(m, flipped(self.insns), decode.insns)
+        connect(m, gemm.inp, flipped(self.inp))
+        connect(m, gemm.wgt, flipped(self.wgt))
+
+        head = decode.decoded.payload
+        ready, issue = Signal(len(Engine)), Signal(len(Engine))
+        self._elaborate_issue(m, decode, retire, ready, issue)
+        loaders, uop_claim = self._elaborate_loaders(m, head, issue)
+        self._elaborate_order(m, order, head, issue, gemm, alu, loaders)
+        self._elaborate_room(m, head, ready, order, gemm, alu, uop_claim)
+        self._elaborate_uops(m, (gemm, alu), loaders["uop"])
+        self._elaborate_accumulators(m, gemm, alu, loaders)
+
+        sources = [gemm, alu, *loaders.values()]
+        m.d.comb += [
+            retire.done.eq(Cat(gemm.done, alu.done, loaders["uop"].done, order.load_done)),
+            self.finished.eq(retire.finished),
+            self.busy.eq(~retire.empty & ~retire.blocked),
+            self.range_error.eq(Cat(source.range_error for source in sources).any()),
+            self.bank_error.eq(order.bank_error),
+            self.bus_error.eq(Cat(loader.bus_error for loader in loaders.values()).any()),
+        ]
+        return m
+
+    def _elaborate_issue(self, m: Module, decode: Decode, retire: Retire, ready: Signal, issue: Signal) -> None:
+        """The head goes to its engine when that has room and all tokens are there."""
+        head = decode.decoded.payload
+        common = data.View(insn_layout(self._cfg, Opcode.FINISH), head.insn)
+        pops = {self.prev: common.pop_prev, self.next: common.pop_next}
+        missing = Cat(wanted & ~port.available for port, wanted in pops.items()).any()
+        go = decode.decoded.valid & retire.room & ~missing & ready.bit_select(head.engine, 1)
+        m.d.comb += [
+            issue.eq(Mux(go, 1 << head.engine, 0)),
+            decode.decoded.ready.eq(go),
+            retire.issue.eq(go),
+            retire.engine.eq(head.engine),
+            retire.gives.eq(Cat(common.push_prev, common.push_next)),
+            retire.is_finish.eq(common.opcode == Opcode.FINISH),
+            retire.full.eq(Cat(self.prev.full, self.next.full)),
+            Cat(self.prev.push, self.next.push).eq(retire.push),
+            self.waiting.eq(retire.blocked | (retire.empty & decode.decoded.valid & missing)),
+            self.opcode_error.eq(go & head.bad_opcode),
+            self.memory_error.eq(go & head.bad_memory),
+        ]
+        for port, wanted in pops.items():
+            m.d.comb += port.pop.eq(go & wanted)
+
+    def _elaborate_loaders(
+        self, m: Module, head: data.View, issue: Signal
+    ) -> tuple[dict[str, Loader], data.View]:
+        """One load of micro-ops and one of accumulators at a time; returns the micro-ops being written."""
         loaders = {}
         for name, memory in LOADED.items():
+            engine = Engine.UOP if memory == Memory.UOP else Engine.ACC
             loaders[name] = loader = Loader(self._cfg, memory)
             m.submodules[f"{name}_loader"] = loader
             connect(m, loader.bus, flipped(getattr(self, f"{name}_bus")))
-            m.d.comb += [
-                loader.start.eq(issuer.start & (insn.opcode == Opcode.LOAD) & (insn.memory_type == memory)),
-                loader.insn.eq(issuer.insn),
-                loader.base.eq(self.uop_base if memory == Memory.UOP else self.acc_base),
-            ]
-        return loaders
+            mem = data.View(insn_layout(self._cfg, Opcode.LOAD), head.insn)
+            held = Signal(INSN_BITS, name=f"{name}_insn", reset_less=True)
+            m.d.sync += loader.start.eq(issue[engine] & (mem.memory_type == memory))
+            m.d.comb += [loader.insn.eq(held), loader.base.eq(self.uop_base if name == "uop" else self.acc_base)]
+            with m.If(issue[engine]):
+                m.d.sync += held.eq(head.insn)
+        claim = data.View(claim_layout(self._cfg), Signal(claim_layout(self._cfg).size, name="uop_claim"))
+        with m.If(issue[Engine.UOP]):
+            m.d.sync += [claim.first.eq(head.first), claim.beyond.eq(head.beyond), claim.valid.eq(1)]
+        with m.Elif(loaders["uop"].done):
+            m.d.sync += claim.valid.eq(0)
+        return loaders, claim
 
-    def _elaborate_loop(
-        self, m: Module, insn: Value, start: Value, opcode: Value, uop_loader: Loader
-    ) -> tuple[MicroOpLoop, Gemm, Alu]:
-        """The micro-op memory, the loop over it, and its steps to GEMM or ALU."""
-        cfg = self._cfg
-        m.submodules.uop_memory = uops = Scratchpad(bits=32, depth=cfg.uop_depth, granules=uop_loader.chunks)
-        m.submodules.loop = loop = MicroOpLoop(cfg)
-        m.submodules.gemm = gemm = Gemm(cfg)
-        m.submodules.alu = alu = Alu(cfg)
-        connect(m, loop.uop, uops.read)
-        connect(m, gemm.inp, flipped(self.inp))
-        connect(m, gemm.wgt, flipped(self.wgt))
-        is_alu = Signal()
+    def _elaborate_order(
+        self,
+        m: Module,
+        order: BankOrder,
+        head: data.View,
+        issue: Signal,
+        gemm: GemmEngine,
+        alu: AluEngine,
+        loaders: dict[str, Loader],
+    ) -> None:
         m.d.comb += [
-            is_alu.eq(opcode == Opcode.ALU),
-            uops.write.mask.eq(uop_loader.write.select),
-            uops.write.addr.eq(uop_loader.write.addr),
-            uops.write.data.eq(uop_loader.write.data),
-            loop.start.eq(start & (is_alu | (opcode == Opcode.GEMM))),
-            loop.insn.eq(insn),
-            loop.steps.ready.eq(Mux(is_alu, alu.steps.ready, gemm.steps.ready)),
+            gemm.issue.eq(issue[Engine.GEMM]),
+            alu.issue.eq(issue[Engine.ALU]),
+            order.gemm_issue.eq(issue[Engine.GEMM]),
+            order.gemm_declared.eq(head.one_bank),
+            order.gemm_bank.eq(gemm.bank),
+            order.gemm_step.eq(gemm.step),
+            order.gemm_last.eq(gemm.last),
+            gemm.go.eq(order.gemm_go),
+            order.gemm_done.eq(gemm.done),
+            order.alu_issue.eq(issue[Engine.ALU]),
+            order.alu_declared.eq(head.one_bank),
+            order.alu_banks.eq(alu.banks),
+            order.alu_step.eq(alu.step),
+            alu.go.eq(order.alu_go),
+            order.alu_done.eq(alu.done),
+            order.load_issue.eq(issue[Engine.ACC]),
+            order.load_banks.eq(head.banks),
+            order.load_done.eq(loaders["acc"].done | loaders["acc8"].done),
         ]
-        for unit, chosen in ((gemm, ~is_alu), (alu, is_alu)):
-            m.d.comb += [
-                unit.insn.eq(insn),
-                unit.steps.payload.eq(loop.steps.payload),
-                unit.steps.valid.eq(loop.steps.valid & chosen),
-            ]
-        return loop, gemm, alu
 
-    def _elaborate_accumulators(self, m: Module, gemm: Gemm, alu: Alu, loaders: dict[str, Loader]) -> None:
-        """One read and one write port, shared by those that never run at the same time."""
+    def _elaborate_room(
+        self,
+        m: Module,
+        head: data.View,
+        ready: Signal,
+        order: BankOrder,
+        gemm: GemmEngine,
+        alu: AluEngine,
+        uop_claim: data.View,
+    ) -> None:
+        """Which engines could take the head, micro-ops and accumulator banks considered."""
+        claim = data.View(claim_layout(self._cfg), Signal(claim_layout(self._cfg).size, name="head_claim"))
+        m.d.comb += [claim.first.eq(head.first), claim.beyond.eq(head.beyond), claim.valid.eq(1)]
+        readers = [gemm.waiting_claim, gemm.loop_claim, alu.loop_claim]
+        read = Cat(overlap(claim, reader) for reader in readers).any()
+        loading = overlap(claim, uop_claim)
+        m.d.comb += [
+            gemm.claim.eq(claim),
+            alu.claim.eq(claim),
+            gemm.insn.eq(head.insn),
+            alu.insn.eq(head.insn),
+        ]
+        rooms: dict[Engine, Value | int] = {
+            Engine.GEMM: gemm.room & order.gemm_room & ~loading,
+            Engine.ALU: alu.room & ~loading,
+            Engine.UOP: ~uop_claim.valid & ~read,
+            Engine.ACC: order.load_go,
+            Engine.NONE: 1,
+        }
+        m.d.comb += [ready[engine].eq(room) for engine, room in rooms.items()]
+
+    def _elaborate_uops(self, m: Module, engines: tuple[GemmEngine, AluEngine], loader: Loader) -> None:
+        """A copy of the micro-op memory for each engine that reads it."""
+        for number, engine in enumerate(engines):
+            memory = Scratchpad(bits=UOP_BITS, depth=self._cfg.uop_depth, granules=loader.chunks)
+            m.submodules[f"uop_memory{number}"] = memory
+            connect(m, engine.uop, memory.read)
+            m.d.comb += [
+                memory.write.mask.eq(loader.write.select),
+                memory.write.addr.eq(loader.write.addr),
+                memory.write.data.eq(loader.write.data),
+            ]
+
+    def _elaborate_accumulators(
+        self, m: Module, gemm: GemmEngine, alu: AluEngine, loaders: dict[str, Loader]
+    ) -> None:
+        """Both banks, shared by the engines and the store unit."""
         cfg = self._cfg
         wide, narrow = loaders["acc"], loaders["acc8"]
         granules = wide.chunks
-        m.submodules.accumulators = acc = AccScratchpad(bits=cfg.acc_elem_bits, depth=cfg.acc_depth, granules=granules)
-        connect(m, flipped(self.store), acc.store)
-        m.d.comb += [
-            self.store_ready.eq(acc.store_ready),
-            acc.read.en.eq(gemm.acc.en | alu.acc.en),
-            acc.read.addr.eq(Mux(alu.acc.en, alu.acc.addr, gemm.acc.addr)),
-            gemm.acc.data.eq(acc.read.data),
-            alu.acc.data.eq(acc.read.data),
-        ]
-        narrow_chunk = [narrow.write.data.word_select(lane, 8).as_signed() for lane in range(narrow.chunk_bytes)]
-        extended = Cat(_extend(value, cfg.acc_width) for value in narrow_chunk)
+        readers = [gemm.acc, alu.dst, alu.src]
+        values = [narrow.write.data.word_select(lane, 8).as_signed() for lane in range(narrow.chunk_bytes)]
+        extended = Cat(_extend(value, cfg.acc_width) for value in values)
+        copies = granules // narrow.chunks
         writers = [
             (gemm.write.mask.replicate(granules), gemm.write.addr, gemm.write.data),
             (alu.write.mask.replicate(granules), alu.write.addr, alu.write.data),
             (wide.write.select, wide.write.addr, wide.write.data.replicate(wide.chunks)),
             (
-                Cat(bit.replicate(granules // narrow.chunks) for bit in narrow.write.select),
+                Cat(bit.replicate(copies) for bit in narrow.write.select),
                 narrow.write.addr,
                 extended.replicate(narrow.chunks),
             ),
         ]
-        for mask, addr, value in writers:
-            with m.If(mask.any()):
-                m.d.comb += [acc.write.mask.eq(mask), acc.write.addr.eq(addr), acc.write.data.eq(value)]
+        m.submodules.accumulators = acc = AccScratchpad(
+            bits=cfg.acc_elem_bits,
+            depth=cfg.acc_depth,
+            granules=granules,
+            readers=len(readers),
+            writers=len(writers),
+        )
+        connect(m, flipped(self.store), acc.store)
+        m.d.comb += self.store_ready.eq(acc.store_ready)
+        for reader, port in zip(readers, acc.read, strict=True):
+            connect(m, reader, port)
+        for (mask, addr, value), port in zip(writers, acc.write, strict=True):
+            m.d.comb += [port.mask.eq(mask), port.addr.eq(addr), port.data.eq(value)]
 
 
 def _extend(value: Value, width: int) -> Value:

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-from vta_arch.config import LOOP_ITER_BITS, VTAConfig
+from vta_arch.config import LOOP_ITER_BITS, UOP_BITS, VTAConfig
 from vta_arch.isa import INSN_BITS, Opcode
 
 from .layouts import insn_layout, uop_layout
 from .scratchpad import ReadPort
 
 
-def index_layout(cfg: VTAConfig) -> data.StructLayout:
-    """The indices of one step; ``dst_over`` etc. say that the index went past the memory's end."""
+def step_layout(cfg: VTAConfig) -> data.StructLayout:
+    """The indices of one step, and what GEMM must know of the instruction that it belongs to.
+
+    ``dst_over`` etc. say that the index went past the memory's end, ``last`` that the instruction ends
+    with this step, ``void`` that it has no step at all and this one stands for it.
+    """
     return data.StructLayout(
         {
             "dst": cfg.log_acc_depth,
             "src": max(cfg.log_acc_depth, cfg.log_inp_depth),
             "wgt": cfg.log_wgt_depth,
-            "uop_over": 1,
-            "dst_over": 1,
-            "inp_over": 1,
-            "acc_over": 1,
-            "wgt_over": 1,
+            **{f"{name}_over": 1 for name in ("uop", "dst", "inp", "acc", "wgt")},
+            "reset": 1,
+            "one_bank": 1,
+            "last": 1,
+            "void": 1,
         }
     )
 
@@ -31,22 +35,26 @@ def index_layout(cfg: VTAConfig) -> data.StructLayout:
 class MicroOpLoop(wiring.Component):
     """for iter_out, for iter_in, for uop: the micro-op's indices plus the loops' offsets.
 
-    Latency three cycles from ``start`` to the first step; one step a cycle, through loop ends.
-    ``busy`` is high from ``start`` until the last step has been taken. A loop without a step is never
-    busy. ``src_factor_*`` are read from the GEMM or ALU format, as the opcode says.
+    ``start`` takes ``insn`` while ``ready``; the next may start in the cycle of the last step, so that
+    instructions follow each other without a gap. Latency three cycles from ``start`` to the first
+    step; one step a cycle, through loop ends. ``busy`` is high until the last step has been taken.
     """
 
-    def __init__(self, cfg: VTAConfig) -> None:
+    def __init__(self, cfg: VTAConfig, opcode: Opcode) -> None:
         self._cfg = cfg
+        self._layout = insn_layout(cfg, opcode)
+        self._opcode = opcode
         self._widths = {"dst": cfg.log_acc_depth, "src": max(cfg.log_acc_depth, cfg.log_inp_depth)}
-        self._widths["wgt"] = cfg.log_wgt_depth
+        if opcode == Opcode.GEMM:
+            self._widths["wgt"] = cfg.log_wgt_depth
         super().__init__(
             {
                 "start": In(1),
+                "ready": Out(1),
                 "insn": In(INSN_BITS),
-                "steps": Out(stream.Signature(index_layout(cfg))),
+                "steps": Out(stream.Signature(step_layout(cfg))),
                 "busy": Out(1),
-                "uop": Out(ReadPort(cfg.log_uop_depth, 32)),
+                "uop": Out(ReadPort(cfg.log_uop_depth, UOP_BITS)),
             }
         )
 
@@ -54,70 +62,81 @@ class MicroOpLoop(wiring.Component):
         m = Module()
         advance = Signal()
         m.d.comb += advance.eq(~self.steps.valid | self.steps.ready)
-        active, uop_index, offsets = self._elaborate_counters(m, advance)
+        insn = data.View(self._layout, Signal(INSN_BITS, name="held_insn", reset_less=True))
+        active, void, last = Signal(), Signal(), Signal()
+        with m.If(self.start):
+            m.d.sync += insn.eq(self.insn)
+        uop_index, offsets = self._elaborate_counters(m, insn, active & advance, void, last)
+        m.d.comb += self.ready.eq(~active | (advance & last))
+        with m.If(self.start):
+            m.d.sync += active.eq(1)
+        with m.Elif(advance & last):
+            m.d.sync += active.eq(0)
 
         read_valid, read_over = Signal(), Signal()
         m.d.comb += [self.uop.en.eq(advance & active), self.uop.addr.eq(uop_index)]
         read_offsets = {name: Signal.like(offset, reset_less=True) for name, offset in offsets.items()}
+        flags = {"reset": insn.reset, "one_bank": insn["one_bank"] if "overlap" in self._cfg.extensions else 0}
+        flags |= {"last": last, "void": void}
+        read_flags = {name: Signal(name=f"read_{name}", reset_less=True) for name in flags}
         with m.If(advance):
             m.d.sync += [read_valid.eq(active), read_over.eq(uop_index >> self._cfg.log_uop_depth != 0)]
             m.d.sync += [read_offsets[name].eq(offset) for name, offset in offsets.items()]
-
-        uop = data.View(uop_layout(self._cfg), self.uop.data)
-        step = self.steps.payload
-        depths = {"dst": "acc", "src": "inp", "wgt": "wgt"}
-        with m.If(advance):
-            m.d.sync += [self.steps.valid.eq(read_valid), step.uop_over.eq(read_over)]
-            for name, offset in read_offsets.items():
-                index = Signal(len(offset) + 1, name=f"{name}_index")
-                m.d.comb += index.eq(uop[name] + offset)
-                over = index >> getattr(self._cfg, f"log_{depths[name]}_depth") != 0
-                m.d.sync += step[name].eq(index)
-                m.d.sync += step["dst_over" if name == "dst" else f"{depths[name]}_over"].eq(over)
-                if name == "src":
-                    m.d.sync += step.acc_over.eq(index >> self._cfg.log_acc_depth != 0)
+            m.d.sync += [read_flags[name].eq(flag) for name, flag in flags.items()]
+            m.d.sync += [self.steps.valid.eq(read_valid), self.steps.payload.uop_over.eq(read_over)]
+            m.d.sync += [self.steps.payload[name].eq(flag) for name, flag in read_flags.items()]
+            self._elaborate_indices(m, read_offsets)
         m.d.comb += self.busy.eq(active | read_valid | self.steps.valid)
         return m
 
-    def _elaborate_counters(self, m: Module, advance: Signal) -> tuple[Signal, Signal, dict[str, Signal]]:
+    def _elaborate_indices(self, m: Module, offsets: dict[str, Signal]) -> None:
+        """The micro-op's fields plus the offsets, and whether they leave the memories."""
+        cfg, step = self._cfg, self.steps.payload
+        uop = data.View(uop_layout(cfg), self.uop.data)
+        for name, offset in offsets.items():
+            index = Signal(len(offset) + 1, name=f"{name}_index")
+            m.d.comb += index.eq(uop[name] + offset)
+            m.d.sync += step[name].eq(index)
+            if name == "dst":
+                m.d.sync += step.dst_over.eq(index >> cfg.log_acc_depth != 0)
+            elif name == "src":
+                m.d.sync += step.acc_over.eq(index >> cfg.log_acc_depth != 0)
+                m.d.sync += step.inp_over.eq(index >> cfg.log_inp_depth != 0)
+            else:
+                m.d.sync += step.wgt_over.eq(index >> cfg.log_wgt_depth != 0)
+
+    def _elaborate_counters(
+        self, m: Module, insn: data.View, step: Value, void: Signal, last: Signal
+    ) -> tuple[Signal, dict[str, Signal]]:
         """The three nested counters and, for each index, the sum of the loops' offsets."""
-        gemm = data.View(insn_layout(self._cfg, Opcode.GEMM), self.insn)
-        alu = data.View(insn_layout(self._cfg, Opcode.ALU), self.insn)
-        is_alu = gemm.opcode == Opcode.ALU
-        active = Signal()
-        uop = Signal(len(gemm.uop_end), reset_less=True)
+        first = data.View(self._layout, self.insn)
+        uop = Signal(len(insn.uop_end), reset_less=True)
         inner, outer = (Signal(LOOP_ITER_BITS, name=n, reset_less=True) for n in ("inner", "outer"))
         last_uop, last_inner, last_outer = (Signal(name=f"last_{n}") for n in ("uop", "inner", "outer"))
         m.d.comb += [
-            last_uop.eq(uop + 1 == gemm.uop_end),
-            last_inner.eq(inner + 1 == gemm.iter_in),
-            last_outer.eq(outer + 1 == gemm.iter_out),
+            last_uop.eq(uop + 1 == insn.uop_end),
+            last_inner.eq(inner + 1 == insn.iter_in),
+            last_outer.eq(outer + 1 == insn.iter_out),
+            last.eq(void | (last_uop & last_inner & last_outer)),
         ]
-        some = (gemm.uop_end > gemm.uop_bgn) & (gemm.iter_in != 0) & (gemm.iter_out != 0)
-        step = active & advance
         with m.If(self.start):
-            m.d.sync += [uop.eq(gemm.uop_bgn), inner.eq(0), outer.eq(0), active.eq(some)]
+            m.d.sync += [uop.eq(first.uop_bgn), inner.eq(0), outer.eq(0)]
+            m.d.sync += void.eq((first.uop_end <= first.uop_bgn) | (first.iter_in == 0) | (first.iter_out == 0))
         with m.Elif(step):
-            m.d.sync += uop.eq(Mux(last_uop, gemm.uop_bgn, uop + 1))
+            m.d.sync += uop.eq(Mux(last_uop, insn.uop_bgn, uop + 1))
             with m.If(last_uop):
                 m.d.sync += inner.eq(Mux(last_inner, 0, inner + 1))
                 with m.If(last_inner):
-                    m.d.sync += [outer.eq(outer + 1), active.eq(~last_outer)]
+                    m.d.sync += outer.eq(outer + 1)
         offsets = {}
         for name, width in self._widths.items():
-            factors = [
-                Mux(is_alu, alu[f"src_factor_{loop}"], gemm[f"src_factor_{loop}"])
-                if name == "src"
-                else gemm[f"{name}_factor_{loop}"]
-                for loop in ("out", "in")
-            ]
             offsets[name] = total = Signal(width + LOOP_ITER_BITS + 1, name=f"{name}_offset", reset_less=True)
             row = Signal.like(total, name=f"{name}_row", reset_less=True)
-            next_row = row + factors[0]
+            next_row = row + insn[f"{name}_factor_out"]
             with m.If(self.start):
                 m.d.sync += [total.eq(0), row.eq(0)]
             with m.Elif(step & last_uop):
-                m.d.sync += total.eq(Mux(last_inner, next_row, total + factors[1]))
+                m.d.sync += total.eq(Mux(last_inner, next_row, total + insn[f"{name}_factor_in"]))
                 with m.If(last_inner):
                     m.d.sync += row.eq(next_row)
-        return active, uop, offsets
+        return uop, offsets

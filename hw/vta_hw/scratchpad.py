@@ -50,49 +50,52 @@ class Scratchpad(wiring.Component):
 class AccScratchpad(wiring.Component):
     """The accumulators: two banks chosen by the top address bit, each with one read and one write.
 
-    ``read`` (GEMM and ALU) always succeeds. ``store`` reads when ``read`` leaves its bank free:
-    ``store_ready`` says that the address was taken. Data come one cycle after the address.
+    The compute unit sees to it that its ``readers`` and ``writers`` never use the same bank in the same
+    cycle. ``store`` reads when they leave its bank free: ``store_ready`` says that the address was taken.
+    Data come one cycle after the address.
     """
 
-    def __init__(self, *, bits: int, depth: int, granules: int) -> None:
+    BANKS = 2
+
+    def __init__(self, *, bits: int, depth: int, granules: int, readers: int, writers: int) -> None:
         self._bits, self._depth, self._granules = bits, depth, granules
         self._addr_width = (depth - 1).bit_length()
+        read, write = ReadPort(self._addr_width, bits), WritePort(self._addr_width, bits, granules)
         super().__init__(
             {
-                "read": In(ReadPort(self._addr_width, bits)),
-                "store": In(ReadPort(self._addr_width, bits)),
+                "read": In(read).array(readers),
+                "store": In(read),
                 "store_ready": Out(1),
-                "write": In(WritePort(self._addr_width, bits, granules)),
+                "write": In(write).array(writers),
             }
         )
 
     def elaborate(self, _platform: object) -> Module:
         m = Module()
         top = self._addr_width - 1
-        taken = Cat(self.read.en & (self.read.addr[top] == bank) for bank in range(2))
-        m.d.comb += self.store_ready.eq(~taken.bit_select(self.store.addr[top], 1))
-        read_bank, store_bank = Signal(), Signal()
-        with m.If(self.read.en):
-            m.d.sync += read_bank.eq(self.read.addr[top])
-        with m.If(self.store.en & self.store_ready):
-            m.d.sync += store_bank.eq(self.store.addr[top])
-
         banks = []
-        for number in range(2):
-            bank = Scratchpad(bits=self._bits, depth=max(2, self._depth // 2), granules=self._granules)
+        for number in range(self.BANKS):
+            bank = Scratchpad(bits=self._bits, depth=max(2, self._depth // self.BANKS), granules=self._granules)
             m.submodules[f"bank{number}"] = bank
             banks.append(bank)
-            wanted = self.store.en & (self.store.addr[top] == number)
-            writes = self.write.addr[top] == number
-            m.d.comb += [
-                bank.read.en.eq(taken[number] | wanted),
-                bank.read.addr.eq(Mux(taken[number], self.read.addr[:top], self.store.addr[:top])),
-                bank.write.mask.eq(Mux(writes, self.write.mask, 0)),
-                bank.write.addr.eq(self.write.addr[:top]),
-                bank.write.data.eq(self.write.data),
-            ]
-        m.d.comb += [
-            self.read.data.eq(Mux(read_bank, banks[1].read.data, banks[0].read.data)),
-            self.store.data.eq(Mux(store_bank, banks[1].read.data, banks[0].read.data)),
-        ]
+            taken = Cat(port.en & (port.addr[top] == number) for port in self.read)
+            stores = self.store.addr[top] == number
+            m.d.comb += [bank.read.en.eq(taken.any()), bank.read.addr.eq(self.store.addr[:top])]
+            for index, port in enumerate(self.read):
+                with m.If(taken[index]):
+                    m.d.comb += bank.read.addr.eq(port.addr[:top])
+            with m.If(stores & ~taken.any()):
+                m.d.comb += [self.store_ready.eq(1), bank.read.en.eq(self.store.en)]
+            for port in self.write:
+                with m.If(port.mask.any() & (port.addr[top] == number)):
+                    m.d.comb += [
+                        bank.write.mask.eq(port.mask),
+                        bank.write.addr.eq(port.addr[:top]),
+                        bank.write.data.eq(port.data),
+                    ]
+        for port in (*self.read, self.store):
+            chosen = Signal(name="chosen_bank", reset_less=True)
+            with m.If(port.en):
+                m.d.sync += chosen.eq(port.addr[top])
+            m.d.comb += port.data.eq(Mux(chosen, banks[1].read.data, banks[0].read.data))
         return m

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import Component, In, Out, connect
 from bench import simulate
 from vta_arch.config import VTAConfig
 from vta_arch.encoding import alu, encode, encode_uops, gemm
-from vta_arch.isa import AluOp
+from vta_arch.isa import AluOp, Opcode
 from vta_arch.presets import load_preset
 from vta_hw.loop import MicroOpLoop
 from vta_hw.scratchpad import Scratchpad, WritePort
@@ -21,8 +21,8 @@ CONFIGS = ["tiny", "pynq-z1", "int4"]
 class LoopWithMemory(Component):
     """The loop and a micro-op memory that the test fills."""
 
-    def __init__(self, cfg: VTAConfig) -> None:
-        self.loop = MicroOpLoop(cfg)
+    def __init__(self, cfg: VTAConfig, opcode: Opcode) -> None:
+        self.loop = MicroOpLoop(cfg, opcode)
         self.memory = Scratchpad(bits=32, depth=cfg.uop_depth, granules=1)
         super().__init__({"write": In(WritePort(cfg.log_uop_depth, 32, 1)), "unused": Out(1)})
 
@@ -57,7 +57,7 @@ def expected_steps(insn: dict[str, int], uops: list[tuple[int, int, int]]) -> li
 @pytest.mark.parametrize("stall", [0.0, 0.5])
 def test_indices_in_order(name: str, is_alu: bool, stall: float) -> None:
     cfg = load_preset(name)
-    dut = LoopWithMemory(cfg)
+    dut = LoopWithMemory(cfg, Opcode.ALU if is_alu else Opcode.GEMM)
     rng = random.Random(7)
     uops = [
         (rng.randrange(cfg.acc_depth), rng.randrange(cfg.acc_depth), rng.randrange(cfg.wgt_depth)) for _ in range(9)
@@ -93,9 +93,12 @@ def test_indices_in_order(name: str, is_alu: bool, stall: float) -> None:
             cycles = 0
             while ctx.get(loop.busy):
                 ctx.set(loop.steps.ready, rng.random() >= stall)
+                step = loop.steps.payload
                 if ctx.get(loop.steps.valid & loop.steps.ready):
+                    assert ctx.get(step.last) == (len(wanted) <= 1)
+                    assert ctx.get(step.void) == (not wanted)
+                if ctx.get(loop.steps.valid & loop.steps.ready & ~step.void):
                     dst, src, wgt = wanted.pop(0)
-                    step = loop.steps.payload
                     assert ctx.get(step.dst) == dst % cfg.acc_depth
                     assert ctx.get(step.dst_over) == (dst >= cfg.acc_depth)
                     assert ctx.get(step.src) == src % (1 << len(step.src))
