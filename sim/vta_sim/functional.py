@@ -2,31 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 from vta_arch.config import BASE_ALIGNMENT, VTAConfig
-from vta_arch.encoding import decode
+from vta_arch.encoding import decode, decode_uops
 from vta_arch.errors import DeviceError
 from vta_arch.isa import INSN_BYTES, AluOp, Memory, Opcode
 from vta_arch.registers import BASE_MEMORIES, Errors, Status
 from vta_runtime.device import RegionAllocator, RunResult
 
-from .functional_alu import AluPlan, plan_alu, run_alu
-from .functional_gemm import GemmPlan, plan_gemm, run_gemm, run_reset
-from .loops import uop_indices
-from .scratchpads import Scratchpads, execute_load, execute_store
+from .functional_alu import alu_operations
+from .functional_gemm import gemm_operations, reset_operations
+from .loops import Operation, index_errors, iteration_space, live_loops, uop_indices
+from .lru import Lru
+from .scratchpads import Scratchpads, Step, bind_load, bind_store
 from .sparse_memory import SparseMemory
-from .token_queues import Job, Scheduler, make_job
+from .token_queues import Job, Scheduler, SchedulerState, make_job
 
 _FETCH = 4096
-"""Instructions decoded at a time."""
-_KEEP_JOBS = 1 << 16
-_KEEP_PLANS = 4096
-_KEEP_UOPS = 1 << 12
-"""Plans of instructions with more micro-ops than this are not kept."""
+"""Instructions scheduled at a time."""
+_OPCODE_MASK = np.uint8(7)
+_KEEP_INSNS = 1 << 17
+"""Instructions of all segments that are kept."""
+_KEEP_INDICES = 1 << 24
+"""Indices of all plans that are kept."""
+_KEEP_PLAN = 1 << 18
+"""Plans of more indices are made again in each run."""
+_OPERATION = 64
+"""What an operation weighs, in indices."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A part of a stream, ready to run on any data: what is executed, in what order, and how it ends."""
+
+    steps: tuple[Step, ...]
+    errors: Errors
+    state: SchedulerState
+    waiting: Status
+    finished: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a GEMM or ALU instruction does with the micro-ops that it finds."""
+
+    operations: Iterable[Operation]
+    """A tuple, if they can be run again."""
+    errors: int
+
+
+_START = Segment((), Errors(0), SchedulerState(), Status(0), finished=False)
 
 
 class FunctionalDevice:
@@ -42,9 +73,8 @@ class FunctionalDevice:
         self._dram = SparseMemory(cfg.axi_addr_width)
         self._pads = Scratchpads(cfg)
         self._regions = RegionAllocator(1, 1 << cfg.axi_addr_width)
-        self._bases: dict[Memory, int] = {}
-        self._jobs: dict[bytes, Job | None] = {}
-        self._plans: dict[tuple[bytes, bytes], GemmPlan | AluPlan] = {}
+        self._segments: Lru[tuple[SchedulerState, bytes, tuple[int, ...]], Segment] = Lru(_KEEP_INSNS)
+        self._plans: Lru[tuple[bytes, bytes], Plan] = Lru(_KEEP_INDICES)
         # The products are small: BLAS threads spend longer waiting for each other than multiplying.
         self._blas = ThreadpoolController()
 
@@ -78,21 +108,26 @@ class FunctionalDevice:
     # Launch --------------------------------------------------------------------------------
     def launch(self, insn_address: int, insn_count: int, bases: Mapping[Memory, int]) -> RunResult:
         """Run ``insn_count`` instructions from ``insn_address`` to the end. See :class:`Device`."""
-        self._bases = self._checked_bases(bases)
+        checked = self._checked_bases(bases)
         self._check_aligned("instruction stream", insn_address)
         if not 0 <= insn_count < 1 << 32:
             raise DeviceError(f"{insn_count} instructions: the count register holds 0 to {(1 << 32) - 1}")
-        scheduler = Scheduler(self._execute)
+        end, errors = _START, 0
         with self._blas.limit(limits=1, user_api="blas"):
-            complete = self._dispatch(scheduler, insn_address, insn_count)
-        waiting = scheduler.waiting()
-        errors = scheduler.errors
-        if waiting:
-            errors |= Errors.DEADLOCK
-        if not complete:
-            errors |= Errors.NO_FINISH
-        status = Status.DONE | waiting | (Status.ERROR if errors else Status(0))
-        return RunResult(cycles=None, errors=int(errors), status=int(status))
+            for first in range(0, insn_count, _FETCH):
+                chunk = self._fetch(insn_address + first * INSN_BYTES, min(_FETCH, insn_count - first))
+                end = self._segment(end.state, chunk, checked)
+                errors |= int(end.errors)
+                for step in end.steps:
+                    errors |= step()
+                if end.finished:
+                    break
+        if end.waiting:
+            errors |= int(Errors.DEADLOCK)
+        if not end.finished:
+            errors |= int(Errors.NO_FINISH)
+        status = Status.DONE | end.waiting | (Status.ERROR if errors else Status(0))
+        return RunResult(cycles=None, errors=errors, status=int(status))
 
     def _checked_bases(self, bases: Mapping[Memory, int]) -> dict[Memory, int]:
         values = {memory: int(bases.get(memory, 0)) for memory in BASE_MEMORIES}
@@ -106,65 +141,92 @@ class FunctionalDevice:
                 f"{what} at {address:#x}: must be a multiple of {BASE_ALIGNMENT} below {self._dram.size:#x}"
             )
 
-    def _dispatch(self, scheduler: Scheduler, address: int, count: int) -> bool:
-        """Fetch and run; True if a FINISH was fetched, after which nothing is dispatched."""
-        for start in range(0, count, _FETCH):
-            size = min(_FETCH, count - start) * INSN_BYTES
-            stream = self._dram.read(address + start * INSN_BYTES, size).tobytes()
-            for at in range(0, size, INSN_BYTES):
-                job = self._decoded(stream[at : at + INSN_BYTES])
-                if job is None:
-                    scheduler.errors |= Errors.UNKNOWN_OPCODE
-                    continue
-                scheduler.dispatch(job)
-                if job.insn.opcode == Opcode.FINISH:
-                    scheduler.run()
-                    return True
-            scheduler.run()
-        return False
+    # Preparation ---------------------------------------------------------------------------
+    def _fetch(self, address: int, count: int) -> bytes:
+        """Up to ``count`` instructions from ``address``, the first FINISH being the last of them."""
+        stream = self._dram.read(address, count * INSN_BYTES)
+        ends = np.flatnonzero(stream[::INSN_BYTES] & _OPCODE_MASK == Opcode.FINISH)
+        return stream[: (int(ends[0]) + 1) * INSN_BYTES if len(ends) else None].tobytes()
 
-    def _decoded(self, word: bytes) -> Job | None:
-        """The job of an instruction word, None if its opcode is unknown."""
-        if word not in self._jobs:
-            if len(self._jobs) >= _KEEP_JOBS:
-                self._jobs.clear()
+    def _segment(self, state: SchedulerState, chunk: bytes, bases: Mapping[Memory, int]) -> Segment:
+        """The segment of the instructions ``chunk``, dispatched in ``state``."""
+        key = state, chunk, tuple(bases.values())
+        segment = self._segments.get(key)
+        if segment is None:
+            segment = self._schedule(state, chunk, bases)
+            self._segments.put(key, segment, len(chunk) // INSN_BYTES + sum(map(len, segment.state.waiting)))
+        return segment
+
+    def _schedule(self, state: SchedulerState, chunk: bytes, bases: Mapping[Memory, int]) -> Segment:
+        """Which of the instructions run, in what order: it depends on nothing but their tokens."""
+        order: list[Job] = []
+
+        def execute(job: Job) -> Errors:
+            order.append(job)
+            return Errors(0)
+
+        scheduler = Scheduler(execute, state=state)
+        finished = False
+        for at in range(0, len(chunk), INSN_BYTES):
+            word = chunk[at : at + INSN_BYTES]
             insn = decode(self.config, int.from_bytes(word, "little"))
-            known = insn.opcode in Opcode.__members__.values()
-            self._jobs[word] = make_job(insn, word) if known else None
-        return self._jobs[word]
+            if insn.opcode in Opcode.__members__.values():
+                scheduler.dispatch(make_job(insn, word))
+            else:
+                scheduler.errors |= Errors.UNKNOWN_OPCODE
+            finished = insn.opcode == Opcode.FINISH
+        scheduler.run()
+        steps = [step for step in (self._bind(job, bases) for job in order) if step is not None]
+        return Segment(tuple(steps), scheduler.errors, scheduler.state(), scheduler.waiting(), finished)
 
-    # Execution -----------------------------------------------------------------------------
-    def _execute(self, job: Job) -> Errors:
+    def _bind(self, job: Job, bases: Mapping[Memory, int]) -> Step | None:
+        """What an instruction does; None for nothing."""
         match job.insn.opcode:
             case Opcode.LOAD:
-                return execute_load(self._pads, self._dram, self._bases, job.insn)
+                return bind_load(self._pads, self._dram, bases, job.insn)
             case Opcode.STORE:
-                return execute_store(self._pads, self._dram, self._bases, job.insn)
+                return bind_store(self._pads, self._dram, bases, job.insn)
             case Opcode.GEMM | Opcode.ALU:
-                return self._execute_loops(job)
-        return Errors(0)
+                return self._bind_loops(job)
+        return None
 
-    def _execute_loops(self, job: Job) -> Errors:
-        insn = job.insn
+    def _bind_loops(self, job: Job) -> Step | None:
+        insn, uops, plans = job.insn, self._pads.uop, self._plans
         if insn.opcode == Opcode.ALU and insn["alu_opcode"] not in AluOp.__members__.values():
-            return Errors.UNKNOWN_OPCODE
-        words = self._pads.uop[uop_indices(self.config, insn)]
-        if not len(words):
-            return Errors(0)
-        plan = self._plan(job, words)
-        if not isinstance(plan, GemmPlan):
-            return run_alu(self._pads, plan)
-        return run_reset(self._pads, plan) if insn["reset"] else run_gemm(self._pads, plan)
+            return partial(int, Errors.UNKNOWN_OPCODE)
+        indices = uop_indices(self.config, insn)
+        if not len(uops[indices]):
+            return None
 
-    def _plan(self, job: Job, words: NDArray[np.uint32]) -> GemmPlan | AluPlan:
-        """The plan of a job that finds these micro-ops, kept because layers repeat for every image."""
-        key = (job.word, words.tobytes())
-        plan = self._plans.get(key)
-        if plan is None:
-            make = plan_gemm if job.insn.opcode == Opcode.GEMM else plan_alu
-            plan = make(self.config, job.insn, words)
-            if len(words) <= _KEEP_UOPS:
-                if len(self._plans) >= _KEEP_PLANS:
-                    self._plans.clear()
-                self._plans[key] = plan
+        def step() -> int:
+            # What the plan depends on besides the instruction is looked at each time: the micro-ops in memory.
+            words = uops[indices].tobytes()
+            plan = plans.get((job.word, words)) or self._plan(job, words)
+            for operation in plan.operations:
+                operation()
+            return plan.errors
+
+        return step
+
+    def _plan(self, job: Job, words: bytes) -> Plan:
+        """The plan of a job that finds these micro-ops, kept unless it is very large."""
+        cfg, insn = self.config, job.insn
+        table = decode_uops(cfg, np.frombuffer(words, dtype=np.uint32))
+        depths = {"dst": cfg.acc_depth}
+        if insn.opcode == Opcode.ALU:
+            make, sources = alu_operations, {} if insn["use_imm"] else {"src": cfg.acc_depth}
+        elif insn["reset"]:
+            make, sources = reset_operations, {}
+        else:
+            make, sources = gemm_operations, {"src": cfg.inp_depth, "wgt": cfg.wgt_depth}
+        depths |= sources
+        loops, _ = live_loops(insn, depths)
+        indices = iteration_space(loops) * len(table)
+        operations: Iterable[Operation] = make(self._pads, insn, table)
+        errors = int(index_errors(cfg, insn, table, depths))
+        if indices > _KEEP_PLAN:
+            return Plan(operations, errors)
+        kept = tuple(operations)
+        plan = Plan(kept, errors)
+        self._plans.put((job.word, words), plan, indices + len(words) + _OPERATION * len(kept))
         return plan

@@ -9,23 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from vta_arch.config import VTAConfig
-from vta_arch.encoding import Insn, decode_uops
-from vta_arch.registers import Errors
+from vta_arch.encoding import Insn
 
-from .loops import Loop, iteration_space, live_loops, offsets
-from .scratchpads import Scratchpads
+from .loops import Ints, Loop, Operation, as_rows, chunks, iteration_space, live_loops, offsets
+from .scratchpads import WORKSPACE, Scratchpads
 
-Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 
 EXACT_FLOAT32 = 1 << 24
 """Integers up to this magnitude are exact in float32, and so are their sums below it."""
 _MAX_TABLE = 1 << 16
-_MAX_OPERAND = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -40,48 +37,24 @@ class Block:
     wgt: Ints
 
 
-@dataclass(frozen=True)
-class GemmPlan:
-    """One GEMM instruction with the micro-ops it found, ready to run many times."""
-
-    loops: tuple[Loop, ...]
-    pixels: tuple[Loop, ...]
-    repeat: int
-    errors: Errors
-    blocks: tuple[Block, ...] | None
-    """None: too many micro-ops to keep; they are expanded again in each run."""
-    table: Ints
+def reset_operations(pads: Scratchpads, insn: Insn, table: Ints) -> Iterator[Operation]:
+    """A GEMM with the reset bit: zero every accumulator it addresses."""
+    loops, _ = live_loops(insn, ("dst",))
+    for positions in chunks(iteration_space(loops), _MAX_TABLE // len(table)):
+        dst = offsets(loops, positions, 1) + table[None, :, 0]
+        rows = as_rows(np.unique(dst % pads.cfg.acc_depth))
+        yield partial(pads.acc.__setitem__, rows, 0)
 
 
-def plan_gemm(cfg: VTAConfig, insn: Insn, uop_words: NDArray[np.uint32]) -> GemmPlan:
-    """Group the work of a GEMM whose micro-ops are ``uop_words`` (read in order, wrapped)."""
-    table = decode_uops(cfg, uop_words)
-    names = ("dst", "src", "wgt")
-    reset = bool(insn["reset"])
-    loops, repeat = live_loops(insn, names[:1] if reset else names)
-    errors = Errors(0)
-    depths = (cfg.acc_depth, cfg.inp_depth, cfg.wgt_depth)
-    for column, depth in enumerate(depths[:1] if reset else depths):
-        if int(table[:, column].max()) + sum((n - 1) * f[column] for n, f in loops) >= depth:
-            errors |= Errors.INDEX_RANGE
-    if insn["uop_end"] > cfg.uop_depth:
-        errors |= Errors.INDEX_RANGE
-    if reset:
-        return GemmPlan(loops, (), repeat, errors, None, table)
+def gemm_operations(pads: Scratchpads, insn: Insn, table: Ints) -> Iterator[Operation]:
+    """The products of a GEMM whose micro-ops are ``table`` [n, 3]."""
+    loops, repeat = live_loops(insn, ("dst", "src", "wgt"))
     expand = tuple(loop for loop in loops if loop[1][2] or not loop[1][0])
     pixels = tuple(loop for loop in loops if loop not in expand)
-    small = iteration_space(expand) * len(table) <= _MAX_TABLE
-    blocks = tuple(_blocks(table, expand)) if small else None
-    return GemmPlan(expand, pixels, repeat, errors, blocks, table)
-
-
-def _blocks(table: Ints, expand: tuple[Loop, ...]) -> Iterator[Block]:
-    """Blocks of the micro-ops ``table`` under the loops ``expand``, a bounded number at a time."""
-    total = iteration_space(expand)
-    step = max(1, _MAX_TABLE // len(table))
-    for start in range(0, total, step):
-        shift = offsets(expand, start, min(total, start + step), 3)
-        yield from _group((shift[:, None, :] + table[None, :, :]).reshape(-1, 3))
+    for positions in chunks(iteration_space(expand), _MAX_TABLE // len(table)):
+        shift = offsets(expand, positions, 3)
+        for block in _group((shift[:, None, :] + table[None, :, :]).reshape(-1, 3)):
+            yield from _products(pads, block, pixels, repeat)
 
 
 def _group(table: Ints) -> Iterator[Block]:
@@ -110,76 +83,82 @@ def _join(dst: Ints, src: Ints, wgt: Ints) -> Iterator[Block]:
         yield Block(dst[rows][:, None], src[rows], lists[number][None, :])
 
 
-def run_gemm(pads: Scratchpads, plan: GemmPlan) -> Errors:
-    """Execute a plan. Returns its sticky errors."""
-    if plan.blocks is not None:
-        for block in plan.blocks:
-            _run_block(pads, block, plan)
-    else:
-        for block in _blocks(plan.table, plan.loops):
-            _run_block(pads, block, plan)
-    return plan.errors
-
-
-def run_reset(pads: Scratchpads, plan: GemmPlan) -> Errors:
-    """Execute the plan of a GEMM with the reset bit: zero every accumulator it addresses."""
-    total = iteration_space(plan.loops)
-    step = max(1, _MAX_TABLE // len(plan.table))
-    for start in range(0, total, step):
-        shift = offsets(plan.loops, start, min(total, start + step), 1)
-        pads.acc[((shift + plan.table[None, :, 0]) % pads.cfg.acc_depth).reshape(-1)] = 0
-    return plan.errors
-
-
-def _run_block(pads: Scratchpads, block: Block, plan: GemmPlan) -> None:
-    cfg = pads.cfg
+def _products(pads: Scratchpads, block: Block, pixels: tuple[Loop, ...], repeat: int) -> Iterator[Operation]:
+    """Cut a block so that each product fits the workspace, and is exact."""
+    cfg, sweep = pads.cfg, iteration_space(pixels)
     largest = max(abs(cfg.inp_min), cfg.inp_max) * max(abs(cfg.wgt_min), cfg.wgt_max)
     # Bounding the reduction keeps every partial sum of a float32 product an exact integer.
-    k_step = max(1, EXACT_FLOAT32 // (largest * cfg.block_in))
-    for k in range(0, block.src.shape[1], k_step):
-        _run_slice(pads, block.dst, block.src[:, k : k + k_step], block.wgt[:, k : k + k_step], plan)
+    exact = EXACT_FLOAT32 // (largest * cfg.block_in)
+    for reduced in chunks(block.src.shape[1], min(exact, WORKSPACE // (cfg.block_in * max(cfg.batch, cfg.block_out)))):
+        k = len(reduced)
+        for columns in chunks(len(block.wgt), WORKSPACE // (k * cfg.block_in * cfg.block_out)):
+            widest = max(k * cfg.block_in, len(columns) * cfg.block_out)
+            for positions in chunks(len(block.src) * sweep, WORKSPACE // (cfg.batch * widest)):
+                row, pixel = np.divmod(positions, sweep)
+                shift = offsets(pixels, pixel, 2)
+                src = block.src[row[:, None], reduced[None, :]] + shift[:, 1:]
+                dst = block.dst[row[None, :], columns[:, None]] + shift[None, :, 0]
+                wgt = block.wgt[columns[:, None], reduced[None, :]]
+                yield _product(pads, dst % cfg.acc_depth, src % cfg.inp_depth, wgt % cfg.wgt_depth, repeat)
 
 
-def _run_slice(pads: Scratchpads, dst: Ints, src: Ints, wgt: Ints, plan: GemmPlan) -> None:
-    cfg, k = pads.cfg, src.shape[1]
-    limit = max(1, _MAX_OPERAND // (k * cfg.batch * cfg.block_in))
-    c_step = max(1, _MAX_OPERAND // (k * cfg.block_out * cfg.block_in))
-    pixel_count = iteration_space(plan.pixels)
-    p_step = min(pixel_count, limit)
-    r_step = max(1, limit // p_step)
-    for column in range(0, len(wgt), c_step):
-        tiles = pads.wgt[wgt[column : column + c_step] % cfg.wgt_depth]
-        weights = tiles.transpose(0, 2, 1, 3).reshape(-1, k * cfg.block_in)
-        for pixel in range(0, pixel_count, p_step):
-            shift = offsets(plan.pixels, pixel, min(pixel_count, pixel + p_step), 2)
-            for row in range(0, len(src), r_step):
-                part = src[row : row + r_step, None, :] + shift[None, :, 1, None]
-                where = dst[row : row + r_step, None, column : column + c_step] + shift[None, :, 0, None]
-                product = _product(pads, part.reshape(-1, k) % cfg.inp_depth, weights)
-                _accumulate(pads, (where % cfg.acc_depth).reshape(-1), product, plan.repeat)
-
-
-def _product(pads: Scratchpads, src: Ints, weights: Floats) -> Floats:
-    """[rows * columns, batch * block_out]: ``src`` [rows, k] times ``weights`` [columns * block_out, k * block_in]."""
-    cfg, rows = pads.cfg, len(src)
-    vectors = pads.inp[src]
+def _product(pads: Scratchpads, dst: Ints, src: Ints, wgt: Ints, repeat: int) -> Operation:
+    """acc[dst] += repeat * inp[src] @ wgt, with ``dst`` [columns, rows], ``src`` [rows, k], ``wgt`` [columns, k]."""
+    cfg, space = pads.cfg, pads.workspace
+    (rows, k), columns = src.shape, len(wgt)
+    left, fetch_left = _operand(pads.inp.reshape(cfg.inp_depth, -1), src, space.left)
+    right, fetch_right = _operand(pads.tiles.reshape(cfg.wgt_depth, -1), wgt, space.right)
+    fetches = [fetch for fetch in (fetch_left, fetch_right) if fetch is not None]
     if cfg.batch > 1:
-        vectors = vectors.transpose(0, 2, 1, 3)
-    result = vectors.reshape(rows * cfg.batch, -1) @ weights.T
-    columns = len(weights) // cfg.block_out
-    if cfg.batch > 1 and columns > 1:
-        result = result.reshape(rows, cfg.batch, columns, cfg.block_out).transpose(0, 2, 1, 3)
-    return result.reshape(rows * columns, cfg.batch * cfg.block_out)
+        lanes = left.reshape(rows, k, cfg.batch, cfg.block_in).transpose(0, 2, 1, 3)
+        turned = space.turned[: left.size].reshape(lanes.shape)
+        fetches.append(lambda: np.copyto(turned, lanes))
+        left = turned
+    left = left.reshape(rows * cfg.batch, k * cfg.block_in)
+    right = right.reshape(columns, k * cfg.block_in, cfg.block_out)
+    size = columns * rows * cfg.batch * cfg.block_out
+    product = space.product[:size].reshape(columns, rows * cfg.batch, cfg.block_out)
+    if columns == 1:
+        right, product = right[0], product[0]
+    sums = space.sums[:size].reshape(columns * rows, cfg.batch * cfg.block_out)
+    whole = product.reshape(sums.shape)
+    accumulate = _accumulation(pads, dst.reshape(-1), sums)
+    factor = np.array(repeat, dtype=np.int64).astype(np.int32)
+
+    def operation() -> None:
+        for fetch in fetches:
+            fetch()
+        np.matmul(left, right, out=product)
+        np.copyto(sums, whole, casting="unsafe")
+        if repeat > 1:
+            np.multiply(sums, factor, out=sums)
+        accumulate()
+
+    return operation
 
 
-def _accumulate(pads: Scratchpads, dst: Ints, product: Floats, repeat: int) -> None:
-    values = product.astype(np.int32)
-    if repeat > 1:
-        values = (values.astype(np.int64) * repeat).astype(np.int32)
-    values = values.astype(pads.acc.dtype, copy=False)
-    seen = np.zeros(pads.cfg.acc_depth, dtype=bool)
-    seen[dst] = True
-    if int(np.count_nonzero(seen)) == len(dst):
-        pads.acc[dst] += values
-    else:
-        np.add.at(pads.acc, dst, values)
+def _operand(memory: Floats, indices: Ints, buffer: Floats) -> tuple[Floats, Operation | None]:
+    """Rows ``indices`` of ``memory``, and what has to run first if they are not just a part of it."""
+    flat = indices.reshape(-1)
+    rows = as_rows(flat)
+    if isinstance(rows, slice) and rows.stop - rows.start == len(flat):
+        return memory[rows], None
+    gathered = buffer[: len(flat) * memory.shape[1]].reshape(len(flat), -1)
+    # The indices are in range; any other mode than "raise" writes to the buffer directly.
+    return gathered, lambda: memory.take(flat, 0, gathered, "clip")
+
+
+def _accumulation(pads: Scratchpads, dst: Ints, sums: NDArray[np.int32]) -> Operation:
+    """acc[dst] += sums; both wrap by themselves."""
+    rows, order = as_rows(dst), np.argsort(dst, kind="stable")
+    unique, starts = np.unique(dst[order], return_index=True)
+    if len(unique) < len(dst):
+        return lambda: _add(pads, unique, np.add.reduceat(sums[order], starts, axis=0, dtype=np.int32))
+    if isinstance(rows, slice):
+        view = pads.acc[rows]
+        return lambda: np.add(view, sums, out=view, casting="unsafe")
+    return lambda: _add(pads, dst, sums)
+
+
+def _add(pads: Scratchpads, rows: Ints, sums: NDArray[np.int32]) -> None:
+    pads.acc[rows] += sums.astype(pads.acc.dtype, copy=False)

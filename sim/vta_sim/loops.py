@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 from vta_arch.config import VTAConfig
 from vta_arch.encoding import Insn
+from vta_arch.registers import Errors
 
 Ints = NDArray[np.int64]
+Rows = slice | Ints
 Loop = tuple[int, tuple[int, ...]]
 """Trip count, and what one iteration adds to each index."""
+Operation = Callable[[], object]
+"""A part of an instruction, bound to the scratchpads: it can be run any number of times."""
 
 
-def uop_indices(cfg: VTAConfig, insn: Insn) -> slice | Ints:
+def uop_indices(cfg: VTAConfig, insn: Insn) -> Rows:
     """Micro-op memory indices that ``insn`` executes, wrapped; none if it has no iteration."""
     begin, end = insn["uop_bgn"], insn["uop_end"]
     if not insn["iter_out"] or not insn["iter_in"] or end <= begin:
@@ -45,11 +49,39 @@ def iteration_space(loops: tuple[Loop, ...]) -> int:
     return total
 
 
-def offsets(loops: tuple[Loop, ...], start: int, stop: int, width: int) -> Ints:
-    """[stop - start, width]: what iterations start..stop (outer slowest) add to the first ``width`` indices."""
-    result = np.zeros((stop - start, width), dtype=np.int64)
-    position = np.arange(start, stop, dtype=np.int64)
+def offsets(loops: tuple[Loop, ...], positions: Ints, width: int) -> Ints:
+    """[positions, width]: what these iterations (outer slowest) add to the first ``width`` indices."""
+    result = np.zeros((len(positions), width), dtype=np.int64)
     for count, factors in reversed(loops):
-        position, index = np.divmod(position, count)
+        positions, index = np.divmod(positions, count)
         result += index[:, None] * np.asarray(factors[:width], dtype=np.int64)
     return result
+
+
+def chunks(total: int, step: int) -> Iterable[Ints]:
+    """0 to total - 1 in arrays of at most ``step`` (at least 1)."""
+    step = max(1, step)
+    return (np.arange(start, min(total, start + step)) for start in range(0, total, step))
+
+
+def index_errors(cfg: VTAConfig, insn: Insn, table: Ints, depths: Mapping[str, int]) -> Errors:
+    """INDEX_RANGE if a micro-op's index, or one of ``depths`` (by name, in the table's order), is exceeded."""
+    over = insn["uop_end"] > cfg.uop_depth
+    for column, (name, depth) in enumerate(depths.items()):
+        last = int(table[:, column].max())
+        for level in ("out", "in"):
+            last += (insn[f"iter_{level}"] - 1) * insn[f"{name}_factor_{level}"]
+        over = over or last >= depth
+    return Errors.INDEX_RANGE if over else Errors(0)
+
+
+def as_rows(indices: Ints) -> Rows:
+    """A slice instead of evenly rising indices, or of the same one always: no copy to read, none to write.
+
+    The slice of a repeated index has one row, which broadcasts where it is read.
+    """
+    first, steps = int(indices[0]), np.diff(indices)
+    step = int(steps[0]) if len(steps) else 1
+    if step < 0 or bool((steps != step).any()):
+        return indices
+    return slice(first, int(indices[-1]) + 1, step or 1)

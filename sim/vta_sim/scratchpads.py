@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,22 +19,39 @@ from .sparse_memory import SparseMemory
 Bytes = NDArray[np.uint8]
 AnyArray = NDArray[Any]
 Accumulators = NDArray[Any]
+Step = Callable[[], int]
+"""An instruction, bound to the device: it can be run any number of times, and returns its sticky errors."""
+
+
+WORKSPACE = 1 << 18
+"""Elements of an intermediate result: small enough for a processor's cache."""
+
+
+class Workspace:
+    """Buffers that the products of all instructions share, each of WORKSPACE elements."""
+
+    def __init__(self) -> None:
+        self.left, self.turned, self.right, self.product = np.empty((4, WORKSPACE), dtype=np.float32)
+        self.sums = np.empty(WORKSPACE, dtype=np.int32)
 
 
 class Scratchpads:
     """The on-chip memories, decoded: one row an element.
 
     ``uop`` [depth] uint32; ``inp`` [depth, batch, block_in] float32; ``wgt`` [depth, block_out,
-    block_in] float32 (float32 holds every operand exactly and feeds BLAS); ``acc`` [depth,
-    batch * block_out] int32 or int16, so that sums wrap at the accumulator width by themselves.
+    block_in] float32 (float32 holds every operand exactly and feeds BLAS), a view of ``tiles`` [depth,
+    block_in, block_out], as products take them; ``acc`` [depth, batch * block_out] int32 or int16, so
+    that sums wrap at the accumulator width by themselves.
     """
 
     def __init__(self, cfg: VTAConfig) -> None:
         self.cfg = cfg
+        self.workspace = Workspace()
         self.zero_weight = -1.0 if cfg.wgt_width == 1 else 0.0
         self.uop = np.zeros(cfg.uop_depth, dtype=np.uint32)
         self.inp = np.zeros((cfg.inp_depth, cfg.batch, cfg.block_in), dtype=np.float32)
-        self.wgt = np.full((cfg.wgt_depth, cfg.block_out, cfg.block_in), self.zero_weight, dtype=np.float32)
+        self.tiles = np.full((cfg.wgt_depth, cfg.block_in, cfg.block_out), self.zero_weight, dtype=np.float32)
+        self.wgt = self.tiles.transpose(0, 2, 1)
         shape = (cfg.acc_depth, cfg.batch * cfg.block_out)
         self.acc: Accumulators = np.zeros(shape, dtype=np.int16 if cfg.acc_width == 16 else np.int32)
 
@@ -41,89 +59,107 @@ class Scratchpads:
         """The array that a LOAD of ``memory`` fills."""
         return {Memory.UOP: self.uop, Memory.INP: self.inp, Memory.WGT: self.wgt}.get(memory, self.acc)
 
-    def decode(self, memory: Memory, raw: Bytes) -> AnyArray:
-        """Elements [rows, n, ...] of the scratchpad from DRAM bytes [rows, n * element bytes]."""
-        cfg, rows = self.cfg, raw.shape[0]
-        if memory is Memory.UOP:
-            return raw.view("<u4")
-        shape = (rows, -1, *self.target(memory).shape[1:])
-        if memory is Memory.INP:
-            if cfg.inp_width == 8:
-                return (raw.view(np.int8) if cfg.inp_is_signed else raw).reshape(shape)
-            return unpack_bits(raw, cfg.inp_width, signed=cfg.inp_is_signed).reshape(shape)
+    def decoder(self, memory: Memory) -> Callable[[Bytes], AnyArray]:
+        """What turns DRAM bytes of ``memory`` into lanes, in order; of any shape."""
+        cfg, kind = self.cfg, "<u4"
+        if memory in (Memory.INP, Memory.WGT):
+            width = cfg.inp_width if memory is Memory.INP else cfg.wgt_width
+            if width < 8:
+                table = self._byte_table(memory).astype(np.float32)
+                return lambda raw: table[raw]
+            kind = "i1" if memory is Memory.WGT or cfg.inp_is_signed else "u1"
+        elif memory is not Memory.UOP:
+            kind = "i1" if memory is Memory.ACC_8BIT else f"<i{cfg.acc_width // 8}"
+        dtype = np.dtype(kind)
+        return lambda raw: raw.view(dtype)
+
+    def _byte_table(self, memory: Memory) -> NDArray[np.int32]:
+        """[256, lanes]: what each byte of packed inputs or weights holds."""
+        cfg, values = self.cfg, np.arange(256, dtype=np.uint8)
         if memory is Memory.WGT:
-            if cfg.wgt_width == 8:
-                return raw.view(np.int8).reshape(shape)
-            return unpack_weight_bits(raw, cfg.wgt_width).reshape(shape)
-        width = 8 if memory is Memory.ACC_8BIT else cfg.acc_width
-        return raw.view(f"<i{width // 8}").reshape(shape)
+            return unpack_weight_bits(values, cfg.wgt_width).reshape(256, -1)
+        return unpack_bits(values, cfg.inp_width, signed=cfg.inp_is_signed).reshape(256, -1)
 
     def pad_value(self, memory: Memory) -> float:
         """The value that zero bits stand for."""
         return self.zero_weight if memory is Memory.WGT else 0.0
 
 
-def execute_load(pads: Scratchpads, dram: SparseMemory, bases: Mapping[Memory, int], insn: Insn) -> Errors:
-    """Run one LOAD. Returns its sticky errors."""
+def bind_load(pads: Scratchpads, dram: SparseMemory, bases: Mapping[Memory, int], insn: Insn) -> Step | None:
+    """What a LOAD does, ready to run many times; None for nothing."""
     if insn["memory_type"] not in LOADABLE:
-        return Errors.UNKNOWN_MEMORY
+        return partial(int, Errors.UNKNOWN_MEMORY)
     x, y = insn["x_size"], insn["y_size"]
     if x == 0 or y == 0:
-        return Errors(0)
+        return None
     memory = Memory(insn["memory_type"])
     rows = insn["y_pad_0"] + y + insn["y_pad_1"]
     length = insn["x_pad_0"] + x + insn["x_pad_1"]
-    base, depth = insn["sram_base"], sram_depth(pads.cfg, memory)
-    if base + rows * length > depth:
-        _load_wrapping(pads, dram, bases, insn)
-        return Errors.INDEX_RANGE
-    size = memory_elem_bytes(pads.cfg, memory)
-    address = bases[memory] + insn["dram_base"] * size
-    target = pads.target(memory)
-    view = target[base : base + rows * length].reshape(rows, length, *target.shape[1:])
-    if rows * length != x * y:
-        view[...] = pads.pad_value(memory)
-    raw = dram.read_rows(address, y, x * size, insn["x_stride"] * size)
+    base, size = insn["sram_base"], memory_elem_bytes(pads.cfg, memory)
+    if base + rows * length > sram_depth(pads.cfg, memory):
+        return partial(_load_wrapping, pads, dram, bases, insn)
+    target, value = pads.target(memory), pads.pad_value(memory)
+    window = target[base : base + rows * length]
     top, left = insn["y_pad_0"], insn["x_pad_0"]
-    view[top : top + y, left : left + x] = pads.decode(memory, raw)
-    return Errors(0)
+    inner = window.reshape(rows, length, *target.shape[1:])[top : top + y, left : left + x]
+    padded, decode = rows * length != x * y, pads.decoder(memory)
+    where = (bases[memory] + insn["dram_base"] * size, y, x * size, insn["x_stride"] * size)
+
+    def step() -> int:
+        if padded:
+            window.fill(value)
+        inner[...] = decode(dram.read_rows(*where)).reshape(inner.shape)
+        return 0
+
+    return step
 
 
-def _load_wrapping(pads: Scratchpads, dram: SparseMemory, bases: Mapping[Memory, int], insn: Insn) -> None:
+def _load_wrapping(pads: Scratchpads, dram: SparseMemory, bases: Mapping[Memory, int], insn: Insn) -> int:
     """A LOAD past the memory's end: row by row, without the rows that it overwrites itself."""
     memory = Memory(insn["memory_type"])
     size, depth = memory_elem_bytes(pads.cfg, memory), sram_depth(pads.cfg, memory)
     x, y, left = insn["x_size"], insn["y_size"], insn["x_pad_0"]
     rows = insn["y_pad_0"] + y + insn["y_pad_1"]
     length = left + x + insn["x_pad_1"]
-    target = pads.target(memory)
+    target, decode = pads.target(memory), pads.decoder(memory)
     for row in range(max(0, rows - -(-depth // length) - 1), rows):
         line = np.full((length, *target.shape[1:]), pads.pad_value(memory), dtype=target.dtype)
         source = row - insn["y_pad_0"]
         if 0 <= source < y:
             address = bases[memory] + (insn["dram_base"] + source * insn["x_stride"]) * size
-            line[left : left + x] = pads.decode(memory, dram.read(address, x * size).reshape(1, -1))[0]
+            line[left : left + x] = decode(dram.read(address, x * size)).reshape(x, *target.shape[1:])
         keep = min(length, depth)
         first = insn["sram_base"] + row * length + length - keep
         target[(first + np.arange(keep)) % depth] = line[length - keep :]
+    return int(Errors.INDEX_RANGE)
 
 
-def execute_store(pads: Scratchpads, dram: SparseMemory, bases: Mapping[Memory, int], insn: Insn) -> Errors:
-    """Run one STORE: the low bits of the accumulators, packed. Returns its sticky errors."""
+def bind_store(pads: Scratchpads, dram: SparseMemory, bases: Mapping[Memory, int], insn: Insn) -> Step | None:
+    """What a STORE does (the low bits of the accumulators, packed), ready to run many times; None for nothing."""
     cfg = pads.cfg
     x, y = insn["x_size"], insn["y_size"]
     if x == 0 or y == 0:
-        return Errors(0)
+        return None
     base, depth, size = insn["sram_base"], cfg.acc_depth, cfg.out_elem_bytes
     address, stride = bases[Memory.OUT] + insn["dram_base"] * size, insn["x_stride"] * size
-    if base + x * y <= depth:
-        packed = _pack(pads, pads.acc[base : base + x * y])
-        dram.write_rows(address, packed.reshape(y, x * size), stride)
-        return Errors(0)
-    for row in range(y):
-        indices = (base + row * x + np.arange(x)) % depth
-        dram.write(address + row * stride, _pack(pads, pads.acc[indices]))
-    return Errors.INDEX_RANGE
+    if base + x * y > depth:
+        return partial(_store_wrapping, pads, dram, address, insn)
+    acc = pads.acc[base : base + x * y]
+
+    def step() -> int:
+        dram.write_rows(address, _pack(pads, acc).reshape(y, x * size), stride)
+        return 0
+
+    return step
+
+
+def _store_wrapping(pads: Scratchpads, dram: SparseMemory, address: int, insn: Insn) -> int:
+    """A STORE past the accumulators' end: row by row."""
+    cfg, x = pads.cfg, insn["x_size"]
+    for row in range(insn["y_size"]):
+        indices = (insn["sram_base"] + row * x + np.arange(x)) % cfg.acc_depth
+        dram.write(address + row * insn["x_stride"] * cfg.out_elem_bytes, _pack(pads, pads.acc[indices]))
+    return int(Errors.INDEX_RANGE)
 
 
 def _pack(pads: Scratchpads, acc: NDArray[np.signedinteger]) -> Bytes:

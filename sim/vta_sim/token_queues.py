@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from vta_arch.encoding import Insn
@@ -40,11 +40,20 @@ _WAIT = {Unit.LOAD: Status.WAIT_LOAD, Unit.COMPUTE: Status.WAIT_COMPUTE, Unit.ST
 class Job:
     """A decoded instruction with the queues that it takes from and gives to."""
 
-    insn: Insn
+    insn: Insn = field(compare=False)
     word: bytes
     unit: Unit
     pops: tuple[Queue, ...]
     pushes: tuple[Queue, ...]
+
+
+@dataclass(frozen=True)
+class SchedulerState:
+    """Tokens by queue, and by unit the jobs that have not started and the tokens still to give."""
+
+    tokens: tuple[int, ...] = (0,) * len(Queue)
+    waiting: tuple[tuple[Job, ...], ...] = ((),) * len(Unit)
+    pending: tuple[tuple[Queue, ...], ...] = ((),) * len(Unit)
 
 
 def make_job(insn: Insn, word: bytes) -> Job:
@@ -61,14 +70,21 @@ class Scheduler:
     Args:
         execute: called for each job that starts; returns the job's sticky errors.
         limit: tokens that a queue holds; a push beyond it waits and holds up its unit.
+        state: where to continue; without it, no tokens and no jobs.
     """
 
-    def __init__(self, execute: Callable[[Job], Errors], limit: int = TOKEN_LIMIT) -> None:
+    def __init__(
+        self,
+        execute: Callable[[Job], Errors],
+        limit: int = TOKEN_LIMIT,
+        state: SchedulerState | None = None,
+    ) -> None:
+        state = state or SchedulerState()
         self._execute = execute
         self._limit = limit
-        self._tokens = [0] * len(Queue)
-        self._waiting: dict[Unit, deque[Job]] = {unit: deque() for unit in Unit}
-        self._pending: dict[Unit, list[Queue]] = {unit: [] for unit in Unit}
+        self._tokens = list(state.tokens)
+        self._waiting = {unit: deque(jobs) for unit, jobs in zip(Unit, state.waiting, strict=True)}
+        self._pending = {unit: list(queues) for unit, queues in zip(Unit, state.pending, strict=True)}
         self.errors = Errors(0)
 
     def dispatch(self, job: Job) -> None:
@@ -116,3 +132,8 @@ class Scheduler:
             if self._waiting[unit] or self._pending[unit]:
                 bits |= _WAIT[unit]
         return bits
+
+    def state(self) -> SchedulerState:
+        """All that decides how later jobs run."""
+        waiting = tuple(tuple(jobs) for jobs in self._waiting.values())
+        return SchedulerState(tuple(self._tokens), waiting, tuple(tuple(queues) for queues in self._pending.values()))
