@@ -127,6 +127,8 @@ def _loop_specs(cfg: VTAConfig) -> list[_Spec]:
     ]
 
 
+ACC_BANKS = 2
+"""Banks of the accumulators, chosen by the top bits of the index."""
 ONE_BANK_BIT = 63
 """Bit of GEMM and ALU that declares one accumulator bank (extension ``overlap``)."""
 

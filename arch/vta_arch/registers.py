@@ -38,6 +38,7 @@ class Errors(IntFlag):
     AXI_WRITE = 1 << 4
     DEADLOCK = 1 << 5
     NO_FINISH = 1 << 6
+    ONE_BANK = 1 << 7
 
 
 ERROR_TEXT: dict[Errors, str] = {
@@ -48,6 +49,7 @@ ERROR_TEXT: dict[Errors, str] = {
     Errors.AXI_WRITE: "the memory answered a write with an error",
     Errors.DEADLOCK: "units wait for tokens that nobody will give",
     Errors.NO_FINISH: "the stream ended without FINISH",
+    Errors.ONE_BANK: "an instruction that declared one accumulator bank touched the other",
 }
 
 

@@ -166,6 +166,7 @@ class Core(wiring.Component):
             Errors.UNKNOWN_MEMORY: compute.memory_error,
             Errors.AXI_READ: fetch.bus_error | load.bus_error | compute.bus_error,
             Errors.AXI_WRITE: store.bus_error,
+            Errors.ONE_BANK: compute.bank_error,
             Errors.DEADLOCK: self.done & stuck & waiting.any(),
             Errors.NO_FINISH: self.done & stuck & dispatch.exhausted,
         }

@@ -6,6 +6,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
+from vta_arch.isa import ACC_BANKS
 
 
 class ReadPort(wiring.Signature):
@@ -55,8 +56,6 @@ class AccScratchpad(wiring.Component):
     Data come one cycle after the address.
     """
 
-    BANKS = 2
-
     def __init__(self, *, bits: int, depth: int, granules: int, readers: int, writers: int) -> None:
         self._bits, self._depth, self._granules = bits, depth, granules
         self._addr_width = (depth - 1).bit_length()
@@ -74,8 +73,8 @@ class AccScratchpad(wiring.Component):
         m = Module()
         top = self._addr_width - 1
         banks = []
-        for number in range(self.BANKS):
-            bank = Scratchpad(bits=self._bits, depth=max(2, self._depth // self.BANKS), granules=self._granules)
+        for number in range(ACC_BANKS):
+            bank = Scratchpad(bits=self._bits, depth=max(2, self._depth // ACC_BANKS), granules=self._granules)
             m.submodules[f"bank{number}"] = bank
             banks.append(bank)
             taken = Cat(port.en & (port.addr[top] == number) for port in self.read)

@@ -17,8 +17,8 @@ from vta_arch.registers import BASE_MEMORIES, Errors, Status
 from vta_runtime.device import RegionAllocator, RunResult
 
 from .functional_alu import alu_operations
-from .functional_gemm import gemm_operations, reset_operations
-from .loops import Operation, index_errors, iteration_space, live_loops, uop_indices
+from .functional_gemm import gemm_operations, overwrite_operations, reset_operations
+from .loops import Operation, bank_errors, index_errors, iteration_space, live_loops, uop_indices
 from .lru import Lru
 from .scratchpads import Scratchpads, Step, bind_load, bind_store
 from .sparse_memory import SparseMemory
@@ -213,17 +213,21 @@ class FunctionalDevice:
         cfg, insn = self.config, job.insn
         table = decode_uops(cfg, np.frombuffer(words, dtype=np.uint32))
         depths = {"dst": cfg.acc_depth}
+        one_bank = bool(insn.fields.get("one_bank"))
         if insn.opcode == Opcode.ALU:
             make, sources = alu_operations, {} if insn["use_imm"] else {"src": cfg.acc_depth}
-        elif insn["reset"]:
+        elif insn["reset"] and not one_bank:
             make, sources = reset_operations, {}
         else:
-            make, sources = gemm_operations, {"src": cfg.inp_depth, "wgt": cfg.wgt_depth}
+            make = overwrite_operations if insn["reset"] else gemm_operations
+            sources = {"src": cfg.inp_depth, "wgt": cfg.wgt_depth}
         depths |= sources
         loops, _ = live_loops(insn, depths)
         indices = iteration_space(loops) * len(table)
         operations: Iterable[Operation] = make(self._pads, insn, table)
         errors = int(index_errors(cfg, insn, table, depths))
+        if one_bank:
+            errors |= int(bank_errors(cfg, insn, table))
         if indices > _KEEP_PLAN:
             return Plan(operations, errors)
         kept = tuple(operations)

@@ -46,6 +46,19 @@ def reset_operations(pads: Scratchpads, insn: Insn, table: Ints) -> Iterator[Ope
         yield partial(pads.acc.__setitem__, rows, 0)
 
 
+def overwrite_operations(pads: Scratchpads, insn: Insn, table: Ints) -> Iterator[Operation]:
+    """A GEMM that overwrites: of all steps on an accumulator, the product of the last one stays."""
+    depth = pads.cfg.acc_depth
+    loops, _ = live_loops(insn, ("dst", "src", "wgt"))
+    for positions in chunks(iteration_space(loops), _MAX_TABLE // len(table)):
+        steps = (offsets(loops, positions, 3)[:, None, :] + table[None, :, :]).reshape(-1, 3)[::-1]
+        dst, last = np.unique(steps[:, 0] % depth, return_index=True)
+        kept = np.column_stack((dst, steps[last, 1:]))
+        yield partial(pads.acc.__setitem__, as_rows(dst), 0)
+        for block in _group(kept):
+            yield from _products(pads, block, (), 1)
+
+
 def gemm_operations(pads: Scratchpads, insn: Insn, table: Ints) -> Iterator[Operation]:
     """The products of a GEMM whose micro-ops are ``table`` [n, 3]."""
     loops, repeat = live_loops(insn, ("dst", "src", "wgt"))

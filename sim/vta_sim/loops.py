@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from vta_arch.config import VTAConfig
 from vta_arch.encoding import Insn
+from vta_arch.isa import ACC_BANKS, Opcode
 from vta_arch.registers import Errors
 
 Ints = NDArray[np.int64]
@@ -16,6 +17,7 @@ Loop = tuple[int, tuple[int, ...]]
 """Trip count, and what one iteration adds to each index."""
 Operation = Callable[[], object]
 """A part of an instruction, bound to the scratchpads: it can be run any number of times."""
+_BANK_CHUNK = 1 << 18
 
 
 def uop_indices(cfg: VTAConfig, insn: Insn) -> Rows:
@@ -73,6 +75,17 @@ def index_errors(cfg: VTAConfig, insn: Insn, table: Ints, depths: Mapping[str, i
             last += (insn[f"iter_{level}"] - 1) * insn[f"{name}_factor_{level}"]
         over = over or last >= depth
     return Errors.INDEX_RANGE if over else Errors(0)
+
+
+def bank_errors(cfg: VTAConfig, insn: Insn, table: Ints) -> Errors:
+    """ONE_BANK if the accumulators that ``insn`` addresses do not all lie in one bank."""
+    names = ("dst", "src") if insn.opcode == Opcode.ALU and not insn["use_imm"] else ("dst",)
+    loops, _ = live_loops(insn, names)
+    seen: set[int] = set()
+    for positions in chunks(iteration_space(loops), _BANK_CHUNK // len(table)):
+        index = offsets(loops, positions, len(names))[:, None, :] + table[None, :, : len(names)]
+        seen.update(np.unique(index % cfg.acc_depth // (cfg.acc_depth // ACC_BANKS)).tolist())
+    return Errors.ONE_BANK if len(seen) > 1 else Errors(0)
 
 
 def as_rows(indices: Ints) -> Rows:
