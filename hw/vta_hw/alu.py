@@ -81,9 +81,7 @@ class Alu(wiring.Component):
         """
         step = self.steps.payload
         src = step.src[: self._cfg.log_acc_depth]
-        hits = (
-            v & ((d == step.dst) | (~insn.use_imm & (d == src))) for v, d in zip(valid, dst, strict=True)
-        )
+        hits = (v & ((d == step.dst) | (~insn.use_imm & (d == src))) for v, d in zip(valid, dst, strict=True))
         two_cycles, hazard, second, early = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             two_cycles.eq(~insn.use_imm & ~step.void & (src[-1] == step.dst[-1])),

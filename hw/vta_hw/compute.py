@@ -19,15 +19,15 @@ from .retire import Retire
 from .scratchpad import AccScratchpad, ReadPort, Scratchpad
 
 LOADED = {"uop": Memory.UOP, "acc": Memory.ACC, "acc8": Memory.ACC_8BIT}
-UNDER_WAY = 8
-"""Instructions issued and not yet retired."""
+UNDER_WAY = 4
+"""Tokens for each neighbour that wait for their instructions; less than half of the sequence numbers."""
 
 
 class ComputeUnit(wiring.Component):
     """Issues instructions in order to engines that work side by side; holds micro-ops and accumulators.
 
     Results are those of sequential execution: :class:`BankOrder` keeps accumulator accesses in order, a
-    load of micro-ops and those who read them wait for each other, tokens are given in program order.
+    load of micro-ops and those who read them wait for each other. Tokens: see :class:`Retire`.
     ``finished`` is high for one cycle when FINISH and all before it are done. ``clear`` forgets what
     waits for tokens; nothing may be executing then.
     """
@@ -84,7 +84,7 @@ class ComputeUnit(wiring.Component):
         m.d.comb += [
             retire.done.eq(Cat(gemm.done, alu.done, loaders["uop"].done, order.load_done)),
             self.finished.eq(retire.finished),
-            self.busy.eq(~retire.empty & ~retire.blocked),
+            self.busy.eq(retire.active),
             self.range_error.eq(Cat(source.range_error for source in sources).any()),
             self.bank_error.eq(order.bank_error),
             self.bus_error.eq(Cat(loader.bus_error for loader in loaders.values()).any()),
@@ -104,19 +104,18 @@ class ComputeUnit(wiring.Component):
             retire.issue.eq(go),
             retire.engine.eq(head.engine),
             retire.gives.eq(Cat(common.push_prev, common.push_next)),
+            retire.one_bank.eq(head.one_bank & (head.engine != Engine.NONE)),
             retire.is_finish.eq(common.opcode == Opcode.FINISH),
             retire.full.eq(Cat(self.prev.full, self.next.full)),
             Cat(self.prev.push, self.next.push).eq(retire.push),
-            self.waiting.eq(retire.blocked | (retire.empty & decode.decoded.valid & missing)),
+            self.waiting.eq(retire.blocked | (~retire.active & decode.decoded.valid & missing)),
             self.opcode_error.eq(go & head.bad_opcode),
             self.memory_error.eq(go & head.bad_memory),
         ]
         for port, wanted in pops.items():
             m.d.comb += port.pop.eq(go & wanted)
 
-    def _elaborate_loaders(
-        self, m: Module, head: data.View, issue: Signal
-    ) -> tuple[dict[str, Loader], data.View]:
+    def _elaborate_loaders(self, m: Module, head: data.View, issue: Signal) -> tuple[dict[str, Loader], data.View]:
         """One load of micro-ops and one of accumulators at a time; returns the micro-ops being written."""
         loaders = {}
         for name, memory in LOADED.items():
@@ -211,9 +210,7 @@ class ComputeUnit(wiring.Component):
                 memory.write.data.eq(loader.write.data),
             ]
 
-    def _elaborate_accumulators(
-        self, m: Module, gemm: GemmEngine, alu: AluEngine, loaders: dict[str, Loader]
-    ) -> None:
+    def _elaborate_accumulators(self, m: Module, gemm: GemmEngine, alu: AluEngine, loaders: dict[str, Loader]) -> None:
         """Both banks, shared by the engines and the store unit."""
         cfg = self._cfg
         wide, narrow = loaders["acc"], loaders["acc8"]

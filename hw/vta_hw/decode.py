@@ -100,9 +100,7 @@ class Decode(wiring.Component):
         last = (end - 1)[: cfg.log_acc_depth]
         both = rows | (end > cfg.acc_depth)
         top = cfg.log_acc_depth - 1
-        m.d.sync += [
-            out.banks[bank].eq(both | (mem.sram_base[top] == bank) | (last[top] == bank)) for bank in range(2)
-        ]
+        m.d.sync += [out.banks[bank].eq(both | (mem.sram_base[top] == bank) | (last[top] == bank)) for bank in range(2)]
 
     def _decode_uops(
         self, m: Module, out: data.View, gemm: data.View, is_load: Value, base: Value, end: Value, rows: Value

@@ -116,9 +116,7 @@ class BankOrder(wiring.Component):
             m.d.sync += [loading.eq(1), load_banks.eq(self.load_banks)]
         with m.Elif(self.load_done):
             m.d.sync += loading.eq(0)
-        conflicts = [
-            entry.touches(bank) & self.load_banks[bank] for entry in (*gemms, alu) for bank in range(2)
-        ]
+        conflicts = [entry.touches(bank) & self.load_banks[bank] for entry in (*gemms, alu) for bank in range(2)]
         m.d.comb += [
             self.gemm_room.eq(~Mux(following, gemms[1].valid, gemms[0].valid)),
             self.gemm_go.eq(~Cat(*gemm_waits).any()),
