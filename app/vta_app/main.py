@@ -11,7 +11,7 @@ from vta_arch.errors import VTAError
 
 from . import __version__
 from .commands import compile as compile_command
-from .commands import config, disasm, exec, model, quantize, run, verilog
+from .commands import config, disasm, exec, model, quantize, run, synth, verilog
 from .output import print_error
 
 INTERRUPTED = 130
@@ -44,6 +44,7 @@ def _options(
 
 app.add_typer(config.app, name="config")
 app.command("verilog")(verilog.verilog)
+app.command("synth")(synth.synth)
 app.command("model")(model.model)
 app.command("quantize")(quantize.quantize)
 app.command("compile")(compile_command.compile)

@@ -78,7 +78,7 @@ def test_full_standard_output_is_one_line(vta_process: Callable) -> None:
 
 
 def test_every_command_shows_an_example(vta: Callable) -> None:
-    for command in ("verilog", "model", "quantize", "compile", "run", "exec", "disasm"):
+    for command in ("verilog", "synth", "model", "quantize", "compile", "run", "exec", "disasm"):
         assert f"Example: vta {command}" in vta(command, "--help").out
     for command in ("list", "show"):
         assert "Example: vta config" in vta("config", command, "--help").out
