@@ -25,9 +25,10 @@ lint: $(STAMP) ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy examples benchmarks
 
-bench: $(STAMP) ## speed of the simulators and of the compiler
-	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+bench: $(STAMP) ## speed of the simulators and of the compiler, also as JSON in build/
+	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 docs: $(STAMP) ## docs/isa.md and docs/registers.md from vta_arch
 	$(BIN)/python -m vta_app.reference docs

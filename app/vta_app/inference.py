@@ -87,6 +87,7 @@ def run(
     loaded = program if isinstance(program, Program) else Program.load(program)
     chosen = _backend(backend)
     inputs = _inputs(loaded, x, limit)
+    classes = None if labels is None or layers else _classes(np.asarray(labels), x, inputs)
     with _executor(loaded, chosen, progress) as executor:
         start = time.perf_counter()
         outputs = executor.run(inputs, check=check, layers=list(layers) or None, progress=progress)
@@ -98,7 +99,7 @@ def run(
         fingerprint=loaded.config.fingerprint_hex,
         images=found.images,
         seconds=seconds,
-        top1=None if labels is None or layers else _top1(outputs[loaded.outputs[0]], labels),
+        top1=None if classes is None else _top1(outputs[loaded.outputs[0]], classes),
         cycles=found.cycles,
         mismatches=found.mismatches,
         mismatches_by_layer=found.mismatches_by_layer,
@@ -120,14 +121,29 @@ def _inputs(program: Program, x: NDArray[Any] | Arrays, limit: int | None) -> di
             raise DataError(f"the network has the inputs {', '.join(program.inputs)}: give an array for each")
         x = {program.inputs[0]: x}
     arrays = {name: np.asarray(values) for name, values in x.items()}
-    return {name: values[:limit] if values.ndim else values for name, values in arrays.items()}
+    chosen = {name: values[:limit] if values.ndim else values for name, values in arrays.items()}
+    for name, values in chosen.items():
+        if values.dtype.kind == "f" and np.isnan(values).any():
+            raise DataError(f"input {name!r} contains NaN, which has no place in an integer network")
+    return chosen
+
+
+def _classes(labels: NDArray[Any], x: NDArray[Any] | Arrays, inputs: Arrays) -> NDArray[Any]:
+    """The labels of the chosen images, checked before a long run. Raises DataError."""
+    given = {np.shape(values)[:1] for values in (x.values() if isinstance(x, Mapping) else [x])}
+    chosen = {values.shape[:1] for values in inputs.values()}
+    if labels.ndim != 1 or labels.shape not in given | chosen:
+        count = max(shape[0] if shape else 0 for shape in given)
+        raise DataError(f"labels have shape {list(labels.shape)}; expected one class for each of {count} images")
+    if labels.dtype.kind not in "biuf" or (labels.dtype.kind == "f" and not (labels == np.floor(labels)).all()):
+        raise DataError(f"labels of type {labels.dtype} are not all whole numbers; expected the number of a class each")
+    return labels[: max(shape[0] for shape in chosen)]
 
 
 def _top1(scores: NDArray[Any], labels: NDArray[Any]) -> float:
-    images, labels = len(scores), np.asarray(labels)
-    if labels.ndim != 1 or len(labels) < images:
-        raise DataError(f"labels have shape {list(labels.shape)}; expected one class for each of {images} images")
-    return float((scores.reshape(images, -1).argmax(1) == labels[:images]).mean() * 100)
+    if len(scores) != len(labels):
+        raise DataError(f"the network's first output has shape {list(scores.shape)}: it gives no class an image")
+    return float((scores.reshape(len(scores), -1).argmax(1) == labels).mean() * 100)
 
 
 @contextlib.contextmanager

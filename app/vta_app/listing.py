@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vta_arch.disasm import disassemble
-from vta_arch.errors import DataError, ProgramError
+from vta_arch.errors import DataError, IsaError, ProgramError
 from vta_arch.presets import DEFAULT_PRESET, load_config
 from vta_arch.program import Program
 
@@ -42,7 +42,12 @@ def listing(path: Path, config: str | None = None) -> Iterator[str]:
         yield f"# {path.name}: configuration {program.config.name}, fingerprint {program.config.fingerprint_hex}"
         yield from _numbered(disassemble(program.config, program.instruction_bytes))
         return
-    yield from _numbered(disassemble(load_config(config or DEFAULT_PRESET), _read(path)))
+    cfg = load_config(config or DEFAULT_PRESET)
+    try:
+        lines = disassemble(cfg, _read(path))
+    except IsaError as error:
+        raise IsaError(f"{path}: {error}") from None
+    yield from _numbered(lines)
 
 
 def _numbered(lines: list[str]) -> Iterator[str]:

@@ -7,6 +7,7 @@ import sys
 from typing import Annotated
 
 import typer
+from typer.exceptions import TyperException
 from vta_arch.errors import VTAError
 
 from . import __version__
@@ -20,7 +21,6 @@ INTERRUPTED = 130
 app = typer.Typer(
     name="vta",
     help="From an ONNX network to the VTA accelerator: configure, quantize, compile, run, simulate.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -54,12 +54,17 @@ app.command("disasm")(disasm.disasm)
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one line on stderr and exit status 1."""
+    """Run the command line; a mistake is one line on stderr and exit status 1, or 2 for a wrong command line."""
     try:
         status = _invoke()
         sys.stdout.flush()
     except VTAError as error:
         status = print_error(str(error))
+    except TyperException as error:
+        print_error(_usage(error))
+        status = error.exit_code
+    except MemoryError:
+        status = print_error("not enough memory for this network and data; run fewer images or a smaller --batch")
     except BrokenPipeError:
         status = _silence_stdout(1)
     except OSError as error:
@@ -72,10 +77,17 @@ def main() -> None:
 
 def _invoke() -> int:
     try:
-        app(prog_name="vta")
-    except SystemExit as finished:
-        return finished.code if isinstance(finished.code, int) else int(finished.code is not None)
-    return 0
+        finished = app(sys.argv[1:] or ["--help"], prog_name="vta", standalone_mode=False)
+    except SystemExit as stopped:
+        return stopped.code if isinstance(stopped.code, int) else int(stopped.code is not None)
+    return finished if isinstance(finished, int) else 0
+
+
+def _usage(error: TyperException) -> str:
+    """What is wrong with a command line, and where the right one is described."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "vta"
+    return f"{error.format_message().rstrip('.')}; see {command} --help"
 
 
 def _silence_stdout(status: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -59,9 +60,17 @@ class CpuSubgraph:
         except _FAILURES as error:
             raise ProgramError(f"{self._name()}: onnxruntime failed: {_line(error)}") from None
         return {
-            tensor.name: np.asarray(result).astype(tensor.host_dtype, copy=False).reshape(tensor.shape)
+            tensor.name: self._shaped(tensor, np.asarray(result))
             for tensor, result in zip(self._outputs, results, strict=True)
         }
+
+    def _shaped(self, tensor: Tensor, result: NDArray[np.generic]) -> NDArray[np.generic]:
+        if result.size != math.prod(tensor.shape):
+            raise ProgramError(
+                f"{self._name()}: {tensor.name!r} has the shape {list(result.shape)}, "
+                f"the program says {list(tensor.shape)}"
+            )
+        return result.astype(tensor.host_dtype, copy=False).reshape(tensor.shape)
 
 
 def _line(error: BaseException) -> str:

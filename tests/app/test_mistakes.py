@@ -118,13 +118,63 @@ def test_program_for_another_configuration(refused: Refused, program: str) -> No
 def test_input_and_labels_of_another_shape(refused: Refused, program: str) -> None:
     assert "4, 6, 6" in refused("run", program, "--input", "data.npz:wrong")
     assert "labels have shape" in refused("run", program, "--input", "data.npz", "--labels", "data.npz:x")
-    assert "limit = 0" in refused("run", program, "--input", "data.npz", "--limit", "0")
+    for limit in ("0", "-1"):
+        assert f"limit = {limit}" in refused("run", program, "--input", "data.npz", "--limit", limit)
+
+
+def test_arrays_that_mean_nothing(refused: Refused, vta: Callable, program: str, tmp_path: Path) -> None:
+    with np.load(tmp_path / "data.npz") as data:
+        x = data["x"]
+    nan = np.where(np.arange(x.size).reshape(x.shape) == 5, np.nan, x)
+    labels = {"short": np.arange(7), "long": np.arange(9), "half": np.arange(8) + 0.5}
+    np.savez(tmp_path / "odd.npz", x=x, nan=nan, object=np.array([{}, 1], dtype=object), **labels)
+    for key in ("nan", "object"):
+        assert key in refused("run", program, "--input", f"odd.npz:{key}").lower()
+        refused("quantize", "f.onnx", "--calibration", f"odd.npz:{key}", "-o", "q2.onnx")
+    for key in labels:
+        assert "labels" in refused("run", program, "--input", "odd.npz", "--labels", f"odd.npz:{key}")
+    assert vta("run", program, "--input", "odd.npz", "--labels", "odd.npz:short", "--limit", "7").status == 0
+    assert vta("run", program, "--input", "odd.npz", "--limit", "1000").status == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("bogus",), "No such command 'bogus'; see vta --help"),
+        (("config",), "Missing command; see vta config --help"),
+        (("run", "--bogus"), "No such option: --bogus"),
+        (("run",), "Missing argument 'P.vta'; see vta run --help"),
+        (("run", "p.vta", "--input", "data.npz", "--backend", "fpga"), "'fpga' is not one of"),
+        (("model", "resnet8", "-o", "m.onnx", "--seed", "x"), "--seed"),
+    ],
+)
+def test_wrong_command_line_is_one_line(vta: Callable, arguments: tuple[str, ...], message: str) -> None:
+    outcome = vta(*arguments)
+    assert outcome.status == 2
+    assert outcome.err.startswith("vta: error: ")
+    assert outcome.err.count("\n") == 1
+    assert message in outcome.err
+
+
+def test_no_arguments_show_the_commands(vta: Callable) -> None:
+    outcome = vta()
+    assert outcome.status == 0
+    assert "quantize" in outcome.out
+
+
+def test_network_of_other_widths_says_that_it_stays_on_the_cpu(vta: Callable, program: str) -> None:
+    outcome = vta("compile", "q.onnx", "--config", "int4", "-o", "p4.vta")
+    assert outcome.status == 0
+    assert program
+    assert "0 layers for int4" in outcome.err
+    assert "stay on the CPU: 'conv' because activation" in outcome.err
 
 
 def test_layer_that_there_is_not(refused: Refused, program: str) -> None:
     line = refused("run", program, "--input", "data.npz", "--layer", "conv9", "--backend", "functional")
     assert "conv9" in line
     assert "conv" in line
+    assert "names no layer" in refused("run", program, "--input", "data.npz", "--layer", ",")
 
 
 def test_results_that_cannot_be_written(refused: Refused, program: str) -> None:

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from qdq_models import QdqBuilder, residual_network
 from vta_arch.encoding import Insn, load
-from vta_arch.isa import Memory, Unit
+from vta_arch.isa import Memory, Opcode, Unit
 from vta_arch.presets import load_preset, preset_names
 from vta_sw.compiler import compile
 from vta_sw.lower.errors import NotLowerableError
 from vta_sw.lower.geometry import Axis, ConvGeometry
 from vta_sw.lower.stream import StreamBuilder
-from vta_sw.lower.tiling import choose_tiling
+from vta_sw.lower.tiling import choose_tiling, row_parts
+from vta_sw.lower.timeline import slice_cycles
 
 QUEUES = {
     (Unit.LOAD, Unit.COMPUTE): ("push_next", "pop_prev"),
@@ -90,3 +91,24 @@ def test_overflow_is_proved_or_refused() -> None:
     assert program.layers == ()
     assert "16-bit accumulator" in program.offload["layer"]
     assert np.issubdtype(program.tensors[program.outputs[0]].host_dtype, np.floating)
+
+
+@pytest.mark.parametrize(("size", "rows", "edge"), [(32, 10, 2), (32, 32, 32), (7, 3, 1), (5, 4, 3), (1, 1, 1)])
+def test_row_parts_cover_every_row_once(size: int, rows: int, edge: int) -> None:
+    parts = row_parts(size, rows, edge)
+    assert [row for first, count in parts for row in range(first, first + count)] == list(range(size))
+    assert all(0 < count <= rows for _, count in parts)
+
+
+def test_start_pass_replaces_the_reset() -> None:
+    """With positive shifts, accumulators are reset once in a half, then MAX sets them to the bias."""
+    cfg = load_preset("pynq-z1")
+    net = QdqBuilder(cfg)
+    x = net.input("x", (1, 64, 28, 28))
+    program = compile(net.model(net.conv(x, "layer", (64, 64, 3, 3))), cfg)
+    layer = program.layers[0]
+    insns = program.instructions()[layer.first : layer.first + layer.count]
+    gemms = [insn for insn in insns if insn.opcode == Opcode.GEMM]
+    assert sum(insn["reset"] for insn in gemms) == 2
+    assert sum(insn.opcode == Opcode.STORE for insn in insns) > 2
+    assert slice_cycles(cfg, insns) > layer.macs // cfg.macs_per_cycle

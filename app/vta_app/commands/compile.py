@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -30,3 +31,10 @@ def compile(
         program = compile_model(network, cfg, batch=batch, shapes=parse_shapes(shape), progress=progress)
     program.save(output)
     print_done(f"{output}: {len(program.layers)} layers for {cfg.name} ({cfg.fingerprint_hex})")
+    if program.offload:
+        name, reason = next(iter(program.offload.items()))
+        print_done(f"{len(program.offload)} more stay on the CPU: {name!r} because {reason}" + _others(program.offload))
+
+
+def _others(offload: Mapping[str, str]) -> str:
+    return f", and {len(offload) - 1} others" if len(offload) > 1 else ""

@@ -12,7 +12,7 @@ from ..configs import describe, memory_rows, peak_gops
 from ..options import JsonFlag
 from ..output import print_json, print_table, stdout
 
-app = typer.Typer(help="List the presets or show one configuration in full.", no_args_is_help=True)
+app = typer.Typer(help="List the presets or show one configuration in full.")
 
 
 def _kib(log_bytes: int) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from numpy.typing import NDArray
-from vta_arch.errors import DeviceError
+from vta_arch.errors import DataError, DeviceError
 from vta_arch.program import Program
 
 from ..arrays import read_array, split_key, write_arrays
@@ -53,7 +53,7 @@ def run(
 
     loaded = Program.load(program)
     check_configuration(loaded, config, program)
-    names = [name for name in (layer or "").split(",") if name]
+    names = _layer_names(layer)
     with progress_bars() as progress:
         report = run_program(
             loaded,
@@ -74,6 +74,13 @@ def run(
         name = report.first_mismatch
         count = report.mismatches_by_layer[name]
         raise DeviceError(f"layer {name!r} on {backend} differs from the integer reference in {count} elements")
+
+
+def _layer_names(option: str | None) -> list[str]:
+    names = [name.strip() for name in (option or "").split(",") if name.strip()]
+    if option is not None and not names:
+        raise DataError(f"--layer {option!r} names no layer; expected NAME[,NAME]")
+    return names
 
 
 def _read_inputs(program: Program, argument: str) -> dict[str, NDArray[Any]]:

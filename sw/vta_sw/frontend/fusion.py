@@ -68,7 +68,10 @@ def fold_batch_normalization(graph: Graph) -> None:
             continue
         gamma, beta, mean, variance = (np.asarray(value, dtype=np.float64) for value in parameters)
         epsilon = attribute(follower, "epsilon", 1e-5)
-        factor = gamma / np.sqrt(variance + (epsilon if isinstance(epsilon, float) else 1e-5))
+        spread = variance + (epsilon if isinstance(epsilon, float) else 1e-5)
+        if not (spread > 0).all():
+            continue
+        factor = gamma / np.sqrt(spread)
         weight, bias = constants
         scaled = weight.astype(np.float64) * factor.reshape(-1, *([1] * (weight.ndim - 1)))
         _own(graph, node, 1, scaled.astype(weight.dtype), "weight")

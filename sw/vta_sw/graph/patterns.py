@@ -37,17 +37,23 @@ def _bias(view: GraphView, name: str, channels: int, step: Ints | np.ndarray) ->
     value = view.constant(name)
     if value is None:
         item = constant(view, name)
-        scale = np.broadcast_to(item.scale, (channels,)) if item.scale.size in (1, channels) else item.scale
-        real = item.values.reshape(-1).astype(np.float64) * scale
+        _require_channels("bias", item.values.size, channels)
+        if item.scale.size != 1:
+            _require_channels("bias's scale", item.scale.size, channels)
+        real = item.values.reshape(-1).astype(np.float64) * item.scale
     else:
         real = value.astype(np.float64).reshape(-1)
-    if real.size != channels:
-        raise NotALayerError(f"its bias has {real.size} elements for {channels} channels")
+    _require_channels("bias", real.size, channels)
     steps = real / step
     rounded = np.rint(steps)
     if np.any(np.abs(steps - rounded) > 1e-5 * np.maximum(np.abs(steps), 1)):
         raise NotALayerError("its bias is not a multiple of the accumulator's step (input scale x weight scale)")
     return rounded.astype(np.int64)
+
+
+def _require_channels(what: str, size: int, channels: int) -> None:
+    if size != channels:
+        raise NotALayerError(f"its {what} has {size} elements for {channels} channels")
 
 
 def _layer(

@@ -1,6 +1,7 @@
-"""One half of the accumulators: constants, reset, ALU passes. Shared by all operators.
+"""One half of the accumulators: constants, start values, ALU passes. Shared by all operators.
 
-A tile is ``blocks`` planes of ``pitch`` vectors; constants of its blocks stand behind it.
+A tile is ``blocks`` planes of vectors, one directly behind the other, from the start of a half; constants stand at
+a half's end.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from vta_arch.encoding import alu, gemm, load
 from vta_arch.isa import AluOp, Memory
 
 from .context import Context, UopCache
-from .requantize import Requantization
+from .requantize import Pass, Requantization
 from .stream import StreamBuilder
 
 
@@ -19,65 +20,103 @@ class AccTile:
     """Emits compute instructions on a tile in either half of the accumulators.
 
     The halves differ in the top address bit, by which the hardware banks its accumulators: while one is stored the
-    other is filled.
+    other is filled. ``blocks`` and ``vectors`` (of a block) are those of the largest tile. Constants of all blocks
+    stay in the first half for the whole layer where they fit, else each half has those of its tile's blocks.
     """
 
     def __init__(
-        self, context: Context, stream: StreamBuilder, uops: UopCache, plan: Requantization, blocks: int, pitch: int
+        self, context: Context, stream: StreamBuilder, uops: UopCache, plan: Requantization, blocks: int, vectors: int
     ) -> None:
         self._cfg: VTAConfig = context.cfg
         self._stream, self._uops, self._plan = stream, uops, plan
-        self._blocks, self._pitch = blocks, pitch
-        self._constants = context.pools["biases"].add(plan.packed(context.cfg)) if len(plan.vectors) else 0
+        self._size = blocks * vectors
+        number, self._all_blocks = plan.vectors.shape[:2]
+        self._constants = context.pools["biases"].add(plan.packed(context.cfg)) if number else 0
+        self._stay = self._size + number * self._all_blocks <= self._half_depth
+        self._held = self._all_blocks if self._stay else blocks
         self._loaded: dict[int, tuple[int, int]] = {}
+        self._cleared: set[int] = set()
+
+    @property
+    def _half_depth(self) -> int:
+        return self._cfg.acc_depth // 2
 
     def base(self, half: int) -> int:
         """Index of the tile's first vector."""
-        return half * (self._cfg.acc_depth // 2)
+        return half * self._half_depth
 
     def _vector_base(self, half: int, number: int) -> int:
-        return self.base(half) + self._blocks * (self._pitch + number)
+        home = self.base(0 if self._stay else half)
+        return home + self._half_depth - (len(self._plan.vectors) - number) * self._held
 
     def _single_uop(self, dst: int, src: int) -> dict[str, int]:
         return self._uops.place(("alu", dst, src), lambda: np.array([[dst, src, 0]], np.int64))
 
-    def _loops(self, blocks: int, vectors: int) -> dict[str, int]:
-        outer = self._pitch if blocks > 1 else 0
-        return {"iter_out": blocks, "iter_in": vectors, "dst_factor_out": outer, "dst_factor_in": 1}
+    def prepare(self, halves: int) -> None:
+        """What can be done before the first input arrives: constants, and clearing ``halves`` halves."""
+        if self._stay:
+            self._load_constants(0, 0, self._all_blocks)
+        for half in range(halves):
+            if self._plan.start is not None:
+                self._clear(half)
 
-    def load_constants(self, half: int, first: int, blocks: int) -> None:
-        """Load the constants of output blocks [first, first + blocks) unless they are there."""
-        if self._loaded.get(half) == (first, blocks):
+    def _clear(self, half: int) -> None:
+        """Zero the largest tile, where the start pass finds no older result of this layer."""
+        self._cleared.add(half)
+        self._reset(half, self._size)
+
+    def begin(self, half: int, first: int, blocks: int, vectors: int) -> None:
+        """Start a tile of output blocks [first, first + blocks): its constants, and its start values."""
+        if not self._stay:
+            self._load_constants(half, first, blocks)
+        if self._plan.start is None:
+            self._reset(half, blocks * vectors)
+            return
+        if half not in self._cleared:
+            self._clear(half)
+        self._pass(self._plan.start, half, first, blocks, vectors)
+
+    def _load_constants(self, half: int, first: int, blocks: int) -> None:
+        number = len(self._plan.vectors)
+        if not number or self._loaded.get(half) == (first, blocks):
             return
         self._loaded[half] = first, blocks
-        for number in range(len(self._plan.vectors)):
+        rows = [(0, number)] if blocks == self._held else [(row, 1) for row in range(number)]
+        for row, count in rows:
             insn = load(
                 self._cfg,
                 Memory.ACC,
-                sram_base=self._vector_base(half, number),
-                dram_base=self._constants + number * self._plan.vectors.shape[1] + first,
-                y_size=1,
+                sram_base=self._vector_base(half, row),
+                dram_base=self._constants + row * self._all_blocks + first,
+                y_size=count,
                 x_size=blocks,
-                x_stride=blocks,
+                x_stride=self._all_blocks,
             )
             self._stream.add_transfer(insn, Memory.ACC, "biases")
 
-    def reset(self, half: int, blocks: int, vectors: int) -> None:
-        """Zero ``vectors`` vectors of each of ``blocks`` planes."""
-        fields = {**self._single_uop(self.base(half), 0), **self._loops(blocks, vectors)}
-        self._stream.add(gemm(self._cfg, reset=1, **fields), writes=[("acc", half)])
+    def _reset(self, half: int, count: int) -> None:
+        loops = {"iter_out": 1, "iter_in": count, "dst_factor_in": 1}
+        insn = gemm(self._cfg, reset=1, **self._single_uop(self.base(half), 0), **loops)
+        self._stream.add(insn, writes=[("acc", half)])
 
     def immediate(self, half: int, op: AluOp, imm: int, blocks: int, vectors: int) -> None:
-        """An ALU pass with an immediate operand."""
-        fields = {**self._single_uop(self.base(half), 0), **self._loops(blocks, vectors)}
-        self._stream.add(alu(self._cfg, op, use_imm=1, imm=imm, **fields), writes=[("acc", half)])
+        """An ALU pass with an immediate operand over ``vectors`` vectors of each of ``blocks`` planes."""
+        self._pass(Pass(op, imm=imm), half, 0, blocks, vectors)
 
-    def requantize(self, half: int, blocks: int, vectors: int) -> None:
-        """All passes of the requantization."""
+    def requantize(self, half: int, first: int, blocks: int, vectors: int) -> None:
+        """All passes of the requantization of output blocks [first, first + blocks)."""
         for item in self._plan.passes:
-            if item.vector < 0:
-                self.immediate(half, item.op, item.imm, blocks, vectors)
-                continue
-            uop = self._single_uop(self.base(half), self._vector_base(half, item.vector))
-            insn = alu(self._cfg, item.op, src_factor_out=1 if blocks > 1 else 0, **uop, **self._loops(blocks, vectors))
-            self._stream.add(insn, writes=[("acc", half)])
+            self._pass(item, half, first, blocks, vectors)
+
+    def _pass(self, item: Pass, half: int, first: int, blocks: int, vectors: int) -> None:
+        base = self.base(half)
+        if item.vector < 0:
+            loops = {"iter_out": 1, "iter_in": blocks * vectors, "dst_factor_in": 1}
+            insn = alu(self._cfg, item.op, use_imm=1, imm=item.imm, **self._single_uop(base, 0), **loops)
+        else:
+            uop = self._single_uop(base, self._vector_base(half, item.vector) + (first if self._stay else 0))
+            loops = {"iter_out": blocks, "iter_in": vectors, "dst_factor_in": 1}
+            if blocks > 1:
+                loops |= {"dst_factor_out": vectors, "src_factor_out": 1}
+            insn = alu(self._cfg, item.op, **uop, **loops)
+        self._stream.add(insn, writes=[("acc", half)])

@@ -17,6 +17,11 @@ from .context import Context, UopCache, UopTable
 from .errors import NotLowerableError
 from .requantize import Requantization, plan_requantization
 from .stream import StreamBuilder
+from .tiling import row_parts
+from .timeline import trial_cost
+
+_TRIAL_CHUNKS = 128
+"""An add of more tiles than this has them as large as they can be: its ends hardly matter."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +55,12 @@ class AddLowering:
             self._images, self._channels = 1, cfg.block_in
         larger = max(cfg.block_in, cfg.block_out)
         self._in_group, self._out_group = larger // cfg.block_in, larger // cfg.block_out
-        self._chunk = self._chunk_size()
         order = sorted(range(2), key=lambda which: -layer.exponents[which])
         self._order = order[0], order[1]
+        self._chunk, self._edge = self._choose_chunk()
 
-    def _chunk_size(self) -> int:
-        """Positions of a tile: both inputs in half the input memory, the outputs in half the accumulators."""
+    def _most(self) -> int:
+        """Most positions of a tile: both inputs in half the input memory, the outputs in half the accumulators."""
         cfg = self._cfg
         fields = insn_fields(cfg, Opcode.LOAD)
         limits = (
@@ -68,18 +73,43 @@ class AddLowering:
         weights = 2 * max(self._in_group, self._out_group)
         if most < 1 or weights > cfg.wgt_depth or (self._plane > fields["x_stride"].max and self._groups() > 1):
             raise NotLowerableError(f"one position of an add does not fit the scratchpads of configuration {cfg.name}")
-        return ceil_div(self._plane, max(ceil_div(self._plane, most), min(4, self._plane)))
+        return min(most, self._plane)
+
+    def _choose_chunk(self) -> tuple[int, int]:
+        """Positions of a tile, and of the first and last one: the best of some on the timeline."""
+        key = (self._images, self._channels, self._plane, self.plan.passes, self.plan.start, self._layer.exponents)
+        if key not in self._context.chunks:
+            most = self._most()
+            least = ceil_div(self._plane, most)
+            sizes = {(ceil_div(self._plane, least + more), part) for more in range(5) for part in (1, 2, 4)}
+            found = sorted({(size, ceil_div(size, part)) for size, part in sizes})
+            if least * self._groups() > _TRIAL_CHUNKS:
+                found = [(most, most)]
+            self._context.chunks[key] = min(found, key=self._trial) if len(found) > 1 else found[0]
+        return self._context.chunks[key]
+
+    def _trial(self, sizes: tuple[int, int]) -> int:
+        """Cycles with these sizes, on the timeline."""
+        self._chunk, self._edge = sizes
+        stream = StreamBuilder(self._cfg)
+        self._emit(Context(self._cfg), stream)
+        return trial_cost(self._cfg, stream.finish())
 
     def _groups(self) -> int:
         return self._images * ceil_div(self._channels, max(self._cfg.block_in, self._cfg.block_out))
 
     def emit(self, stream: StreamBuilder) -> None:
         """Add the layer's instructions to ``stream``; tensors are called by their names."""
+        self._emit(self._context, stream)
+
+    def _emit(self, context: Context, stream: StreamBuilder) -> None:
         self._stream = stream
-        self._uops = UopCache(self._context, stream)
-        self._acc = AccTile(self._context, stream, self._uops, self.plan, self._out_group, self._chunk)
-        self._load_weights()
-        for number, chunk in enumerate(self._chunks()):
+        self._uops = UopCache(context, stream)
+        self._acc = AccTile(context, stream, self._uops, self.plan, self._out_group, self._chunk)
+        chunks = list(self._chunks())
+        self._acc.prepare(min(2, len(chunks)))
+        self._load_weights(context)
+        for number, chunk in enumerate(chunks):
             self._emit_chunk(number % 2, chunk)
         self._uops.finish()
 
@@ -93,8 +123,8 @@ class AddLowering:
                 blocks = ceil_div(min(left, larger), cfg.block_in), ceil_div(min(left, larger), cfg.block_out)
                 inp = (image * ins + group * self._in_group) * self._plane
                 out = (image * outs + group * self._out_group) * self._plane
-                for first in range(0, self._plane, self._chunk):
-                    yield _Chunk(inp + first, out + first, *blocks, min(self._chunk, self._plane - first))
+                for first, count in row_parts(self._plane, self._chunk, self._edge):
+                    yield _Chunk(inp + first, out + first, *blocks, count)
 
     # Weights -------------------------------------------------------------------------------
     def _scale(self, which: int) -> tuple[int, int]:
@@ -109,7 +139,7 @@ class AddLowering:
             return [(0, block) for block in range(self._in_group)]
         return [(block, 0) for block in range(self._out_group)]
 
-    def _load_weights(self) -> None:
+    def _load_weights(self, context: Context) -> None:
         cfg = self._cfg
         rows, cols = np.arange(cfg.block_out)[:, None], np.arange(cfg.block_in)[None, :]
         tiles = [
@@ -119,7 +149,7 @@ class AddLowering:
         ]
         data = pack_weight_bits(np.stack(tiles), cfg.wgt_width).tobytes()
         shape = {"y_size": 1, "x_size": len(tiles), "x_stride": len(tiles)}
-        insn = load(cfg, Memory.WGT, dram_base=self._context.pools["weights"].add(data), **shape)
+        insn = load(cfg, Memory.WGT, dram_base=context.pools["weights"].add(data), **shape)
         self._stream.add_transfer(insn, Memory.WGT, "weights", writes=[("wgt", 0)])
 
     # Chunks --------------------------------------------------------------------------------
@@ -133,33 +163,36 @@ class AddLowering:
             insn = load(self._cfg, Memory.INP, sram_base=base, dram_base=chunk.inp, **shape)
             name = self._layer.inputs[which].name
             self._stream.add_transfer(insn, Memory.INP, name, writes=[("inp", half, place)])
-        self._acc.load_constants(half, 0, self._out_group)
-        self._acc.reset(half, chunk.out_blocks, chunk.count)
-        for place, which in enumerate(self._order):
-            self._gemm(half, place, chunk)
-            if self._scale(which)[1]:
-                self._acc.immediate(half, AluOp.SHR, -self._scale(which)[1], chunk.out_blocks, chunk.count)
-        self._acc.requantize(half, chunk.out_blocks, chunk.count)
+        self._acc.begin(half, 0, chunk.out_blocks, chunk.count)
+        further = self._scale(self._order[0])[1]  # the second input has the finer scale: no shift
+        if further:
+            self._gemm(half, (0,), chunk)
+            self._acc.immediate(half, AluOp.SHR, -further, chunk.out_blocks, chunk.count)
+        self._gemm(half, (1,) if further else (0, 1), chunk)
+        self._acc.requantize(half, 0, chunk.out_blocks, chunk.count)
         self._store(half, chunk)
 
     def _stride(self, blocks: int) -> int:
         return self._plane if blocks > 1 else 0
 
-    def _gemm(self, half: int, place: int, chunk: _Chunk) -> None:
-        key = ("gemm", half, place, chunk.in_blocks, chunk.out_blocks, chunk.count)
-        uops = self._uops.place(key, lambda: self._table(half, place, chunk))
+    def _gemm(self, half: int, places: tuple[int, ...], chunk: _Chunk) -> None:
+        several = chunk.count if max(chunk.in_blocks, chunk.out_blocks) > 1 else 0
+        key = ("gemm", half, places, chunk.in_blocks, chunk.out_blocks, several)
+        uops = self._uops.place(key, lambda: self._table(half, places, chunk))
         insn = gemm(self._cfg, iter_out=1, iter_in=chunk.count, dst_factor_in=1, src_factor_in=1, **uops)
-        self._stream.add(insn, reads=[("inp", half, place), ("wgt", 0)], writes=[("acc", half)])
+        reads = [*(("inp", half, place) for place in places), ("wgt", 0)]
+        self._stream.add(insn, reads=reads, writes=[("acc", half)])
 
-    def _table(self, half: int, place: int, chunk: _Chunk) -> UopTable:
+    def _table(self, half: int, places: tuple[int, ...], chunk: _Chunk) -> UopTable:
         pairs = self._pairs()
         return np.array(
             [
                 (
-                    self._acc.base(half) + o * self._chunk,
+                    self._acc.base(half) + o * chunk.count,
                     self._inp_base(half, place) + i * chunk.count,
                     place * len(pairs) + number,
                 )
+                for place in places
                 for number, (o, i) in enumerate(pairs)
                 if o < chunk.out_blocks and i < chunk.in_blocks
             ],
@@ -170,7 +203,7 @@ class AddLowering:
         for block in range(chunk.out_blocks):
             insn = store(
                 self._cfg,
-                sram_base=self._acc.base(half) + block * self._chunk,
+                sram_base=self._acc.base(half) + block * chunk.count,
                 dram_base=chunk.out + block * self._plane,
                 y_size=1,
                 x_size=chunk.count,

@@ -11,6 +11,7 @@ from vta_arch.encoding import Insn, encode_uops, load
 from vta_arch.isa import Memory, memory_elem_bytes
 
 from .stream import StreamBuilder
+from .tiling import Tiling
 
 SEGMENTS: dict[str, Memory] = {"uops": Memory.UOP, "weights": Memory.WGT, "biases": Memory.ACC}
 """Constant segments of a program, and the memory type whose elements they hold."""
@@ -45,6 +46,8 @@ class Context:
 
     def __init__(self, cfg: VTAConfig) -> None:
         self.cfg = cfg
+        self.tilings: dict[Hashable, Tiling] = {}
+        self.chunks: dict[Hashable, tuple[int, int]] = {}
         self.pools = {name: ConstantPool(memory_elem_bytes(cfg, memory)) for name, memory in SEGMENTS.items()}
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from vta_arch.encoding import gemm, load, store
 from vta_arch.isa import Memory, Opcode, insn_fields
-from vta_arch.layout import pack_weight_bits, tile_weight
+from vta_arch.layout import ceil_div, pack_weight_bits, tile_weight
 
 from ..graph.types import IntLayer
 from .acc_tile import AccTile
@@ -16,7 +16,13 @@ from .context import Context, SlotCache, UopCache, UopTable
 from .geometry import ConvGeometry, conv_geometry
 from .requantize import Requantization, plan_requantization
 from .stream import StreamBuilder
-from .tiling import Tiling, choose_tiling
+from .tiling import Tiling, best_tilings, row_parts
+from .timeline import trial_cost
+
+_TRIALS = 24
+"""Most tilings that are tried on the timeline."""
+_TRIAL_STEPS = 500
+"""Steps of all trials of a layer: with many steps its ends hardly matter, and the estimate is as good."""
 
 
 @dataclass(frozen=True)
@@ -47,30 +53,57 @@ class ConvLowering:
         self._context, self._cfg, self._layer = context, context.cfg, layer
         self.geometry: ConvGeometry = conv_geometry(context.cfg, layer)
         self.plan: Requantization = plan_requantization(context.cfg, layer)
-        self.tiling: Tiling = choose_tiling(context.cfg, self.geometry, self.plan.cycles, len(self.plan.vectors))
         self._limits = insn_fields(context.cfg, Opcode.LOAD)
+        self.tiling: Tiling = self._choose_tiling()
+
+    def _choose_tiling(self) -> Tiling:
+        """The best of some good tilings: each is emitted on trial."""
+        key = (self.geometry, self.plan.passes, self.plan.start)
+        if key not in self._context.tilings:
+            found = best_tilings(self._cfg, self.geometry, self.plan.cycles, len(self.plan.vectors), _TRIALS)
+            few = found[: max(1, _TRIAL_STEPS // self._steps(found[0]))]
+            few = tuple(item for item in few if self._steps(item) <= _TRIAL_STEPS)
+            self._context.tilings[key] = min(few, key=self._trial) if len(few) > 1 else found[0]
+        return self._context.tilings[key]
+
+    def _steps(self, tiling: Tiling) -> int:
+        geometry = self.geometry
+        rows = len(row_parts(geometry.rows.out, tiling.rows, tiling.edge))
+        positions = geometry.images * rows * ceil_div(geometry.cols.out, tiling.cols)
+        outs = ceil_div(geometry.out_blocks, tiling.out_blocks)
+        return positions * outs * ceil_div(geometry.in_blocks, tiling.in_blocks)
+
+    def _trial(self, tiling: Tiling) -> int:
+        """Cycles with ``tiling``, on the timeline."""
+        stream = StreamBuilder(self._cfg)
+        self._emit(Context(self._cfg), stream, tiling, 0)
+        return trial_cost(self._cfg, stream.finish())
 
     def emit(self, stream: StreamBuilder) -> None:
         """Add the layer's instructions to ``stream``; tensors are called by their names."""
         tiles = tile_weight(self._layer.weight, self._cfg.block_out, self._cfg.block_in)
         packed = pack_weight_bits(tiles, self._cfg.wgt_width).tobytes()
-        self._weights = self._context.pools["weights"].add(packed)
-        self._stream = stream
-        self._uops = UopCache(self._context, stream)
-        tiling = self.tiling
-        self._acc = AccTile(self._context, stream, self._uops, self.plan, tiling.out_blocks, tiling.rows * tiling.cols)
+        self._emit(self._context, stream, self.tiling, self._context.pools["weights"].add(packed))
+
+    def _emit(self, context: Context, stream: StreamBuilder, tiling: Tiling, weights: int) -> None:
+        self.tiling, self._weights, self._stream = tiling, weights, stream
+        self._uops = UopCache(context, stream)
+        self._acc = AccTile(context, stream, self._uops, self.plan, tiling.out_blocks, tiling.rows * tiling.cols)
         self._inp_slots, self._wgt_slots = SlotCache(tiling.inp_slots), SlotCache(tiling.wgt_slots)
-        for number, (position, out) in enumerate(self._tiles()):
+        tiles = list(self._tiles())
+        self._acc.prepare(min(2, len(tiles)))
+        for number, (position, out) in enumerate(tiles):
             self._emit_tile(number % 2, position, out)
         self._uops.finish()
 
     def _tiles(self) -> Iterator[tuple[_Position, _Part]]:
         geometry, tiling = self.geometry, self.tiling
         outs = _parts(geometry.out_blocks, tiling.out_blocks)
+        rows_of_image = [_Part(*part) for part in row_parts(geometry.rows.out, tiling.rows, tiling.edge)]
         positions = [
             _Position(image, rows, cols)
             for image in range(geometry.images)
-            for rows in _parts(geometry.rows.out, tiling.rows)
+            for rows in rows_of_image
             for cols in _parts(geometry.cols.out, tiling.cols)
         ]
         if tiling.weights_first:
@@ -88,10 +121,9 @@ class ConvLowering:
             if missing:
                 self._load_weights(wgt_slot, out, into)
             if number == 0:
-                self._acc.load_constants(half, out.first, out.count)
-                self._acc.reset(half, out.count, vectors)
+                self._acc.begin(half, out.first, out.count, vectors)
             self._gemm((half, inp_slot, wgt_slot), position, out, into)
-        self._acc.requantize(half, out.count, vectors)
+        self._acc.requantize(half, out.first, out.count, vectors)
         self._store(half, position, out)
 
     # Transfers -----------------------------------------------------------------------------
@@ -103,7 +135,7 @@ class ConvLowering:
 
     def _inp_pitch(self, position: _Position) -> int:
         """Scratchpad vectors from one input block to the next."""
-        return self.geometry.rows.window(self.tiling.rows) * self.geometry.cols.window(position.cols.count)
+        return self.geometry.rows.window(position.rows.count) * self.geometry.cols.window(position.cols.count)
 
     def _load_input(self, slot: int, position: _Position, into: _Part) -> None:
         rows, cols = self.geometry.rows, self.geometry.cols
@@ -113,7 +145,7 @@ class ConvLowering:
         first = position.image * self.geometry.in_blocks + into.first
         padded = any((top, bottom, left, right)) or rows.skip > 1
         limit = min(self._limits["x_size"].max, self._limits["x_stride"].max)
-        if not padded and width == cols.size and height * width == pitch and max(plane, height * width) <= limit:
+        if not padded and width == cols.size and max(plane, height * width) <= limit:
             shape = {"y_size": into.count, "x_size": height * width, "x_stride": plane}
             self._transfer_in(slot, self._inp_base(slot), first * plane + row * cols.size, shape)
             return
@@ -145,13 +177,13 @@ class ConvLowering:
             self._stream.add_transfer(insn, Memory.WGT, "weights", writes=[("wgt", slot)])
 
     def _store(self, half: int, position: _Position, out: _Part) -> None:
-        geometry, tiling = self.geometry, self.tiling
+        geometry = self.geometry
         height, width = position.rows.count, position.cols.count
-        plane, pitch = geometry.rows.out * geometry.cols.out, tiling.rows * tiling.cols
+        plane, pitch = geometry.rows.out * geometry.cols.out, height * width
         limit = self._limits["x_stride"].max
         image = position.image * geometry.out_blocks
         start = position.rows.first * geometry.cols.out + position.cols.first
-        if width == geometry.cols.out and height * width == pitch and plane <= limit:
+        if width == geometry.cols.out and plane <= limit:
             shapes = [(0, {"y_size": out.count, "x_size": pitch, "x_stride": plane})]
         else:
             shape = {"y_size": height, "x_size": width, "x_stride": geometry.cols.out}
@@ -170,7 +202,8 @@ class ConvLowering:
         half, inp_slot, wgt_slot = slots
         rows, cols = self.geometry.rows, self.geometry.cols
         height, width = position.rows.count, position.cols.count
-        key = ("gemm", slots, out.count, into.count, width)
+        pitched = height if out.count > 1 or into.count > 1 else 0
+        key = ("gemm", slots, out.count, into.count, width, pitched)
         uops = self._uops.place(key, lambda: self._table(slots, position, out.count, into.count))
         loops = {
             "iter_out": height,
@@ -193,7 +226,7 @@ class ConvLowering:
                 np.arange(outs), np.arange(ins), np.arange(rows.kernel), np.arange(cols.kernel), indexing="ij"
             )
         )
-        dst = self._acc.base(half) + o * (self.tiling.rows * self.tiling.cols)
+        dst = self._acc.base(half) + o * (position.rows.count * position.cols.count)
         src = self._inp_base(inp_slot) + i * self._inp_pitch(position) + y * rows.dilation * width + x * cols.dilation
         wgt = self._wgt_base(wgt_slot) + ((o * ins + i) * rows.kernel + y) * cols.kernel + x
         return np.stack([dst, src, wgt], axis=-1).astype(np.int64)

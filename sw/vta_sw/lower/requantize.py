@@ -22,21 +22,29 @@ class Pass:
     imm: int = 0
     vector: int = -1
 
+    @property
+    def cycles(self) -> int:
+        """Cycles per accumulator vector: one for each operand in memory."""
+        return 1 if self.vector < 0 else 2
+
 
 @dataclass(frozen=True)
 class Requantization:
     """Passes that turn accumulators into outputs, and their constants.
 
-    ``vectors``: int64 [number, output blocks, batch, block_out].
+    ``start`` sets accumulators that are zero or hold older results of this layer to the bias; without it they must be
+    reset. ``vectors``: int64 [number, output blocks, batch, block_out].
     """
 
     passes: tuple[Pass, ...]
     vectors: NDArray[np.int64]
+    start: Pass | None = None
 
     @property
     def cycles(self) -> int:
-        """ALU cycles per accumulator vector."""
-        return sum(1 if item.vector < 0 else 2 for item in self.passes)
+        """Cycles per accumulator vector that are no products: reset or start values, and ALU passes."""
+        before = 1 if self.start is None else self.start.cycles
+        return before + sum(item.cycles for item in self.passes)
 
     def packed(self, cfg: VTAConfig) -> bytes:
         """The constants as accumulator elements, number by number."""
@@ -60,21 +68,22 @@ def add_bounds(layer: IntLayer) -> tuple[Ints, Ints]:
 
 
 def drop_dead_channels(cfg: VTAConfig, layer: IntLayer) -> IntLayer:
-    """Channels whose shift is so large that they are always 0 become zero weights.
+    """Channels of a convolution whose outputs are always 0 become zero weights.
 
-    Raises NotLowerableError when a shift is too large for the accumulators.
+    Raises NotLowerableError when another channel's shift is too large for the accumulators.
     """
-    large = layer.shift > cfg.acc_width - 2
-    if not large.any():
-        return layer
-    low, high = conv_bounds(layer) if layer.op == "conv" else add_bounds(layer)
-    bias = layer.bias if layer.op == "conv" else 0
-    reach = np.maximum(np.abs(low + bias), np.abs(high + bias))
-    half = np.exp2(np.minimum(layer.shift, 1000).astype(np.float64) - 1)
-    if layer.op != "conv" or cfg.wgt_width == 1 or np.any(large & (reach >= half)):
+    dead = np.zeros(len(layer.shift), bool)
+    if layer.op == "conv" and cfg.wgt_width > 1:
+        shift = np.clip(layer.shift, 1, 62)
+        half = layer.bias + (np.int64(1) << (shift - 1))
+        low, high = (np.clip((side + half) >> shift, layer.low, layer.high) for side in conv_bounds(layer))
+        dead = (layer.shift > 0) & (low == 0) & (high == 0)
+    if np.any((layer.shift > cfg.acc_width - 2) & ~dead):
         raise NotLowerableError(f"a shift of {layer.shift.max()} is too large for {cfg.acc_width}-bit accumulators")
+    if not dead.any():
+        return layer
     weight, bias, shift = layer.weight.copy(), layer.bias.copy(), layer.shift.copy()
-    weight[large], bias[large], shift[large] = 0, 0, 0
+    weight[dead], bias[dead], shift[dead] = 0, 0, 1  # any shift makes 0 of 0; 1 lets a start value be used
     return replace(layer, weight=weight, bias=bias, shift=shift)
 
 
@@ -108,16 +117,44 @@ def plan_requantization(cfg: VTAConfig, layer: IntLayer) -> Requantization:
     pad = _padding(cfg, layer)
     passes: list[Pass] = []
     vectors: list[Ints] = []
-    _add_pass(cfg, AluOp.ADD, bias, pad[0] if pad else None, passes, vectors)
-    _add_pass(cfg, AluOp.SHR, shift, pad[1] if pad else None, passes, vectors)
+    offset = 0 if pad else _start_offset(cfg, layer, bias, shift)
+    start: Pass | None = None
+    if offset:
+        _add_pass(cfg, AluOp.MAX, bias + (offset << right), offset << int(right[-1]), passes, vectors)
+        start = passes.pop()
+    else:
+        _add_pass(cfg, AluOp.ADD, bias, pad[0] if pad else None, passes, vectors)
+    shift_pad = pad[1] if pad else int(shift[-1]) if offset else None
+    _add_pass(cfg, AluOp.SHR, shift, shift_pad, passes, vectors)
     if int(low.min()) < layer.low:
-        passes.append(Pass(AluOp.MAX, imm=layer.low))
+        passes.append(Pass(AluOp.MAX, imm=layer.low + offset))
     if int(high.max()) > layer.high:
-        passes.append(Pass(AluOp.MIN, imm=layer.high))
+        passes.append(Pass(AluOp.MIN, imm=layer.high + offset))
     blocks = -(-len(bias) // cfg.block_out)
     tiles = [tile_channels(vector, cfg.batch, cfg.block_out)[:blocks] for vector in vectors]
     stacked = np.stack(tiles) if tiles else np.zeros((0, blocks, cfg.batch, cfg.block_out), np.int64)
-    return Requantization(tuple(passes), stacked)
+    return Requantization(tuple(passes), stacked, start)
+
+
+def _start_offset(cfg: VTAConfig, layer: IntLayer, bias: Ints, shift: Ints) -> int:
+    """What is added to all outputs so that one MAX can set the accumulators to their bias; 0 when that cannot be.
+
+    An output is in [low, high], so older outputs in the accumulators are at most high + offset, and MAX with a larger
+    bias replaces them: no reset, and no addition. An offset of a multiple of 2**inp_width changes nothing, because
+    STORE sends the low bits only; before the shift it is offset << shift, which is larger where a shift is positive.
+    """
+    rescaled = layer.op == "add" and max(layer.exponents) > cfg.wgt_width - 2  # its lowering shifts a part of the sum
+    if rescaled or np.any(shift < 1):
+        return 0
+    step = 1 << cfg.inp_width
+    gain = step * ((np.int64(1) << shift) - 1)
+    offset = step * max(1, int(np.max(-((bias - layer.high) // gain))))
+    imm = insn_fields(cfg, Opcode.ALU)["imm"]
+    low, high = conv_bounds(layer) if layer.op == "conv" else add_bounds(layer)
+    added = bias + (np.int64(offset) << shift)
+    fits = layer.high + offset <= imm.max and int(added.max()) <= cfg.acc_max
+    fits = fits and int((high + added).max()) <= cfg.acc_max and int((low + added).min()) >= cfg.acc_min
+    return offset if fits and int(added.min()) >= max(0, layer.high + offset) else 0
 
 
 def _padding(cfg: VTAConfig, layer: IntLayer) -> tuple[int, int] | None:
@@ -139,15 +176,18 @@ def _padding(cfg: VTAConfig, layer: IntLayer) -> tuple[int, int] | None:
 def _add_pass(
     cfg: VTAConfig, op: AluOp, values: Ints, pad: int | None, passes: list[Pass], vectors: list[Ints]
 ) -> None:
-    """An immediate pass when all channels share a value that fits, else a vector pass; none for 0."""
-    same = bool(np.all(values == values[0])) and pad is None
+    """An immediate pass when all channels share a value that fits, else a vector pass; none for adding 0.
+
+    Padded output channels get ``pad``; None: whatever is least work.
+    """
+    if pad is not None:
+        values = np.concatenate([values, np.full(-len(values) % cfg.block_out, pad, np.int64)])
+    same = bool(np.all(values == values[0]))
     imm = insn_fields(cfg, Opcode.ALU)["imm"]
-    if same and values[0] == 0:
+    if same and values[0] == 0 and op != AluOp.MAX:
         return
     if same and imm.min <= values[0] <= imm.max:
         passes.append(Pass(op, imm=int(values[0])))
         return
-    if pad is not None:
-        values = np.concatenate([values, np.full(-len(values) % cfg.block_out, pad, np.int64)])
     passes.append(Pass(op, vector=len(vectors)))
     vectors.append(values)

@@ -18,7 +18,7 @@ from vta_arch.isa import Memory, Unit
 
 Resource = Hashable
 
-_QUEUES: dict[tuple[Unit, Unit], tuple[str, str]] = {
+QUEUES: dict[tuple[Unit, Unit], tuple[str, str]] = {
     (Unit.LOAD, Unit.COMPUTE): ("push_next", "pop_prev"),
     (Unit.COMPUTE, Unit.LOAD): ("push_prev", "pop_next"),
     (Unit.COMPUTE, Unit.STORE): ("push_next", "pop_prev"),
@@ -103,7 +103,7 @@ class StreamBuilder:
             if producer <= done.get(queue, -1):
                 continue
             done[queue] = producer
-            push, pop = _QUEUES[queue]
+            push, pop = QUEUES[queue]
             self._insns[producer].fields[push] = 1
             self._insns[consumer].fields[pop] = 1
         return self._insns

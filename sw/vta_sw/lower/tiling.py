@@ -12,30 +12,28 @@ from vta_arch.layout import ceil_div
 
 from .errors import NotLowerableError
 from .geometry import ConvGeometry
+from .timeline import ALU_START, GEMM_START, TRANSFER_START
 
-_LOAD_START = 24
-"""Cycles that a LOAD or STORE takes besides its beats (its first access overlaps the one before it in part)."""
-_ROW_START = 4
-"""Cycles that a row of a LOAD or STORE takes besides its beats."""
-_COMPUTE_START = 20
-"""Cycles between two dependent instructions of the compute unit: its pipeline drains."""
-_UOP_START = 60
-"""Cycles of a LOAD UOP besides its beats: compute waits for it."""
 _ALU_UOPS = 16
 """Micro-op memory kept free for reset and ALU passes."""
+_EDGES = (1, 2, 3, 4, 8)
+"""The first and last tile of a column of tiles may have this fraction of the others' rows."""
 
 Grid = NDArray[np.int64]
+Cycles = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Tiling:
     """Sizes of a tile: output rows and columns, output and input blocks; slots of the two scratchpads.
 
-    ``weights_first``: the loop over output blocks is the outer one (weights stay), else the loop over positions
-    (inputs stay). ``cycles`` is the estimate.
+    ``edge``: rows of an image's first and last tiles, which are smaller where that starts compute and ends the
+    last store earlier. ``weights_first``: the loop over output blocks is the outer one (weights stay), else the loop
+    over positions (inputs stay). ``cycles`` is the estimate.
     """
 
     rows: int
+    edge: int
     cols: int
     out_blocks: int
     in_blocks: int
@@ -45,36 +43,61 @@ class Tiling:
     cycles: int
 
 
+def row_parts(size: int, rows: int, edge: int) -> list[tuple[int, int]]:
+    """First row and number of rows of each tile: at most ``rows``, the first and the last ``edge``."""
+    if edge == rows or size <= 2 * edge:
+        return [(first, min(rows, size - first)) for first in range(0, size, rows)]
+    middle = size - 2 * edge
+    step = ceil_div(middle, ceil_div(middle, rows))
+    inner = [(first, min(step, edge + middle - first)) for first in range(edge, edge + middle, step)]
+    return [(0, edge), *inner, (size - edge, edge)]
+
+
 def _splits(size: int) -> list[int]:
     """Tile sizes that split ``size`` into equal parts (the last may be smaller)."""
     return sorted({ceil_div(size, parts) for parts in range(1, size + 1)})
 
 
-@lru_cache(maxsize=1024)
 def choose_tiling(cfg: VTAConfig, geometry: ConvGeometry, alu_cycles: int, vectors: int) -> Tiling:
-    """The best tiling of a convolution with ``alu_cycles`` ALU cycles per vector and ``vectors`` constants per block.
+    """The first of :func:`best_tilings`."""
+    return best_tilings(cfg, geometry, alu_cycles, vectors, 1)[0]
 
+
+@lru_cache(maxsize=1024)
+def best_tilings(
+    cfg: VTAConfig, geometry: ConvGeometry, alu_cycles: int, vectors: int, count: int
+) -> tuple[Tiling, ...]:
+    """The ``count`` best tilings of a convolution, the best first.
+
+    ``alu_cycles``: cycles per vector that are no products; ``vectors``: constants per output block.
     Raises NotLowerableError when not even one output fits.
     """
-    best: Tiling | None = None
+    found: list[Tiling] = []
     for slots in ((2, 2), (1, 2), (2, 1), (1, 1)):
-        found = _search(cfg, geometry, alu_cycles, vectors, slots)
-        if found is not None and (best is None or found.cycles < best.cycles):
-            best = found
-        if best is not None and slots == (2, 2):
+        found += _search(cfg, geometry, alu_cycles, vectors, slots, count)
+        if found and slots == (2, 2):
             break
-    if best is None:
+    if not found:
         window = geometry.rows.window(1) * geometry.cols.window(1)
         raise NotLowerableError(
             f"one output needs {window} input vectors, {geometry.taps} weight tiles and micro-ops; "
             f"configuration {cfg.name} holds {cfg.inp_depth}, {cfg.wgt_depth} and {cfg.uop_depth}"
         )
-    return best
+    return tuple(sorted(found, key=lambda item: item.cycles)[:count])
 
 
-def _search(
-    cfg: VTAConfig, geometry: ConvGeometry, alu_cycles: int, vectors: int, slots: tuple[int, int]
-) -> Tiling | None:
+@dataclass(frozen=True)
+class _Candidates:
+    """Sizes of all legal tiles, as flat arrays."""
+
+    rows: Grid
+    cols: Grid
+    out: Grid
+    into: Grid
+    edge: Grid
+
+
+def _legal(cfg: VTAConfig, geometry: ConvGeometry, vectors: int, slots: tuple[int, int]) -> _Candidates | None:
     rows, cols, out, into = (
         axis.reshape(-1)
         for axis in np.meshgrid(
@@ -92,15 +115,27 @@ def _search(
     legal &= (wgt <= max(cfg.uop_depth - _ALU_UOPS, 1)) & (np.maximum(rows, cols) < 1 << LOOP_ITER_BITS)
     if not legal.any():
         return None
-    rows, cols, out, into, inp, wgt = (item[legal] for item in (rows, cols, out, into, inp, wgt))
-    best: Tiling | None = None
+    rows, cols, out, into = (np.tile(item[legal], len(_EDGES)) for item in (rows, cols, out, into))
+    edge = -(-rows // np.repeat(_EDGES, len(rows) // len(_EDGES)))
+    return _Candidates(rows, cols, out, into, np.where(2 * edge < geometry.rows.out, edge, rows))
+
+
+def _search(
+    cfg: VTAConfig, geometry: ConvGeometry, alu_cycles: int, vectors: int, slots: tuple[int, int], count: int
+) -> list[Tiling]:
+    sizes = _legal(cfg, geometry, vectors, slots)
+    if sizes is None:
+        return []
+    found: dict[tuple[int | bool, ...], Tiling] = {}
     for weights_first in (True, False):
-        cycles = _estimate(cfg, geometry, alu_cycles, slots, weights_first, (rows, cols, out, into, inp, wgt))
-        at = int(np.argmin(cycles))
-        if best is None or cycles[at] < best.cycles:
-            sizes = int(rows[at]), int(cols[at]), int(out[at]), int(into[at])
-            best = Tiling(*sizes, weights_first, *slots, int(cycles[at]))
-    return best
+        cycles = _estimate(cfg, geometry, alu_cycles, slots, weights_first, sizes)
+        for at in np.argsort(cycles, kind="stable")[: 2 * count]:
+            rows, edge, cols, out, into = (
+                int(item[at]) for item in (sizes.rows, sizes.edge, sizes.cols, sizes.out, sizes.into)
+            )
+            tiling = Tiling(rows, edge, cols, out, into, weights_first, *slots, int(cycles[at]))
+            found.setdefault((rows, edge, cols, out, into, weights_first), tiling)
+    return list(found.values())
 
 
 def _estimate(
@@ -109,31 +144,46 @@ def _estimate(
     alu_cycles: int,
     slots: tuple[int, int],
     weights_first: bool,
-    sizes: tuple[Grid, Grid, Grid, Grid, Grid, Grid],
+    sizes: _Candidates,
 ) -> Grid:
     """Estimated cycles: the busiest of load, compute and store, and what nothing hides at both ends."""
-    rows, cols, out, into, inp, wgt = sizes
+    rows, cols, out, into, edge = sizes.rows, sizes.cols, sizes.out, sizes.into, sizes.edge
     beat = cfg.axi_data_width // 8
-    positions = geometry.images * -(-geometry.rows.out // rows) * -(-geometry.cols.out // cols)
+    row_tiles = np.where(edge < rows, 2 + -(-(geometry.rows.out - 2 * edge) // rows), -(-geometry.rows.out // rows))
+    col_tiles = -(-geometry.cols.out // cols)
+    positions = geometry.images * row_tiles * col_tiles
     outs, ins = -(-geometry.out_blocks // out), -(-geometry.in_blocks // into)
     steps = positions * outs * ins
+    tiles = positions * outs
+    width: Grid = geometry.cols.window(cols)  # type: ignore[arg-type,assignment]  # arrays here
+
+    def inp_time(height: Grid | Cycles) -> Cycles:
+        window: Cycles = geometry.rows.window(height)  # type: ignore[arg-type,assignment]
+        time: Cycles = into * (TRANSFER_START + window * width * cfg.inp_elem_bytes / beat)
+        return time
+
+    def store_time(height: Grid | Cycles) -> Cycles:
+        count = np.where(cols == geometry.cols.out, 1, out)
+        time: Cycles = count * TRANSFER_START + out * height * cols * cfg.out_elem_bytes / beat
+        return time
+
+    wgt = out * into * geometry.taps
+    wgt_time = wgt * cfg.wgt_elem_bytes / beat + TRANSFER_START
     inp_loads, wgt_loads = _loads(positions, outs, ins, slots, weights_first)
-    height = geometry.rows.window(rows)  # type: ignore[arg-type]  # arrays here
-    inp_time = inp * cfg.inp_elem_bytes / beat + into * (_LOAD_START + height * _ROW_START)
-    wgt_time = wgt * cfg.wgt_elem_bytes / beat + _LOAD_START
-    load = inp_loads * inp_time + wgt_loads * wgt_time
+    load = inp_loads * inp_time(geometry.rows.out / row_tiles) + wgt_loads * wgt_time
     vectors = geometry.images * geometry.rows.out * geometry.cols.out * geometry.out_blocks
-    uop_load = np.where(4 * wgt > cfg.uop_depth, steps, 4) * (_UOP_START + wgt * 4 / beat)
-    gemm = vectors * geometry.in_blocks * geometry.taps
-    compute = (
-        gemm + vectors * (1 + alu_cycles) + steps * _COMPUTE_START + positions * outs * 5 * _COMPUTE_START + uop_load
-    )
-    whole = cols == geometry.cols.out
-    store_time = out * rows * cols * cfg.out_elem_bytes / beat + np.where(whole, 1, out) * _LOAD_START
-    store_time += np.where(whole, 1, out * rows) * _ROW_START
-    store = positions * outs * store_time
-    tail = out * rows * cols * alu_cycles + store_time
-    ends = inp_time + wgt_time + tail
+    per_vector = geometry.in_blocks * geometry.taps + alu_cycles
+    start = steps * GEMM_START + tiles * alu_cycles * ALU_START
+    # One micro-op a cycle; their tables are loaded once if those of all slots fit.
+    shapes = np.where((edge < rows) & (out * into > 1), 2, 1)
+    uop_load = np.where(4 * shapes * wgt > cfg.uop_depth, steps, 2) * (TRANSFER_START + wgt)
+    compute = vectors * per_vector + start + uop_load
+    store = tiles * store_time(geometry.rows.out / row_tiles)
+    # Ends: the first tile's loads, the last tile's store, and where a small tile is too short to hide its neighbour's.
+    short = np.minimum(edge, rows) * cols * out * per_vector
+    more = tiles > 1
+    ends = inp_time(edge) + wgt_time + store_time(edge)
+    ends += np.where(more, np.maximum(inp_time(rows) - short, 0) + np.maximum(store_time(rows) - short, 0), 0)
     total: Grid = np.ceil(np.maximum(np.maximum(load, compute), store) + ends).astype(np.int64)
     return total
 
