@@ -136,20 +136,18 @@ def alu_figures(bench: Bench) -> Iterator[Figure]:
     cfg = bench.cfg
     half = cfg.acc_depth // 2
     vectors = min(64, half // 2)
-    operands = {
+    operands: dict[str, tuple[int, dict[str, int], int]] = {
         "immediate": (0, {"use_imm": 1, "imm": 1}, 1),
         "tensor-tensor across banks": (half, {"src_factor_in": 1}, 1),
         "tensor-tensor in one bank": (half // 2, {"src_factor_in": 1}, 2),
     }
-    for name, (source, fields, reach) in operands.items():
+    for name, (source, fields, ideal) in operands.items():
         table = bench.with_uops([(0, source, 0)])
+        loop = {"uop_end": 1, "iter_in": vectors, "dst_factor_in": 1, **fields}
         for op in AluOp:
-
-            def stream(n: int, op: AluOp = op, table: list[Insn] = table, fields: dict[str, int] = fields) -> list[Insn]:
-                return [*table, alu(cfg, op, uop_end=1, iter_out=n, iter_in=vectors, dst_factor_in=1, **fields)]
-
-            limit = 4 if op == AluOp.MUL else reach
-            yield Figure("ALU", f"{op.name} {name}", bench.slope(stream) / vectors, "cycles a vector", reach, limit)
+            cycles = bench.slope(lambda n, op=op: [*table, alu(cfg, op, iter_out=n, **loop)]) / vectors  # noqa: B023
+            reach = 4 if op == AluOp.MUL else ideal
+            yield Figure("ALU", f"{op.name} {name}", cycles, "cycles a vector", ideal, reach)
 
 
 def transfer_figures(bench: Bench) -> Iterator[Figure]:
@@ -229,7 +227,15 @@ def shown(figure: Figure) -> tuple[str, ...]:
         return "" if value is None else f"{value:.1%}" if percent else f"{value:.2f}"
 
     verdict = {True: "reached", False: "MISSED", None: ""}[figure.reached]
-    return (figure.group, figure.what, number(figure.value), figure.unit, number(figure.ideal), number(figure.reach), verdict)
+    return (
+        figure.group,
+        figure.what,
+        number(figure.value),
+        figure.unit,
+        number(figure.ideal),
+        number(figure.reach),
+        verdict,
+    )
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from vta_app import reference
+from vta_arch.c_header import HEADER_NAME, registers_header
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("arch", "hw", "sw", "sim", "boards", "app")
@@ -58,3 +59,4 @@ def test_links_lead_somewhere() -> None:
 def test_reference_pages_are_current() -> None:
     assert (ROOT / "docs/isa.md").read_text(encoding="utf-8") == reference.isa_page()
     assert (ROOT / "docs/registers.md").read_text(encoding="utf-8") == reference.registers_page()
+    assert (ROOT / "docs" / HEADER_NAME).read_text(encoding="utf-8") == registers_header()

@@ -1,4 +1,5 @@
-"""The reference pages ``docs/isa.md`` and ``docs/registers.md``, made from :mod:`vta_arch`.
+"""The reference pages ``docs/isa.md`` and ``docs/registers.md`` and the C header ``docs/vta_registers.h``, made from
+:mod:`vta_arch`.
 
 Run as a script it writes them into a folder:
 
@@ -12,6 +13,7 @@ from collections.abc import Mapping
 from enum import IntFlag
 from pathlib import Path
 
+from vta_arch.c_header import HEADER_NAME, registers_header
 from vta_arch.describe import isa_page, markdown_table
 from vta_arch.files import write_text
 from vta_arch.registers import CONTROL_ADDRESS_BITS, DEADLOCK_CYCLES, ERROR_TEXT, REGISTERS, Errors
@@ -45,9 +47,10 @@ def registers_page() -> str:
 
 
 def main(folder: Path) -> None:
-    """Write both pages into ``folder``."""
+    """Write the pages and the header into ``folder``."""
     write_text(folder / "isa.md", isa_page())
     write_text(folder / "registers.md", registers_page())
+    write_text(folder / HEADER_NAME, registers_header())
 
 
 if __name__ == "__main__":

@@ -86,7 +86,12 @@ def field_table(configs: Sequence[VTAConfig], opcode: Opcode | None) -> str:
     """Bit positions of an instruction's fields, or of a micro-op's (None), one column a configuration."""
     tables = [uop_fields(cfg) if opcode is None else insn_fields(cfg, opcode) for cfg in configs]
     rows = [
-        (f"`{name}`", *(_bits(fields[name]) for fields in tables), "signed" if item.signed else "", item.help)
+        (
+            f"`{name}`",
+            *(_bits(fields[name]) if name in fields else "-" for fields in tables),
+            "signed" if item.signed else "",
+            item.help,
+        )
         for name, item in tables[0].items()
     ]
     return markdown_table(["field", *(cfg.name for cfg in configs), "", "meaning"], rows)

@@ -28,6 +28,14 @@ class Access(Enum):
     W1C = "write 1 to clear"
 
 
+WINDOW_PAGE = 4096
+"""The DMA window's ends are multiples of this many bytes: no burst crosses such a boundary."""
+NO_INSN = 0xFFFFFFFF
+"""ERROR_INSN of a run in which no instruction is to blame."""
+COUNTER_BITS = 48
+"""Bits of an event counter; a byte counter counts bus words in as many. They wrap after days."""
+
+
 class Errors(IntFlag):
     """Bits of the ERRORS register: sticky, cleared by START."""
 
@@ -39,6 +47,8 @@ class Errors(IntFlag):
     DEADLOCK = 1 << 5
     NO_FINISH = 1 << 6
     ONE_BANK = 1 << 7
+    WATCHDOG = 1 << 8
+    DMA_WINDOW = 1 << 9
 
 
 ERROR_TEXT: dict[Errors, str] = {
@@ -50,7 +60,13 @@ ERROR_TEXT: dict[Errors, str] = {
     Errors.DEADLOCK: "units wait for tokens that nobody will give",
     Errors.NO_FINISH: "the stream ended without FINISH",
     Errors.ONE_BANK: "an instruction that declared one accumulator bank touched the other",
+    Errors.WATCHDOG: "nothing moved for as long as WATCHDOG allows",
+    Errors.DMA_WINDOW: "a transfer outside the DMA window was not put on the bus",
 }
+
+
+FATAL = Errors.AXI_READ | Errors.AXI_WRITE | Errors.WATCHDOG | Errors.DMA_WINDOW
+"""Errors that end the run at once: what was begun on the bus is completed, all else is dropped."""
 
 
 class Status(IntFlag):
@@ -59,6 +75,7 @@ class Status(IntFlag):
     RUNNING = 1 << 0
     DONE = 1 << 1
     ERROR = 1 << 2
+    RESETTING = 1 << 3
     WAIT_LOAD = 1 << 8
     WAIT_COMPUTE = 1 << 9
     WAIT_STORE = 1 << 10
@@ -68,6 +85,7 @@ class Control(IntFlag):
     """Bits of the CONTROL register."""
 
     START = 1 << 0
+    RESET = 1 << 1
 
 
 class Irq(IntFlag):
@@ -103,12 +121,43 @@ BASE_MEMORIES: dict[Memory, str] = {
 }
 """Base register of each memory type; ACC_8BIT shares that of ACC."""
 
+COUNTERS: dict[str, str] = {
+    "ARRAY_BUSY": "cycles in which the multiplier array worked",
+    "STALL_INPUT": "cycles in which it waited for the load of inputs",
+    "STALL_WEIGHT": "cycles in which it waited for the load of weights",
+    "STALL_UOP": "cycles in which it waited for the load of micro-ops",
+    "STALL_ACC": "cycles in which it waited for the load of accumulators",
+    "STALL_ALU": "cycles in which it waited for the ALU",
+    "STALL_TOKEN": "cycles in which compute waited for a token or for room for one while load and store did nothing",
+    "STALL_STORE": "cycles in which it waited for the store unit",
+    "STALL_INSN": "cycles in which compute had no instruction",
+    "STALL_OTHER": "cycles in which instructions were issued or ended",
+    "READ_INSN": "bytes read as instructions",
+    "READ_UOP": "bytes read as micro-ops",
+    "READ_WGT": "bytes read as weights",
+    "READ_INP": "bytes read as inputs",
+    "READ_ACC": "bytes read as accumulators, 8-bit ones included",
+    "WRITE_OUT": "bytes written as outputs",
+}
+"""Event counters of the run, each a pair of registers. ARRAY_BUSY and the STALL counters divide all cycles
+of the run among them; bytes are whole bus words."""
+BYTE_COUNTERS = tuple(name for name in COUNTERS if name.startswith(("READ_", "WRITE_")))
+COUNTERS_OFFSET = 0x80
+"""Byte offset of the first counter; the others follow in the order of :data:`COUNTERS`."""
+
 REGISTERS: tuple[Register, ...] = (
     Register("IDENT", 0x00, Access.RO, "identifies the accelerator"),
     Register("VERSION", 0x04, Access.RO, "instruction set version"),
     Register("CAPABILITY", 0x08, Access.RO, "one bit for each extension"),
     *_pair("FINGERPRINT", 0x10, Access.RO, "fingerprint of the configuration"),
-    Register("CONTROL", 0x18, Access.W1S, "starts a run; ignored while one is under way", Control),
+    Register(
+        "CONTROL",
+        0x18,
+        Access.W1S,
+        "START begins a run, ignored while one is under way or the accelerator is resetting; RESET ends a run without "
+        "DONE, completes what it began on the bus, and clears units, queues, tokens and errors",
+        Control,
+    ),
     Register("STATUS", 0x1C, Access.RO, "state of the run; WAIT bits name units that wait for a token", Status),
     Register("ERRORS", 0x20, Access.RO, "sticky errors of the run", Errors),
     Register("IRQ_ENABLE", 0x24, Access.RW, "events that raise the interrupt", Irq),
@@ -121,6 +170,25 @@ REGISTERS: tuple[Register, ...] = (
     *_pair("BASE_INP", 0x50, Access.RW, "byte address added to INP addresses"),
     *_pair("BASE_ACC", 0x58, Access.RW, "byte address added to ACC and ACC_8BIT addresses"),
     *_pair("BASE_OUT", 0x60, Access.RW, "byte address added to OUT addresses"),
+    Register(
+        "ERROR_INSN",
+        0x68,
+        Access.RO,
+        f"index in the stream of the first instruction to blame for an error; {NO_INSN:#x} if there is none",
+    ),
+    Register("WATCHDOG", 0x6C, Access.RW, "cycles without any progress after which the run ends; 0: without limit"),
+    *_pair("DMA_BASE", 0x70, Access.RW, f"first byte address of the DMA window, rounded down to {WINDOW_PAGE} bytes"),
+    *_pair(
+        "DMA_LIMIT",
+        0x78,
+        Access.RW,
+        f"byte address beyond the DMA window, rounded down to {WINDOW_PAGE} bytes; 0: the window has no end",
+    ),
+    *(
+        register
+        for index, (name, text) in enumerate(COUNTERS.items())
+        for register in _pair(name, COUNTERS_OFFSET + 8 * index, Access.RO, text)
+    ),
 )
 
 OFFSETS: dict[str, int] = {register.name: register.offset for register in REGISTERS}

@@ -91,11 +91,11 @@ _POINT = re.compile(r"^ +\d+ (?P<cell>.*) \([^()]*\)$")
 def parse_sta(text: str) -> dict[str, TimingPath]:
     """``sta`` -> module name -> its longest path. A module without any timed path is left out."""
     found = list(_LATEST.finditer(text))
-    ends = [match.start() for match in found[1:]] + [len(text)]
-    return {
-        match["module"].lstrip("\\"): _path(int(match["ps"]), text[match.end() : end])
-        for match, end in zip(found, ends, strict=True)
-    }
+    paths = {}
+    for number, match in enumerate(found, 1):
+        end = found[number].start() if number < len(found) else len(text)
+        paths[match["module"].lstrip("\\")] = _path(int(match["ps"]), text[match.end() : end])
+    return paths
 
 
 def _path(picoseconds: int, text: str) -> TimingPath:

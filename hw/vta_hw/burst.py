@@ -18,8 +18,8 @@ class BurstGenerator(wiring.Component):
     """Cuts each row into bursts that end at multiples of ``max_beats`` beats.
 
     Such a burst crosses no 4 KiB boundary, since max_beats bus words are at most 4 KiB. A burst
-    starts at the beat that holds its first byte. Latency one cycle; one burst a cycle within a row,
-    one cycle between rows.
+    starts at the beat that holds its first byte. ``last`` says that a burst is the last one of its row.
+    Latency one cycle; one burst a cycle, also from one row to the next.
     """
 
     def __init__(self, *, addr_width: int, bus_bytes: int, size_width: int, max_beats: int = MAX_BURST_BEATS) -> None:
@@ -30,6 +30,7 @@ class BurstGenerator(wiring.Component):
             {
                 "row": In(stream.Signature(row_layout(addr_width, size_width))),
                 "burst": Out(stream.Signature(address_layout(addr_width))),
+                "last": Out(1),
             }
         )
 
@@ -51,8 +52,11 @@ class BurstGenerator(wiring.Component):
             burst.addr.eq(word << log_bus),
             burst.len.eq(beats - 1),
             self.burst.valid.eq(active),
-            self.row.ready.eq(~active),
+            self.last.eq(whole),
+            self.row.ready.eq(~active | (self.burst.ready & whole)),
         ]
+        with m.If(self.burst.valid & self.burst.ready):
+            m.d.sync += [word.eq(word + beats), left.eq(left - beats), active.eq(~whole)]
         with m.If(self.row.valid & self.row.ready):
             offset = row.addr[:log_bus]
             m.d.sync += [
@@ -60,6 +64,4 @@ class BurstGenerator(wiring.Component):
                 left.eq((offset + row.size + ((1 << log_bus) - 1)) >> log_bus),
                 active.eq(1),
             ]
-        with m.If(self.burst.valid & self.burst.ready):
-            m.d.sync += [word.eq(word + beats), left.eq(left - beats), active.eq(~whole)]
         return m

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, Value
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from vta_arch.config import UOP_BITS, VTAConfig
 from vta_arch.isa import INSN_BITS, Memory, Opcode
 
+from .activity import ActivityPort
 from .axi import ReadSignature
+from .blame import Blame, BlamedPort
 from .decode import ENGINES, Decode, Engine
 from .engines import AluEngine, GemmEngine, claim_layout, overlap
 from .hazards import BankOrder
-from .issue import TokenPort
+from .issue import TokenPort, insn_stream
+from .lane_memory import loaded_scratchpad
 from .layouts import insn_layout
 from .loader import Loader
 from .retire import Retire
-from .scratchpad import AccScratchpad, ReadPort, Scratchpad
+from .scratchpad import AccScratchpad, ReadPort
 
 LOADED = {"uop": Memory.UOP, "acc": Memory.ACC, "acc8": Memory.ACC_8BIT}
 UNDER_WAY = 4
@@ -29,7 +32,9 @@ class ComputeUnit(wiring.Component):
     Results are those of sequential execution: :class:`BankOrder` keeps accumulator accesses in order, a
     load of micro-ops and those who read them wait for each other. Tokens: see :class:`Retire`.
     ``finished`` is high for one cycle when FINISH and all before it are done. ``clear`` forgets what
-    waits for tokens; nothing may be executing then.
+    waits for tokens; nothing may be executing then. ``blamed`` are the instructions to blame: for the unit's own
+    errors, for a read ``outside`` the DMA window (a bit for each of ``buses``), for a run that is ``stuck`` or
+    whose watchdog has ``expired``.
     """
 
     def __init__(self, cfg: VTAConfig) -> None:
@@ -38,7 +43,7 @@ class ComputeUnit(wiring.Component):
         super().__init__(
             {
                 "clear": In(1),
-                "insns": In(stream.Signature(INSN_BITS)),
+                "insns": In(insn_stream()),
                 "prev": Out(TokenPort()),
                 "next": Out(TokenPort()),
                 "uop_base": In(cfg.axi_addr_width),
@@ -51,6 +56,11 @@ class ComputeUnit(wiring.Component):
                 "finished": Out(1),
                 "busy": Out(1),
                 "waiting": Out(1),
+                "activity": Out(ActivityPort()),
+                "stuck": In(1),
+                "expired": In(1),
+                "outside": In(len(LOADED)),
+                "blamed": Out(BlamedPort()).array(ENGINES + 1),
                 **{f"{error}_error": Out(1) for error in ("range", "opcode", "memory", "bank", "bus")},
             }
         )
@@ -79,6 +89,7 @@ class ComputeUnit(wiring.Component):
         self._elaborate_room(m, head, ready, order, gemm, alu, uop_claim)
         self._elaborate_uops(m, (gemm, alu), loaders["uop"])
         self._elaborate_accumulators(m, gemm, alu, loaders)
+        self._elaborate_status(m, decode, retire, issue, order, gemm, alu, loaders)
 
         sources = [gemm, alu, *loaders.values()]
         m.d.comb += [
@@ -86,7 +97,7 @@ class ComputeUnit(wiring.Component):
             self.finished.eq(retire.finished),
             self.busy.eq(retire.active),
             self.range_error.eq(Cat(source.range_error for source in sources).any()),
-            self.bank_error.eq(order.bank_error),
+            self.bank_error.eq(order.bank_error.any()),
             self.bus_error.eq(Cat(loader.bus_error for loader in loaders.values()).any()),
         ]
         return m
@@ -115,12 +126,60 @@ class ComputeUnit(wiring.Component):
         for port, wanted in pops.items():
             m.d.comb += port.pop.eq(go & wanted)
 
+    def _elaborate_status(
+        self,
+        m: Module,
+        decode: Decode,
+        retire: Retire,
+        issue: Signal,
+        order: BankOrder,
+        gemm: GemmEngine,
+        alu: AluEngine,
+        loaders: dict[str, Loader],
+    ) -> None:
+        """What the engines do in this cycle, and whom to blame."""
+        m.submodules.blame = blame = ResetInserter(self.clear)(Blame())
+        head = decode.decoded.payload
+        common = data.View(insn_layout(self._cfg, Opcode.FINISH), head.insn)
+        wants = [common.pop_prev & ~self.prev.available, common.pop_next & ~self.next.available]
+        waits = [
+            (decode.decoded.valid & want) | (retire.blocked & port.full)
+            for want, port in zip(wants, (self.prev, self.next), strict=True)
+        ]
+        held_up = decode.decoded.valid & Cat(wants).any()
+        faults: dict[Engine, Value] = {
+            Engine.GEMM: gemm.range_error | order.bank_error[0],
+            Engine.ALU: alu.range_error | order.bank_error[1],
+        }
+        for engine, names in {Engine.UOP: ("uop",), Engine.ACC: ("acc", "acc8")}.items():
+            own = [loaders[name].range_error | loaders[name].bus_error for name in names]
+            faults[engine] = Cat(*own, *(self.outside[list(LOADED).index(name)] for name in names)).any()
+        m.d.comb += [
+            blame.issue.eq(issue),
+            blame.index.eq(head.index),
+            blame.gemm_last.eq(gemm.last),
+            blame.done.eq(retire.done),
+            blame.fault.eq(Cat(faults[engine] for engine in sorted(faults))),
+            blame.head_fault.eq(self.opcode_error | self.memory_error | ((self.stuck | self.expired) & held_up)),
+            blame.expired.eq(self.expired),
+            Cat(self.activity.wait_load, self.activity.wait_store).eq(Cat(waits)),
+            self.activity.array.eq(gemm.step),
+            self.activity.step.eq(gemm.step | alu.step),
+            self.activity.alu.eq(blame.busy[Engine.ALU]),
+            self.activity.uop.eq(blame.busy[Engine.UOP]),
+            self.activity.acc.eq(blame.busy[Engine.ACC]),
+            self.activity.empty.eq(~decode.decoded.valid & ~retire.active),
+        ]
+        for inner, outer in zip(blame.blamed, self.blamed, strict=True):
+            m.d.comb += [outer.fault.eq(inner.fault), outer.index.eq(inner.index)]
+
     def _elaborate_loaders(self, m: Module, head: data.View, issue: Signal) -> tuple[dict[str, Loader], data.View]:
         """One load of micro-ops and one of accumulators at a time; returns the micro-ops being written."""
         loaders = {}
         for name, memory in LOADED.items():
             engine = Engine.UOP if memory == Memory.UOP else Engine.ACC
-            loaders[name] = loader = Loader(self._cfg, memory)
+            lanes = Loader.full_lanes(self._cfg, memory) if memory == Memory.UOP else 1
+            loaders[name] = loader = Loader(self._cfg, memory, lanes=lanes)
             m.submodules[f"{name}_loader"] = loader
             connect(m, loader.bus, flipped(getattr(self, f"{name}_bus")))
             mem = data.View(insn_layout(self._cfg, Opcode.LOAD), head.insn)
@@ -201,7 +260,7 @@ class ComputeUnit(wiring.Component):
     def _elaborate_uops(self, m: Module, engines: tuple[GemmEngine, AluEngine], loader: Loader) -> None:
         """A copy of the micro-op memory for each engine that reads it."""
         for number, engine in enumerate(engines):
-            memory = Scratchpad(bits=UOP_BITS, depth=self._cfg.uop_depth, granules=loader.chunks)
+            memory = loaded_scratchpad(m, loader, bits=UOP_BITS, depth=self._cfg.uop_depth)
             m.submodules[f"uop_memory{number}"] = memory
             connect(m, engine.uop, memory.read)
             m.d.comb += [

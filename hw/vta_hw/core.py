@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, ResetInserter, Signal
+from amaranth.hdl import Cat, Module, ResetInserter, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out, connect, flipped
 from vta_arch.config import VTAConfig
 from vta_arch.isa import INSN_BITS
-from vta_arch.registers import BASE_MEMORIES, DEADLOCK_CYCLES, Errors
+from vta_arch.registers import BASE_MEMORIES, COUNTER_BITS, COUNTERS, FATAL, NO_INSN, Errors
 
+from .activity import Activity
 from .axi import ReadSignature, WriteSignature
 from .compute import ComputeUnit
+from .counters import EventCounters
 from .dispatch import Dispatch
-from .fetch import Fetch
+from .fetch import LOG_INSN_BYTES, Fetch
+from .first_error import FirstError
+from .guard import BusGuard
+from .issue import INDEX_BITS
 from .load import LoadUnit
 from .read_arbiter import ReadArbiter
+from .run_control import RunControl
 from .store import StoreUnit
 from .tokens import TokenQueue
 
 QUEUE_DEPTH = 512
-"""Instructions that wait for each unit: one block RAM column each, and as many as upstream's."""
+"""Instructions that wait for each unit: as many as upstream's."""
+READERS = ("READ_INSN", "READ_INP", "READ_WGT", "READ_UOP", "READ_ACC", "READ_ACC")
+"""Byte counter of each client of the read arbiter: fetch, the two of load, the three of compute."""
+_FETCH, _LOAD, _COMPUTE = (0,), (1, 2), (3, 4, 5)
 
 
 class Core(wiring.Component):
     """Runs the stream of ``insn_count`` instructions at ``insn_address`` from ``start`` to ``done``.
 
-    ``errors`` is sticky from ``start`` on. ``waiting`` names the units that wait for tokens, and keeps
-    what it was at ``done``. Without any progress for DEADLOCK_CYCLES the run ends with an error. All bus
-    transfers are complete at ``done``, and queues and tokens are empty after it.
+    ``errors`` is sticky from ``start`` on, ``error_insn`` the index of the first instruction to blame. ``waiting``
+    names the units that wait for tokens, and keeps what it was at ``done``. Bus transfers are complete at ``done``,
+    unless ``resetting`` stays high, and queues and tokens are empty after it. How runs end: :class:`RunControl`;
+    ``reset`` ends one from any state. ``counter`` is the event counter ``counter_select``, in the same cycle.
     """
 
     def __init__(self, cfg: VTAConfig) -> None:
@@ -37,12 +47,20 @@ class Core(wiring.Component):
         super().__init__(
             {
                 "start": In(1),
+                "reset": In(1),
                 "insn_count": In(32),
                 "insn_address": In(address),
                 **{name.lower(): In(address) for name in BASE_MEMORIES.values()},
+                "watchdog": In(32),
+                "dma_base": In(64),
+                "dma_limit": In(64),
                 "done": Out(1),
+                "resetting": Out(1),
                 "errors": Out(len(Errors)),
+                "error_insn": Out(INDEX_BITS, init=NO_INSN),
                 "waiting": Out(3),
+                "counter_select": In(range(len(COUNTERS))),
+                "counter": Out(COUNTER_BITS),
                 "read_bus": Out(ReadSignature(address, cfg.axi_data_width)),
                 "write_bus": Out(WriteSignature(address, cfg.axi_data_width)),
             }
@@ -51,16 +69,16 @@ class Core(wiring.Component):
     def elaborate(self, _platform: object) -> Module:
         m = Module()
         cfg = self._cfg
-        self._clear = ResetInserter(self.done)
-        m.submodules.load = load = LoadUnit(cfg)
-        m.submodules.compute = compute = ComputeUnit(cfg)
-        m.submodules.store = store = StoreUnit(cfg)
-        m.submodules.fetch = fetch = self._clear(Fetch(cfg))
-        m.submodules.dispatch = dispatch = self._clear(Dispatch(cfg))
+        m.submodules.run = self._run = run = RunControl()
+        self._clear = ResetInserter(run.clear)
+        m.submodules.load = self._load = load = self._clear(LoadUnit(cfg))
+        m.submodules.compute = self._compute = compute = self._clear(ComputeUnit(cfg))
+        m.submodules.store = self._store = store = self._clear(StoreUnit(cfg))
+        m.submodules.fetch = self._fetch = fetch = self._clear(Fetch(cfg))
+        m.submodules.dispatch = self._dispatch = dispatch = self._clear(Dispatch(cfg))
         connect(m, fetch.insns, dispatch.insns)
         connect(m, compute.inp, load.inp)
         connect(m, compute.wgt, load.wgt)
-        connect(m, store.bus, flipped(self.write_bus))
         connect(m, store.acc, compute.store)
         m.d.comb += [
             fetch.start.eq(self.start),
@@ -75,23 +93,23 @@ class Core(wiring.Component):
             compute.uop_base.eq(self.base_uop),
             compute.acc_base.eq(self.base_acc),
             store.base.eq(self.base_out),
-            load.clear.eq(self.done),
-            compute.clear.eq(self.done),
-            store.clear.eq(self.done),
+            *(unit.clear.eq(run.clear) for unit in (load, compute, store)),
         ]
-        empty = self._elaborate_queues(m, dispatch, {"load": load, "compute": compute, "store": store})
-        self._elaborate_tokens(m, load, compute, store)
-        self._elaborate_reads(m, [fetch.bus, load.inp_bus, load.wgt_bus, *compute.buses()])
-        self._elaborate_run(m, fetch, dispatch, (load, compute, store), empty)
+        empty = self._elaborate_queues(m)
+        self._elaborate_tokens(m)
+        self._elaborate_bus(m)
+        self._elaborate_run(m, empty)
+        self._elaborate_errors(m)
+        self._elaborate_counters(m)
         return m
 
-    def _elaborate_queues(self, m: Module, dispatch: Dispatch, units: dict[str, wiring.Component]) -> Signal:
+    def _elaborate_queues(self, m: Module) -> Signal:
         """An instruction queue before each unit; returns whether all are empty."""
         levels = []
-        for name, unit in units.items():
-            queue = self._clear(SyncFIFOBuffered(width=INSN_BITS, depth=QUEUE_DEPTH))
+        for name, unit in {"load": self._load, "compute": self._compute, "store": self._store}.items():
+            queue = self._clear(SyncFIFOBuffered(width=INSN_BITS + INDEX_BITS, depth=QUEUE_DEPTH))
             m.submodules[f"{name}_queue"] = queue
-            port = getattr(dispatch, name)
+            port = getattr(self._dispatch, name)
             m.d.comb += [
                 queue.w_data.eq(port.payload),
                 queue.w_en.eq(port.valid),
@@ -105,8 +123,9 @@ class Core(wiring.Component):
         m.d.comb += empty.eq(~Cat(*levels).any())
         return empty
 
-    def _elaborate_tokens(self, m: Module, load: LoadUnit, compute: ComputeUnit, store: StoreUnit) -> None:
+    def _elaborate_tokens(self, m: Module) -> None:
         """The four dependency queues."""
+        load, compute, store = self._load, self._compute, self._store
         links = {
             "load_to_compute": (load.next, compute.prev),
             "compute_to_load": (compute.prev, load.next),
@@ -122,60 +141,125 @@ class Core(wiring.Component):
                 taker.available.eq(queue.available),
             ]
 
-    def _elaborate_reads(self, m: Module, buses: list[wiring.PureInterface]) -> None:
-        m.submodules.reads = arbiter = ReadArbiter(
-            clients=len(buses), addr_width=self._cfg.axi_addr_width, data_width=self._cfg.axi_data_width
+    def _elaborate_bus(self, m: Module) -> None:
+        """All readers share one port; the guard stands between units and bus."""
+        buses = [self._fetch.bus, self._load.inp_bus, self._load.wgt_bus, *self._compute.buses()]
+        m.submodules.guard = self._guard = guard = BusGuard(self._cfg)
+        m.submodules.reads = self._reads = arbiter = self._clear(
+            ReadArbiter(clients=len(buses), addr_width=self._cfg.axi_addr_width, data_width=self._cfg.axi_data_width)
         )
         for number, bus in enumerate(buses):
             connect(m, bus, getattr(arbiter, f"client{number}"))
-        connect(m, arbiter.bus, flipped(self.read_bus))
-
-    def _elaborate_run(
-        self,
-        m: Module,
-        fetch: Fetch,
-        dispatch: Dispatch,
-        units: tuple[LoadUnit, ComputeUnit, StoreUnit],
-        empty: Signal,
-    ) -> None:
-        """When the run is over, and with which errors."""
-        load, compute, store = units
-        running, finished = Signal(), Signal()
-        quiet = Signal(range(DEADLOCK_CYCLES + 1))
-        stuck = Signal()
-        waiting = Cat(unit.waiting for unit in units)
-        busy = Cat(unit.busy for unit in units).any()
+        connect(m, arbiter.bus, guard.inner_read)
+        connect(m, self._store.bus, guard.inner_write)
+        connect(m, guard.read, flipped(self.read_bus))
+        connect(m, guard.write, flipped(self.write_bus))
         m.d.comb += [
-            stuck.eq(quiet == DEADLOCK_CYCLES),
-            self.done.eq(running & fetch.idle & ((finished & empty) | stuck)),
+            guard.inner_client.eq(arbiter.asks),
+            guard.base.eq(self.dma_base),
+            guard.limit.eq(self.dma_limit),
+            guard.drain.eq(self._run.draining),
         ]
-        with m.If(~running | busy | ~fetch.idle | (dispatch.insns.valid & dispatch.insns.ready)):
-            m.d.sync += quiet.eq(0)
-        with m.Elif(~stuck):
-            m.d.sync += quiet.eq(quiet + 1)
-        with m.If(self.start):
-            m.d.sync += [running.eq(1), finished.eq(0), self.errors.eq(0)]
-        with m.Elif(self.done):
-            m.d.sync += running.eq(0)
+
+    def _elaborate_run(self, m: Module, empty: Signal) -> None:
+        """When the run is over."""
+        run, fetch, dispatch, guard = self._run, self._fetch, self._dispatch, self._guard
+        load, compute, store = units = self._load, self._compute, self._store
+        finished, handed_on = Signal(), Signal()
+        popped = Cat(unit.insns.valid & unit.insns.ready for unit in units)
+        with m.If(run.clear):
+            m.d.sync += finished.eq(0)
         with m.Elif(compute.finished):
             m.d.sync += finished.eq(1)
+        m.d.comb += [
+            handed_on.eq(dispatch.insns.valid & dispatch.insns.ready),
+            run.start.eq(self.start),
+            run.reset.eq(self.reset),
+            run.watchdog.eq(self.watchdog),
+            run.bus_idle.eq(guard.idle),
+            run.ended.eq(fetch.idle & finished & empty & guard.idle & load.idle & store.idle),
+            run.active.eq(Cat(*(unit.busy for unit in units), ~fetch.idle, handed_on).any()),
+            run.progress.eq(Cat(guard.moved, handed_on, popped, compute.activity.step).any()),
+            self.done.eq(run.done),
+            self.resetting.eq(run.draining),
+        ]
+        waiting, held = Cat(unit.waiting for unit in units), Signal(3)
+        with m.If(self.done):
+            m.d.sync += held.eq(waiting)
+        with m.Elif(self.reset):
+            m.d.sync += held.eq(0)
+        m.d.comb += self.waiting.eq(waiting)
+        with m.If(~run.running):
+            m.d.comb += self.waiting.eq(held)
 
-        causes = {
+    def _elaborate_errors(self, m: Module) -> None:
+        """Sticky errors, and who is to blame."""
+        run, fetch, dispatch, guard = self._run, self._fetch, self._dispatch, self._guard
+        load, compute, store = self._load, self._compute, self._store
+        waiting = Cat(load.waiting, compute.waiting, store.waiting)
+        causes: dict[Errors, Value] = {
             Errors.INDEX_RANGE: load.range_error | compute.range_error | store.range_error,
             Errors.UNKNOWN_OPCODE: dispatch.opcode_error | compute.opcode_error,
             Errors.UNKNOWN_MEMORY: compute.memory_error,
             Errors.AXI_READ: fetch.bus_error | load.bus_error | compute.bus_error,
             Errors.AXI_WRITE: store.bus_error,
             Errors.ONE_BANK: compute.bank_error,
-            Errors.DEADLOCK: self.done & stuck & waiting.any(),
-            Errors.NO_FINISH: self.done & stuck & dispatch.exhausted,
+            Errors.DEADLOCK: run.stuck & waiting.any(),
+            Errors.NO_FINISH: run.stuck & dispatch.exhausted,
+            Errors.WATCHDOG: run.expired,
+            Errors.DMA_WINDOW: guard.read_outside | guard.write_outside,
         }
-        for bit, cause in causes.items():
-            with m.If(cause):
-                m.d.sync += self.errors[int(bit).bit_length() - 1].eq(1)
-        held = Signal(3)
-        with m.If(self.done):
-            m.d.sync += held.eq(waiting)
-        m.d.comb += self.waiting.eq(waiting)
-        with m.If(~running):
-            m.d.comb += self.waiting.eq(held)
+        with m.If(self.start | self.reset):
+            m.d.sync += self.errors.eq(0)
+        with m.Elif(run.running):
+            for bit, cause in causes.items():
+                with m.If(cause):
+                    m.d.sync += self.errors[int(bit).bit_length() - 1].eq(1)
+        at_once = FATAL & ~Errors.WATCHDOG  # the run control knows about its own watchdog
+        m.d.comb += run.fatal.eq(Cat(cause for bit, cause in causes.items() if bit & at_once).any())
+        self._elaborate_blame(m)
+
+    def _elaborate_blame(self, m: Module) -> None:
+        run, fetch, dispatch, guard = self._run, self._fetch, self._dispatch, self._guard
+        load, compute, store = self._load, self._compute, self._store
+
+        def reader(clients: tuple[int, ...]) -> Value:
+            return guard.read_outside & Cat(guard.client == number for number in clients).any()
+
+        sources: list[tuple[Value, Value]] = [
+            (fetch.bus_error | (run.expired & ~fetch.idle), fetch.index),
+            (reader(_FETCH), (guard.address - self.insn_address)[LOG_INSN_BYTES:]),
+            (dispatch.opcode_error, dispatch.index),
+        ]
+        # A unit has several instructions under way, and knows itself which one is to blame.
+        for unit, clients in ((load, _LOAD), (compute, _COMPUTE)):
+            m.d.comb += [unit.outside[place].eq(reader((client,))) for place, client in enumerate(clients)]
+        m.d.comb += store.outside.eq(guard.write_outside)
+        for unit in (load, compute, store):
+            m.d.comb += [unit.stuck.eq(run.stuck), unit.expired.eq(run.expired)]
+            sources += [(blamed.fault, blamed.index) for blamed in unit.blamed]
+        m.submodules.blame = blame = FirstError(len(sources))
+        m.d.comb += [blame.clear.eq(self.start | self.reset), self.error_insn.eq(blame.first)]
+        for number, (fault, index) in enumerate(sources):
+            m.d.comb += [blame.fault[number].eq(fault & run.running), blame.index[number].eq(index)]
+
+    def _elaborate_counters(self, m: Module) -> None:
+        """Why the array waited, and what went over the bus."""
+        m.submodules.activity = activity = Activity()
+        m.submodules.counters = counters = EventCounters(len(COUNTERS))
+        connect(m, self._compute.activity, activity.compute)
+        load, store, names = self._load, self._store, list(COUNTERS)
+        m.d.comb += [
+            activity.running.eq(self.start | self._run.running),
+            Cat(activity.loads_inp, activity.loads_wgt).eq(load.loads),
+            activity.stores.eq(store.busy),
+            counters.start.eq(self.start),
+            counters.events.eq(activity.events),
+            counters.select.eq(self.counter_select),
+            self.counter.eq(counters.value),
+        ]
+        sent = store.bus.w.valid & store.bus.w.ready
+        for name in dict.fromkeys(READERS):
+            mine = Cat(self._reads.beats[number] for number, reader in enumerate(READERS) if reader == name)
+            m.d.comb += counters.events[names.index(name)].eq(mine.any())
+        m.d.comb += counters.events[names.index("WRITE_OUT")].eq(sent)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib.wiring import Component, In, Out
 from vta_arch.config import VTAConfig
 from vta_arch.registers import (
     BASE_MEMORIES,
+    BYTE_COUNTERS,
     CONTROL_ADDRESS_BITS,
+    COUNTER_BITS,
+    COUNTERS,
+    COUNTERS_OFFSET,
     HW_VERSION,
     IDENT,
+    NO_INSN,
     OFFSETS,
     REGISTERS,
     Access,
@@ -33,7 +38,8 @@ class ControlRegisters(Component):
 
     A run begins with a write of CONTROL.START while none is under way: ``start`` pulses one cycle, STATUS.RUNNING
     rises with it, STATUS.DONE and the cycle counter clear. It ends with ``done``. CYCLES counts the cycles from
-    the ``start`` pulse to the ``done`` pulse, both included.
+    the ``start`` pulse to the ``done`` pulse, both included. A write of CONTROL.RESET pulses ``reset``: a run ends
+    without DONE. START is ignored while the core is ``resetting``.
 
     The port takes AW and W in any order, one write and one read at a time: a write is carried out in the cycle
     after both halves have come and answered in the next; a read is answered in the cycle after its address.
@@ -43,9 +49,14 @@ class ControlRegisters(Component):
     Ports:
         bus: AXI4-Lite, 32-bit data.
         start: one-cycle pulse; address and count ports are stable from then on unless software rewrites them.
-        insn_count, insn_address, base_uop, base_wgt, base_inp, base_acc, base_out: as programmed.
+        reset: one-cycle pulse.
+        watchdog, dma_base, dma_limit, insn_count, insn_address: as programmed, and likewise
+        base_uop, base_wgt, base_inp, base_acc, base_out.
         done: one-cycle pulse at the end of a run.
+        resetting: STATUS.RESETTING.
         errors: sticky error bits, in the order of ``vta_arch.registers.Errors``; the core clears them at ``start``.
+        error_insn: index of the instruction to blame.
+        counter_select, counter: the event counter of that position in ``COUNTERS``, answered in the same cycle.
         waiting: units that wait for a token, bit 0 load, bit 1 compute, bit 2 store.
         interrupt: level, high while an enabled event is pending in IRQ_STATUS.
     """
@@ -57,11 +68,19 @@ class ControlRegisters(Component):
             {
                 "bus": In(AxiLiteSignature(CONTROL_ADDRESS_BITS)),
                 "start": Out(1),
+                "reset": Out(1),
+                "watchdog": Out(32),
+                "dma_base": Out(64),
+                "dma_limit": Out(64),
                 "insn_count": Out(32),
                 "insn_address": Out(address),
                 **{name.lower(): Out(address) for name in BASE_MEMORIES.values()},
                 "done": In(1),
+                "resetting": In(1),
                 "errors": In(len(Errors)),
+                "error_insn": In(32, init=NO_INSN),
+                "counter_select": Out(range(len(COUNTERS))),
+                "counter": In(COUNTER_BITS),
                 "waiting": In(3),
                 "interrupt": Out(1),
             }
@@ -83,6 +102,7 @@ class ControlRegisters(Component):
             status[_bit(Status.RUNNING)].eq(running),
             status[_bit(Status.DONE)].eq(finished),
             status[_bit(Status.ERROR)].eq(self.errors.any()),
+            status[_bit(Status.RESETTING)].eq(self.resetting),
             Cat(status[_bit(bit)] for bit in (Status.WAIT_LOAD, Status.WAIT_COMPUTE, Status.WAIT_STORE)).eq(
                 self.waiting
             ),
@@ -97,6 +117,7 @@ class ControlRegisters(Component):
             "STATUS": status,
             "ERRORS": self.errors,
             "IRQ_STATUS": irq_status,
+            "ERROR_INSN": self.error_insn,
             "CYCLES_LO": cycles[:32],
             "CYCLES_HI": cycles[32:],
             **storage,
@@ -154,9 +175,13 @@ class ControlRegisters(Component):
     ) -> tuple[Signal, Signal, Signal]:
         """START, RUNNING, DONE and the cycle counter. An event wins over the clearing of its interrupt bit."""
         running, finished, cycles = Signal(), Signal(), Signal(CYCLE_BITS)
-        starts = write & (offset[2:] == OFFSETS["CONTROL"] >> 2) & data[_bit(Control.START)]
-        m.d.sync += self.start.eq(0)
-        with m.If(running):
+        controls = write & (offset[2:] == OFFSETS["CONTROL"] >> 2)
+        starts = controls & data[_bit(Control.START)] & ~self.reset & ~self.resetting
+        resets = controls & data[_bit(Control.RESET)]
+        m.d.sync += [self.start.eq(0), self.reset.eq(resets)]
+        with m.If(resets):
+            m.d.sync += [running.eq(0), finished.eq(0)]
+        with m.Elif(running):
             m.d.sync += cycles.eq(cycles + 1)
             with m.If(self.done):
                 m.d.sync += [running.eq(0), finished.eq(1), irq_status[_bit(Irq.DONE)].eq(1)]
@@ -167,20 +192,32 @@ class ControlRegisters(Component):
     def _read_channel(self, m: Module, values: dict[str, Value | int]) -> None:
         bus = self.bus
         m.d.comb += [bus.arready.eq(~bus.rvalid), bus.rresp.eq(RESP_OKAY)]
+        # Counters are pairs that fill an aligned block, read through one port.
+        block = (8 * len(COUNTERS) - 1).bit_length()
+        in_counters = bus.araddr[block:] == COUNTERS_OFFSET >> block
+        counts_beats = Cat(self.counter_select == list(COUNTERS).index(name) for name in BYTE_COUNTERS).any()
+        counter = Signal(64)
+        m.d.comb += [
+            self.counter_select.eq(bus.araddr[3:block]),
+            counter.eq(Mux(counts_beats, self.counter * (self._cfg.axi_data_width // 8), self.counter)),
+        ]
         with m.If(bus.rvalid & bus.rready):
             m.d.sync += bus.rvalid.eq(0)
         with m.If(bus.arvalid & bus.arready):
             m.d.sync += [bus.rvalid.eq(1), bus.rdata.eq(0)]
             with m.Switch(bus.araddr[2:]):
-                for register in REGISTERS:
-                    with m.Case(register.offset >> 2):
-                        m.d.sync += bus.rdata.eq(values[register.name])
+                for name, value in values.items():
+                    with m.Case(OFFSETS[name] >> 2):
+                        m.d.sync += bus.rdata.eq(value)
+            with m.If(in_counters):
+                m.d.sync += bus.rdata.eq(Mux(bus.araddr[2], counter[32:], counter[:32]))
 
     def _outputs(self, m: Module, storage: dict[str, Signal], irq_status: Signal) -> None:
         m.d.comb += [
             self.insn_count.eq(storage["INSN_COUNT"]),
+            self.watchdog.eq(storage["WATCHDOG"]),
             self.interrupt.eq((irq_status & storage["IRQ_ENABLE"]).any()),
         ]
-        for name in ("INSN_ADDRESS", *BASE_MEMORIES.values()):
+        for name in ("INSN_ADDRESS", "DMA_BASE", "DMA_LIMIT", *BASE_MEMORIES.values()):
             pair = Cat(storage[f"{name}_LO"], storage[f"{name}_HI"])
             m.d.comb += getattr(self, name.lower()).eq(pair)

@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 from vta_arch.config import VTAConfig
 from vta_arch.isa import INSN_BITS, AluOp, Memory, Opcode
 
+from .issue import INDEX_BITS, insn_stream
 from .layouts import insn_layout
 
 
@@ -32,6 +33,7 @@ def decoded_layout(cfg: VTAConfig) -> data.StructLayout:
     return data.StructLayout(
         {
             "insn": INSN_BITS,
+            "index": INDEX_BITS,
             "engine": len(Engine).bit_length(),
             "first": cfg.log_uop_depth + 1,
             "beyond": cfg.log_uop_depth + 1,
@@ -54,7 +56,7 @@ class Decode(wiring.Component):
         self._cfg = cfg
         super().__init__(
             {
-                "insns": In(stream.Signature(INSN_BITS)),
+                "insns": In(insn_stream()),
                 "decoded": Out(stream.Signature(decoded_layout(cfg))),
             }
         )
@@ -64,14 +66,16 @@ class Decode(wiring.Component):
         out = self.decoded.payload
         m.d.comb += self.insns.ready.eq(~self.decoded.valid | self.decoded.ready)
         with m.If(self.insns.ready):
-            m.d.sync += [self.decoded.valid.eq(self.insns.valid), out.insn.eq(self.insns.payload)]
+            m.d.sync += [self.decoded.valid.eq(self.insns.valid), out.insn.eq(self.insns.payload.insn)]
+            m.d.sync += out.index.eq(self.insns.payload.index)
             self._decode(m, out)
         return m
 
     def _decode(self, m: Module, out: data.View) -> None:
         cfg = self._cfg
         mem, gemm, alu = (
-            data.View(insn_layout(cfg, opcode), self.insns.payload) for opcode in (Opcode.LOAD, Opcode.GEMM, Opcode.ALU)
+            data.View(insn_layout(cfg, opcode), self.insns.payload.insn)
+            for opcode in (Opcode.LOAD, Opcode.GEMM, Opcode.ALU)
         )
         nothing = (mem.x_size == 0) | (mem.y_size == 0)
         unknown = ~Cat(mem.memory_type == memory for memory in COMPUTE_MEMORIES).any()
@@ -87,9 +91,11 @@ class Decode(wiring.Component):
             with m.Case(Opcode.ALU):
                 m.d.comb += engine.eq(Mux(bad_alu, Engine.NONE, Engine.ALU))
         is_load = mem.opcode == Opcode.LOAD
+        has_steps = (gemm.uop_end > gemm.uop_bgn) & (gemm.iter_in != 0) & (gemm.iter_out != 0)
         m.d.sync += [
             out.engine.eq(engine),
-            out.one_bank.eq(gemm["one_bank"] if "overlap" in cfg.extensions else 0),
+            # An instruction without a step lies in no bank: its tokens wait for all that is older.
+            out.one_bank.eq(gemm["one_bank"] & has_steps if "overlap" in cfg.extensions else 0),
             out.bad_memory.eq(is_load & unknown),
             out.bad_opcode.eq((mem.opcode == Opcode.ALU) & bad_alu),
         ]

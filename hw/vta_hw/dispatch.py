@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from vta_arch.config import VTAConfig
 from vta_arch.isa import INSN_BITS, LOAD_UNIT_MEMORIES, Opcode
 
+from .issue import INDEX_BITS, insn_stream
 from .layouts import insn_layout
 
 
@@ -15,24 +16,24 @@ class Dispatch(wiring.Component):
     """One instruction a cycle from ``insns`` to the queue of its unit, ``count`` from ``start`` on.
 
     FINISH is the last one: what follows it is never dispatched. An unknown opcode is dropped with
-    ``opcode_error``. ``finish_seen`` and ``exhausted`` (all dispatched, no FINISH among them) say that
-    nothing more will be dispatched.
+    ``opcode_error``. ``index`` is that of the next one. ``finish_seen`` and ``exhausted`` (all dispatched, no
+    FINISH among them) say that nothing more will be dispatched.
     """
 
     def __init__(self, cfg: VTAConfig) -> None:
         self._cfg = cfg
-        queue = stream.Signature(INSN_BITS)
         super().__init__(
             {
                 "start": In(1),
                 "count": In(32),
-                "insns": In(queue),
-                "load": Out(queue),
-                "compute": Out(queue),
-                "store": Out(queue),
+                "insns": In(stream.Signature(INSN_BITS)),
+                "load": Out(insn_stream()),
+                "compute": Out(insn_stream()),
+                "store": Out(insn_stream()),
                 "finish_seen": Out(1),
                 "exhausted": Out(1),
                 "opcode_error": Out(1),
+                "index": Out(INDEX_BITS),
             }
         )
 
@@ -47,11 +48,10 @@ class Dispatch(wiring.Component):
             self.exhausted.eq((left == 0) & ~self.finish_seen),
             ended.eq(self.finish_seen | (left == 0)),
             to_load.eq(Cat(insn.memory_type == memory for memory in LOAD_UNIT_MEMORIES).any()),
-            self.load.payload.eq(self.insns.payload),
-            self.compute.payload.eq(self.insns.payload),
-            self.store.payload.eq(self.insns.payload),
             self.insns.ready.eq(taken),
         ]
+        for queue in (self.load, self.compute, self.store):
+            m.d.comb += [queue.payload.insn.eq(self.insns.payload), queue.payload.index.eq(self.index)]
         with m.If(self.insns.valid & ~ended), m.Switch(insn.opcode):
             with m.Case(Opcode.LOAD):
                 m.d.comb += [
@@ -66,7 +66,8 @@ class Dispatch(wiring.Component):
             with m.Default():
                 m.d.comb += [self.opcode_error.eq(1), taken.eq(1)]
         with m.If(self.start):
-            m.d.sync += left.eq(self.count)
+            m.d.sync += [left.eq(self.count), self.index.eq(0)]
         with m.Elif(taken):
-            m.d.sync += [left.eq(left - 1), self.finish_seen.eq(insn.opcode == Opcode.FINISH)]
+            m.d.sync += [left.eq(left - 1), self.index.eq(self.index + 1)]
+            m.d.sync += self.finish_seen.eq(insn.opcode == Opcode.FINISH)
         return m

@@ -10,20 +10,21 @@ from vta_arch.config import VTAConfig
 from vta_arch.isa import INSN_BITS, INSN_BYTES
 
 from .axi import MAX_BURST_BEATS, ReadSignature, is_error
+from .issue import INDEX_BITS
 
 PREFETCH_INSNS = 32
 """Instructions requested or waiting for dispatch. They are all buffered, so that the read channel
 never waits for a full instruction queue."""
+LOG_INSN_BYTES = INSN_BYTES.bit_length() - 1
 BURST_BYTES = 128
 """Bytes of a fetch burst, at least a bus word and at most the longest burst."""
-LOG_INSN_BYTES = INSN_BYTES.bit_length() - 1
 
 
 class Fetch(wiring.Component):
     """Fetches ``count`` instructions from ``address`` (a multiple of 64 bytes) at ``start``.
 
     Nothing beyond ``count`` is read; ``stop`` ends requesting. ``idle`` is high while no read is
-    outstanding; only then may the component be reset. Throughput: a bus word a cycle.
+    outstanding. ``index`` is that of the instruction that comes next. Throughput: a bus word a cycle.
     """
 
     def __init__(self, cfg: VTAConfig) -> None:
@@ -39,6 +40,7 @@ class Fetch(wiring.Component):
                 "insns": Out(stream.Signature(INSN_BITS)),
                 "idle": Out(1),
                 "bus_error": Out(1),
+                "index": Out(INDEX_BITS),
             }
         )
 
@@ -59,6 +61,10 @@ class Fetch(wiring.Component):
             self.idle.eq((outstanding == 0) & ~self.bus.ar.valid),
             self.bus_error.eq(self.bus.r.valid & self.bus.r.ready & is_error(self.bus.r.payload.resp)),
         ]
+        with m.If(self.start):
+            m.d.sync += self.index.eq(0)
+        with m.Elif(buffer.w_en):
+            m.d.sync += self.index.eq(self.index + 1)
         return m
 
     def _request(self, m: Module) -> Signal:

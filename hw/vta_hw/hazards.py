@@ -69,7 +69,7 @@ class BankOrder(wiring.Component):
                 "load_go": Out(1),
                 "load_issue": In(1),
                 "load_done": In(1),
-                "bank_error": Out(1),
+                "bank_error": Out(2),
             }
         )
 
@@ -123,7 +123,7 @@ class BankOrder(wiring.Component):
             self.alu_go.eq(~alu_waits),
             self.load_go.eq(~loading & ~Cat(*conflicts).any()),
         ]
-        m.d.sync += self.bank_error.eq(Cat(*errors).any())
+        m.d.sync += self.bank_error.eq(Cat(Cat(*errors[:-1]).any(), errors[-1]))
         return m
 
     def _older(self, m: Module, name: str, issued: Value, other: Value, done: Value) -> Signal:

@@ -20,8 +20,6 @@ from vta_arch.config import VTAConfig
 
 PORT_BITS = 25
 """Signed bits of the multiplier's wide port: DSP48E1; later ones have more."""
-SUM_BITS = 48
-"""Bits of the multiplier's sum: as wide as it is, the sums pass from one to the next on wires of their own."""
 CHAIN_ROWS = 4
 """Rows that add up in one chain."""
 LEAST_PRODUCT_AREA = 32
@@ -48,6 +46,7 @@ class PackedChain:
         self._low_bits = cfg.inp_width + cfg.wgt_width + self.levels
         """Bits of a chain's sum of one column."""
         assert self._low_bits <= self._shift + 1
+        self.total_bits = self._shift + self._low_bits + 1
 
     def late(self, m: Module, value: Value, name: str) -> list[Value]:
         """``value`` of now, one cycle ago, ... for each row of a chain. What no row uses, synthesis removes."""
@@ -65,7 +64,7 @@ class PackedChain:
             total: Value = sum(values[group : group + self.rows], start=Const(0))
             start = Signal(signed(self._cfg.inp_width + self.levels + 2), name=f"start_{name}_{group}", reset_less=True)
             m.d.sync += start.eq(-total)
-            starts.append(Cat(Const(0, self._cfg.wgt_width - 1), start).as_signed())
+            starts.append(_extend(Cat(Const(0, self._cfg.wgt_width - 1), start), self.total_bits))
         return starts
 
     def parities(self, m: Module, vector: Value, weights: Value, name: str) -> list[Value]:
@@ -117,11 +116,12 @@ class PackedChain:
     def _multiply_add(self, m: Module, value: Value, weights: tuple[Value, ...], before: Value, name: str) -> Value:
         """``before`` plus both products: a multiplier with its product and sum registers."""
         low, high = weights
-        biased = Cat(low[:-1], ~low[-1], Const(0, self._shift - len(low)))
-        product, total = (
-            Signal(signed(SUM_BITS), name=f"{kind}_{name}", reset_less=True) for kind in ("product", "total")
-        )
-        m.d.sync += [product.eq(Cat(biased, high).as_signed() * value), total.eq(product + before)]
+        bias = 1 << (len(low) - 1)
+        packed = (Cat(low, Const(0, self._shift - len(low)), high) ^ bias).as_signed()
+        product = Signal((packed * value).shape(), name=f"product_{name}", reset_less=True)
+        total = Signal(self.total_bits, name=f"total_{name}", reset_less=True)
+        # Sums are bits without a sign: they wrap, and the simulator need not extend them.
+        m.d.sync += [product.eq(packed * value), total.eq(product + before.as_unsigned())]
         return total
 
     def _split(self, m: Module, total: Value, parity: Value, name: str) -> tuple[Value, Value]:
@@ -131,6 +131,11 @@ class PackedChain:
         borrow = total[self._shift] ^ parity
         m.d.sync += [
             low.eq(Cat(total[: self._shift], borrow).as_signed()),
-            high.eq(total[self._shift :].as_signed() + borrow),
+            high.eq(total[self._shift :] + borrow),
         ]
         return low, high
+
+
+def _extend(value: Value, width: int) -> Value:
+    """Two's complement in ``width`` bits."""
+    return Cat(value, value[-1].replicate(width - len(value)))

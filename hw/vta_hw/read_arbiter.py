@@ -11,6 +11,8 @@ from .axi import ReadSignature
 
 MAX_OUTSTANDING_READS = 16
 """Bursts requested and not yet answered."""
+CLIENT_BITS = 3
+"""Bits of a client's number."""
 
 
 class ReadArbiter(wiring.Component):
@@ -18,14 +20,16 @@ class ReadArbiter(wiring.Component):
 
     A client must accept its data without waiting for another client, since data of all clients queue
     up behind one another. Latency: one cycle for requests, none for data. ``idle`` is high while no
-    burst is outstanding.
+    burst is outstanding. ``asks`` is the client of the request at ``bus``, ``beats`` has a bit for each client:
+    a beat of its data was taken.
     """
 
     def __init__(self, *, clients: int, addr_width: int, data_width: int) -> None:
         self._clients = clients
         signature = ReadSignature(addr_width, data_width)
         super().__init__(
-            {**{f"client{n}": In(signature) for n in range(clients)}, "bus": Out(signature), "idle": Out(1)}
+            {**{f"client{n}": In(signature) for n in range(clients)}, "bus": Out(signature)}
+            | {"idle": Out(1), "asks": Out(CLIENT_BITS), "beats": Out(clients)}
         )
 
     def elaborate(self, _platform: object) -> Module:
@@ -61,10 +65,12 @@ class ReadArbiter(wiring.Component):
                     m.d.comb += [
                         client.r.valid.eq(self.bus.r.valid & owners.r_rdy),
                         self.bus.r.ready.eq(client.r.ready & owners.r_rdy),
+                        self.beats[number].eq(self.bus.r.valid & self.bus.r.ready),
                     ]
         m.d.comb += [
             owners.r_en.eq(self.bus.r.valid & self.bus.r.ready & self.bus.r.payload.last),
             self.idle.eq(~owners.r_rdy),
+            self.asks.eq(previous),
         ]
         return m
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from amaranth.hdl import Cat, Const, Module, ResetInserter, Signal, Value
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.fifo import SyncFIFO
-from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.lib.wiring import In, Out
 from vta_arch.config import VTAConfig
-from vta_arch.isa import INSN_BITS, Opcode
+from vta_arch.isa import Opcode
 
 from .axi import MAX_BURST_BEATS, WriteSignature, is_error
+from .blame import BlamedPort, IndexQueue
 from .burst import BurstGenerator
-from .issue import Issuer, TokenPort
+from .issue import INDEX_BITS, TokenPort, insn_stream
+from .landing import LandingOrder
 from .layouts import insn_layout
 from .scratchpad import ReadPort
 
 MAX_OUTSTANDING_WRITES = 16
 """Bursts sent and not yet answered."""
+UNDER_WAY = 8
+"""Instructions issued and not yet retired."""
 READ_AHEAD = 4
 """Accumulators read and not yet sent."""
 
@@ -24,8 +28,12 @@ READ_AHEAD = 4
 class StoreUnit(wiring.Component):
     """Executes STORE: contiguous accumulators to strided rows in DRAM.
 
-    Sends the low input-width bits of each accumulator. Throughput: a bus word a cycle, or an
-    element a cycle if that is narrower. Done when the last write response is there.
+    Sends the low input-width bits of each accumulator. Throughput: a bus word a cycle, or an element a cycle
+    if that is narrower. The next STORE begins when the last beat of this one is made; its token is given when
+    the last write response of this one and of all older ones are there. ``idle``: all issued are retired.
+    ``blamed`` are the instructions to blame: for the unit's own errors, for a write ``outside`` the DMA window, for a
+    run that is ``stuck`` or whose watchdog has ``expired``. ``clear`` forgets tokens that wait to be given; nothing
+    may be executing then.
     """
 
     def __init__(self, cfg: VTAConfig) -> None:
@@ -35,14 +43,19 @@ class StoreUnit(wiring.Component):
         super().__init__(
             {
                 "clear": In(1),
-                "insns": In(stream.Signature(INSN_BITS)),
+                "insns": In(insn_stream()),
                 "prev": Out(TokenPort()),
                 "base": In(cfg.axi_addr_width),
                 "bus": Out(WriteSignature(cfg.axi_addr_width, cfg.axi_data_width)),
                 "acc": Out(ReadPort(cfg.log_acc_depth, cfg.acc_elem_bits)),
                 "acc_ready": In(1),
+                "idle": Out(1),
                 "busy": Out(1),
                 "waiting": Out(1),
+                "stuck": In(1),
+                "expired": In(1),
+                "outside": In(1),
+                "blamed": Out(BlamedPort()).array(3),
                 "range_error": Out(1),
                 "bus_error": Out(1),
             }
@@ -50,29 +63,65 @@ class StoreUnit(wiring.Component):
 
     def elaborate(self, _platform: object) -> Module:
         m = Module()
-        m.submodules.issuer = issuer = ResetInserter(self.clear)(Issuer(self._cfg, prev=True, next=False))
-        connect(m, flipped(self.insns), issuer.insns)
-        connect(m, issuer.prev, flipped(self.prev))
-        insn = data.View(insn_layout(self._cfg, Opcode.STORE), issuer.insn)
+        m.submodules.order = order = ResetInserter(self.clear)(LandingOrder(engines=1, depth=UNDER_WAY))
+        insn = data.View(insn_layout(self._cfg, Opcode.STORE), self.insns.payload.insn)
         nothing = (insn.x_size == 0) | (insn.y_size == 0)
-        start = issuer.start & ~nothing
+        issue, start, tokens_there, made = Signal(), Signal(), Signal(), Signal()
+        self._x_size = Signal(len(insn.x_size), reset_less=True)
+        self._x_stride = Signal(len(insn.x_stride), reset_less=True)
+        with m.If(start):
+            m.d.sync += [self._x_size.eq(insn.x_size), self._x_stride.eq(insn.x_stride)]
 
         m.submodules.elements = elements = SyncFIFO(width=self._cfg.out_elem_bits, depth=READ_AHEAD)
-        self._elaborate_reads(m, insn, start, elements)
-        burst_sent = self._elaborate_addresses(m, insn, start)
+        reading = self._elaborate_reads(m, insn, start, elements)
+        addressing, burst_sent, answered = self._elaborate_addresses(m, insn, start)
         sending = self._elaborate_beats(m, insn, start, elements, burst_sent)
 
+        self._elaborate_blame(m, start, answered)
         m.d.comb += [
-            issuer.done.eq(issuer.busy & ~sending & (self._unanswered == 0)),
-            self.busy.eq(issuer.busy),
-            self.waiting.eq(issuer.waiting),
+            tokens_there.eq(~insn.pop_prev | self.prev.available),
+            made.eq(~reading & ~addressing & ~sending),
+            issue.eq(self.insns.valid & tokens_there & order.room & (nothing | made)),
+            start.eq(issue & ~nothing),
+            self.insns.ready.eq(issue),
+            self.prev.pop.eq(issue & insn.pop_prev),
+            self.prev.push.eq(order.push),
+            order.issue.eq(issue),
+            order.engine.eq(nothing),
+            order.gives.eq(insn.push_prev),
+            order.full.eq(self.prev.full),
+            order.done.eq(answered),
+            self.idle.eq(order.empty),
+            self.blamed[2].index.eq(self.insns.payload.index),
+            self.blamed[2].fault.eq((self.stuck | self.expired) & self.insns.valid & ~tokens_there),
+            self.busy.eq((~order.empty & ~order.blocked) | ~made | (burst_sent != 0) | self._answers.r_rdy),
+            self.waiting.eq((self.insns.valid & ~tokens_there) | order.blocked),
             self.bus.b.ready.eq(1),
             self.bus_error.eq(self.bus.b.valid & is_error(self.bus.b.payload.resp)),
         ]
         return m
 
-    def _elaborate_reads(self, m: Module, insn: data.View, start: Value, elements: SyncFIFO) -> None:
-        """Reads ahead as far as the queue has room; data come two cycles after the address."""
+    def _elaborate_blame(self, m: Module, start: Value, answered: Value) -> None:
+        """Responses speak of the oldest STORE under way, all else of the one that began last."""
+        m.submodules.indices = indices = IndexQueue(UNDER_WAY)
+        current = Signal(INDEX_BITS, reset_less=True)
+        with m.If(start):
+            m.d.sync += current.eq(self.insns.payload.index)
+        m.d.comb += [
+            indices.push.eq(start),
+            indices.index.eq(self.insns.payload.index),
+            indices.pop.eq(answered),
+            self.blamed[0].index.eq(indices.head),
+            self.blamed[0].fault.eq(self.bus_error | (self.expired & indices.any)),
+            self.blamed[1].index.eq(current),
+            self.blamed[1].fault.eq(self.range_error | self.outside),
+        ]
+
+    def _elaborate_reads(self, m: Module, insn: data.View, start: Value, elements: SyncFIFO) -> Value:
+        """Reads ahead as far as the queue has room; data come two cycles after the address.
+
+        Returns whether accumulators are still to be read.
+        """
         cfg = self._cfg
         depth = cfg.acc_depth
         addr = Signal(cfg.log_acc_depth, reset_less=True)
@@ -108,10 +157,15 @@ class StoreUnit(wiring.Component):
             with m.If(addr.all()):
                 m.d.sync += wrapped.eq(1)
             with m.If(columns == 1):
-                m.d.sync += [columns.eq(insn.x_size), rows.eq(rows - 1)]
+                m.d.sync += [columns.eq(self._x_size), rows.eq(rows - 1)]
+        return rows != 0
 
-    def _elaborate_addresses(self, m: Module, insn: data.View, start: Value) -> Signal:
-        """One row after the other as bursts; returns how far addresses are ahead of data."""
+    def _elaborate_addresses(self, m: Module, insn: data.View, start: Value) -> tuple[Value, Signal, Value]:
+        """One row after the other as bursts.
+
+        Returns whether rows are left, how many bursts' addresses are ahead of their data, and whether a
+        STORE is answered.
+        """
         cfg, log_elem = self._cfg, self._elem_bytes.bit_length() - 1
         m.submodules.bursts = bursts = BurstGenerator(
             addr_width=cfg.axi_addr_width,
@@ -119,35 +173,36 @@ class StoreUnit(wiring.Component):
             size_width=len(insn.x_size) + log_elem,
         )
         rows, addr = Signal(len(insn.y_size)), Signal(cfg.axi_addr_width, reset_less=True)
+        last_row = Signal(reset_less=True)
         m.d.comb += [
             bursts.row.valid.eq(rows != 0),
             bursts.row.payload.addr.eq(addr),
-            bursts.row.payload.size.eq(insn.x_size << log_elem),
+            bursts.row.payload.size.eq(self._x_size << log_elem),
         ]
         with m.If(start):
             m.d.sync += [addr.eq(self.base + (insn.dram_base << log_elem)), rows.eq(insn.y_size)]
         with m.Elif(bursts.row.valid & bursts.row.ready):
-            m.d.sync += [rows.eq(rows - 1), addr.eq(addr + (insn.x_stride << log_elem))]
+            m.d.sync += [rows.eq(rows - 1), addr.eq(addr + (self._x_stride << log_elem)), last_row.eq(rows == 1)]
 
-        self._unanswered = Signal(range(MAX_OUTSTANDING_WRITES + 1))
+        # For each unanswered burst: whether it is the last one of its STORE.
+        m.submodules.answers = self._answers = answers = SyncFIFO(width=1, depth=MAX_OUTSTANDING_WRITES)
         ahead = Signal(range(MAX_OUTSTANDING_WRITES + 1))
         sent = self.bus.aw.valid & self.bus.aw.ready
         last_sent = self.bus.w.valid & self.bus.w.ready & self.bus.w.payload.last
-        # The response count only falls while an address waits, so valid never falls unanswered.
-        room = self._unanswered != MAX_OUTSTANDING_WRITES
+        # While an address waits, the queue only shrinks: valid never falls unanswered.
         m.d.comb += [
             self.bus.aw.payload.eq(bursts.burst.payload),
-            self.bus.aw.valid.eq(bursts.burst.valid & room),
-            bursts.burst.ready.eq(self.bus.aw.ready & room),
+            self.bus.aw.valid.eq(bursts.burst.valid & answers.w_rdy),
+            bursts.burst.ready.eq(self.bus.aw.ready & answers.w_rdy),
+            answers.w_en.eq(sent),
+            answers.w_data.eq(last_row & bursts.last),
+            answers.r_en.eq(self.bus.b.valid & self.bus.b.ready),
         ]
-        m.d.sync += [
-            self._unanswered.eq(self._unanswered + sent - (self.bus.b.valid & self.bus.b.ready)),
-            ahead.eq(ahead + sent - last_sent),
-        ]
-        return ahead
+        m.d.sync += ahead.eq(ahead + sent - last_sent)
+        return rows != 0, ahead, answers.r_en & answers.r_rdy & answers.r_data
 
-    def _elaborate_beats(self, m: Module, insn: data.View, start: Value, elements: SyncFIFO, ahead: Signal) -> Signal:
-        """Makes beats of elements; a row ends its beat. Returns whether beats are still to be sent."""
+    def _elaborate_beats(self, m: Module, insn: data.View, start: Value, elements: SyncFIFO, ahead: Signal) -> Value:
+        """Makes beats of elements; a row ends its beat. Returns whether beats are still to be made."""
         bus, elem = self._bus_bytes, self._elem_bytes
         log_elem, log_bus = elem.bit_length() - 1, bus.bit_length() - 1
         # Position of the next element or chunk in units of the smaller of bus word and element.
@@ -158,7 +213,7 @@ class StoreUnit(wiring.Component):
         chunks, lanes = max(1, elem // bus), max(1, bus // elem)
         chunk = Signal(range(max(2, chunks)))
         first = (self.base + (insn.dram_base << log_elem))[unit : unit + width]
-        stride = (insn.x_stride << (log_elem - unit))[:width]
+        stride = (self._x_stride << (log_elem - unit))[:width]
 
         beat = data.View(self.bus.w.payload.shape(), Signal(self.bus.w.payload.shape().size, name="beat"))
         full = Signal()
@@ -193,7 +248,7 @@ class StoreUnit(wiring.Component):
             with m.If(row_ends):
                 following = row_position + stride
                 m.d.sync += [
-                    columns.eq(insn.x_size),
+                    columns.eq(self._x_size),
                     rows.eq(rows - 1),
                     position.eq(following),
                     row_position.eq(following),
@@ -205,4 +260,4 @@ class StoreUnit(wiring.Component):
                 columns.eq(insn.x_size),
                 rows.eq(insn.y_size),
             ]
-        return (rows != 0) | full
+        return rows != 0

@@ -68,12 +68,11 @@ class VTATop(wiring.Component):
             ClockSignal().eq(self.aclk),
             ResetSignal().eq(~self.aresetn),
             self.interrupt.eq(registers.interrupt),
-            core.start.eq(registers.start),
-            registers.done.eq(core.done),
-            registers.errors.eq(core.errors),
-            registers.waiting.eq(core.waiting),
         ]
-        for name in ("insn_count", "insn_address", *(name.lower() for name in BASE_MEMORIES.values())):
+        for name in ("done", "resetting", "errors", "error_insn", "waiting", "counter"):
+            m.d.comb += getattr(registers, name).eq(getattr(core, name))
+        commands = ("start", "reset", "watchdog", "dma_base", "dma_limit", "counter_select")
+        for name in (*commands, "insn_count", "insn_address", *(name.lower() for name in BASE_MEMORIES.values())):
             m.d.comb += getattr(core, name).eq(getattr(registers, name))
         for name, member in registers.bus.signature.members.items():
             inner, outer = getattr(registers.bus, name), getattr(self, CONTROL_PREFIX + name)

@@ -10,6 +10,7 @@ import json
 import os
 import random
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +33,15 @@ RESET_CYCLES = 8
 CLOCK_NS = 10
 
 
-class _Memory(SparseMemory):  # type: ignore[misc]
+class FaultyMemory(SparseMemory):  # type: ignore[misc]
     """Sparse memory that refuses a range, which the AXI model answers with SLVERR."""
 
     def __init__(self, size: int, error_range: tuple[int, int] | None) -> None:
         super().__init__(size)
-        self._error_range = error_range
+        self.error_range = error_range
 
     def _check(self, address: int, length: int) -> None:
-        if self._error_range and address < self._error_range[1] and address + length > self._error_range[0]:
+        if self.error_range and address < self.error_range[1] and address + length > self.error_range[0]:
             raise ValueError(f"access of {length} bytes at {address:#x} in the error range")
 
     def read(self, address: int, length: int, **options: Any) -> bytes:
@@ -57,14 +58,14 @@ def _pauses(chance: float, seed: int) -> Iterator[bool]:
     return (rng.random() < chance for _ in itertools.count())
 
 
-def _pause_channels(ram: AxiRam, chance: float, seed: int) -> None:
+def pause_channels(ram: AxiRam, chance: float, seed: int) -> None:
     write, read = ram.write_if, ram.read_if
     channels = (write.aw_channel, write.w_channel, write.b_channel, read.ar_channel, read.r_channel)
     for index, channel in enumerate(channels):
         channel.set_pause_generator(_pauses(chance, seed * len(channels) + index))
 
 
-async def _perform(dut: SimHandleBase, bus: AxiLiteMaster, operations: Operations[Any], max_cycles: int) -> Any:
+async def perform(dut: SimHandleBase, bus: AxiLiteMaster, operations: Operations[Any], max_cycles: int) -> Any:
     """Carry out a register sequence on the AXI-Lite port and return its result."""
     answer: int | None = None  # what a generator that has not begun is sent
     while True:
@@ -85,12 +86,36 @@ async def _perform(dut: SimHandleBase, bus: AxiLiteMaster, operations: Operation
                 )
 
 
+class Bench:
+    """The clock, the memory behind the AXI port as ``ram``, and the manager of the AXI-Lite port, ``control``."""
+
+    def __init__(self, dut: SimHandleBase, addr_width: int) -> None:
+        self._dut = dut
+        cocotb.start_soon(Clock(dut.aclk, CLOCK_NS, unit="ns").start())
+        dut.aresetn.value = 0
+        self.memory = FaultyMemory(1 << addr_width, None)
+        self.ram = AxiRam(
+            AxiBus.from_prefix(dut, "m_axi_gmem"), dut.aclk, dut.aresetn, reset_active_level=False, mem=self.memory
+        )
+        self.control = AxiLiteMaster(
+            AxiLiteBus.from_prefix(dut, "s_axi_control"), dut.aclk, dut.aresetn, reset_active_level=False
+        )
+
+    async def reset(self) -> None:
+        """A pulse of ``aresetn``."""
+        self._dut.aresetn.value = 0
+        await ClockCycles(self._dut.aclk, RESET_CYCLES)
+        self._dut.aresetn.value = 1
+        await ClockCycles(self._dut.aclk, RESET_CYCLES)
+
+
 async def _launch(dut: SimHandleBase, bus: AxiLiteMaster, job: dict[str, Any]) -> RunResult:
     cfg = VTAConfig.from_dict(job["config"])
     bases = {Memory(int(number)): base for number, base in job["bases"].items()}
-    await _perform(dut, bus, identify(cfg), job["max_cycles"])
-    sequence = run(cfg, job["insn_address"], job["insn_count"], bases, interrupt=True)
-    result: RunResult = await _perform(dut, bus, sequence, job["max_cycles"])
+    await perform(dut, bus, identify(cfg), job["max_cycles"])
+    window = tuple(job["window"]) if job["window"] else None
+    sequence = run(cfg, job["insn_address"], job["insn_count"], bases, interrupt=True, window=window)
+    result: RunResult = await perform(dut, bus, sequence, job["max_cycles"])
     return result
 
 
@@ -99,27 +124,18 @@ async def run_job(dut: SimHandleBase) -> None:
     """Reset, load memory, launch, and leave the result."""
     folder = Path(os.environ[JOB_VARIABLE])
     job = json.loads((folder / JOB_FILE).read_text(encoding="utf-8"))
-    cocotb.start_soon(Clock(dut.aclk, CLOCK_NS, unit="ns").start())
-    error_range = tuple(job["error_range"]) if job["error_range"] else None
-    memory = _Memory(1 << job["config"]["axi_addr_width"], None)
+    bench = Bench(dut, job["config"]["axi_addr_width"])
     for address, page in unpack_pages(folder / MEMORY_IN):
-        memory.write(address, page)
-    memory._error_range = error_range
-    dut.aresetn.value = 0
-    ram = AxiRam(AxiBus.from_prefix(dut, "m_axi_gmem"), dut.aclk, dut.aresetn, reset_active_level=False, mem=memory)
+        bench.memory.write(address, page)
+    bench.memory.error_range = tuple(job["error_range"]) if job["error_range"] else None
     if job["backpressure"]:
-        _pause_channels(ram, job["backpressure"], job["seed"])
-    control = AxiLiteMaster(
-        AxiLiteBus.from_prefix(dut, "s_axi_control"), dut.aclk, dut.aresetn, reset_active_level=False
-    )
-    await ClockCycles(dut.aclk, RESET_CYCLES)
-    dut.aresetn.value = 1
-    await ClockCycles(dut.aclk, RESET_CYCLES)
+        pause_channels(bench.ram, job["backpressure"], job["seed"])
+    await bench.reset()
     try:
-        result = await _launch(dut, control, job)
-        answer: dict[str, Any] = {"cycles": result.cycles, "errors": result.errors, "status": result.status}
+        result = await _launch(dut, bench.control, job)
+        answer: dict[str, Any] = asdict(result)
     except DeviceError as error:
         answer = {"error": str(error)}
-    pages = {address: np.frombuffer(bytes(page), dtype=np.uint8) for address, page in memory.segs.items()}
+    pages = {address: np.frombuffer(bytes(page), dtype=np.uint8) for address, page in bench.memory.segs.items()}
     pack_pages(folder / MEMORY_OUT, pages)
     (folder / RESULT_FILE).write_text(json.dumps(answer), encoding="utf-8")

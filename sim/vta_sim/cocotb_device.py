@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from vta_arch.config import VTAConfig
 from vta_arch.errors import DeviceError
 from vta_arch.isa import Memory
-from vta_runtime.device import REGION_ALIGNMENT, RegionAllocator, RunResult
+from vta_runtime.device import REGION_ALIGNMENT, RegionAllocator, RunResult, name_blamed
 from vta_runtime.driver import check_launch
 
 from .build_cache import Progress, cache_directory, cached_verilog, content_key, new_entry, silent
@@ -41,6 +41,7 @@ BUILD_SECONDS = 900.0
 MAKE_SETTINGS = "OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0"
 """Python takes most of a run's time, the C++ compiler most of a build's: it is not asked to optimise."""
 DEFAULT_MAX_CYCLES = 2_000_000
+LAUNCH_BENCH = "vta_sim.cocotb_bench"
 
 
 class CocotbDevice:
@@ -78,6 +79,7 @@ class CocotbDevice:
             raise DeviceError(f"max_cycles = {max_cycles}: must be 1 or more")
         self.config = cfg
         self.max_cycles = max_cycles
+        self.window: tuple[int, int] | None = None
         self._options = {"backpressure": backpressure, "seed": seed, "error_range": error_range}
         self._timeout = timeout
         self._memory = SparseMemory(cfg.axi_addr_width)
@@ -111,19 +113,20 @@ class CocotbDevice:
             "insn_count": insn_count,
             "bases": {int(memory): base for memory, base in bases.items()},
             "max_cycles": self.max_cycles,
+            "window": self.window,
             **self._options,
         }
         with tempfile.TemporaryDirectory(prefix="vta-cocotb-") as name:
             folder = Path(name)
             (folder / JOB_FILE).write_text(json.dumps(job), encoding="utf-8")
             pack_pages(folder / MEMORY_IN, {n * PAGE_BYTES: self._page(n) for n in self._pages})
-            _process(["test", folder, self._built], "cocotb simulation", self._timeout)
+            _process(["test", folder, self._built, LAUNCH_BENCH], "cocotb simulation", self._timeout)
             result = json.loads((folder / RESULT_FILE).read_text(encoding="utf-8"))
             if "error" in result:
                 raise DeviceError(result["error"])
             for address, page in unpack_pages(folder / MEMORY_OUT):
                 self.write(address, page)
-        return RunResult(cycles=result["cycles"], errors=result["errors"], status=result["status"])
+        return name_blamed(self, insn_address, RunResult(**result))
 
     def allocate(self, size: int) -> int:
         """Address of a fresh region, 4 KiB aligned. Raises DeviceError when the address space is full."""
@@ -145,12 +148,32 @@ class CocotbDevice:
             )
 
 
+def run_benches(cfg: VTAConfig, module: Path, *, timeout: float = 600.0) -> None:
+    """Run the cocotb tests of a Python file on the simulator of ``cfg``. Raises ToolError when one fails.
+
+    Args:
+        module: the file; ``vta_sim.cocotb_bench`` has what benches need.
+        timeout: seconds for all of them.
+    """
+    built = _build(cfg, None)
+    with tempfile.TemporaryDirectory(prefix="vta-cocotb-") as name:
+        arguments: list[str | Path] = ["test", Path(name), built, module.stem]
+        _process(arguments, f"cocotb benches of {module.name}", timeout, search=module.parent)
+
+
 def _process(
-    arguments: list[str | Path], what: str, timeout: float, environment: Mapping[str, str] | None = None
+    arguments: list[str | Path],
+    what: str,
+    timeout: float,
+    environment: Mapping[str, str] | None = None,
+    search: Path | None = None,
 ) -> None:
-    """Run ``vta_sim.cocotb_job`` in a process of its own. Raises ToolError when it fails or takes too long."""
+    """Run ``vta_sim.cocotb_job`` in a process of its own, which also imports from the folder ``search``.
+
+    Raises ToolError when it fails or takes too long.
+    """
     verilator = find_verilator()
-    path = os.pathsep.join(entry for entry in sys.path if entry)
+    path = os.pathsep.join(entry for entry in [*sys.path, str(search or "")] if entry)
     run_tool(
         [sys.executable, "-m", "vta_sim.cocotb_job", *arguments],
         what,

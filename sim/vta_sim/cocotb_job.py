@@ -1,7 +1,8 @@
 """A cocotb run as files in a folder, and the process that builds and runs it.
 
-``python -m vta_sim.cocotb_job build FOLDER`` and ``... test FOLDER BUILD`` are started by ``vta_sim.cocotb_device``
-as processes of their own, since cocotb's runner has no time limits and wants a prepared environment.
+``python -m vta_sim.cocotb_job build FOLDER`` and ``... test FOLDER BUILD MODULE`` are started by
+``vta_sim.cocotb_device`` as processes of their own, since cocotb's runner has no time limits and wants a prepared
+environment.
 """
 
 from __future__ import annotations
@@ -52,15 +53,15 @@ def build(folder: Path) -> None:
     )
 
 
-def test(folder: Path, built: Path) -> None:
-    """Run the job in ``folder`` on the simulator in ``built``; fails when the bench fails."""
+def test(folder: Path, built: Path, module: str) -> None:
+    """Run the job in ``folder`` on the simulator in ``built`` with the benches in ``module``; fails when one fails."""
     from cocotb_tools.check_results import get_results
     from cocotb_tools.runner import get_runner
 
     results = get_runner("verilator").test(
         hdl_toplevel=TOP,
         hdl_toplevel_lang="verilog",
-        test_module="vta_sim.cocotb_bench",
+        test_module=module,
         build_dir=built,
         test_dir=folder,
         results_xml=str(folder / "results.xml"),
@@ -75,4 +76,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "build":
         build(Path(sys.argv[2]))
     else:
-        test(Path(sys.argv[2]), Path(sys.argv[3]))
+        test(Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4])

@@ -13,8 +13,8 @@ from vta_arch.config import BASE_ALIGNMENT, VTAConfig
 from vta_arch.encoding import decode, decode_uops
 from vta_arch.errors import DeviceError
 from vta_arch.isa import INSN_BYTES, AluOp, Memory, Opcode
-from vta_arch.registers import BASE_MEMORIES, Errors, Status
-from vta_runtime.device import RegionAllocator, RunResult
+from vta_arch.registers import BASE_MEMORIES, NO_INSN, Errors, Status
+from vta_runtime.device import RegionAllocator, RunResult, name_blamed
 
 from .functional_alu import alu_operations
 from .functional_gemm import gemm_operations, overwrite_operations, reset_operations
@@ -39,10 +39,17 @@ _OPERATION = 64
 
 @dataclass(frozen=True)
 class Segment:
-    """A part of a stream, ready to run on any data: what is executed, in what order, and how it ends."""
+    """A part of a stream, ready to run on any data: what is executed, in what order, and how it ends.
+
+    ``places`` are those of the steps' instructions, ``dropped`` that of the first one of unknown opcode, and
+    ``stuck`` that of the first one that waits at the end.
+    """
 
     steps: tuple[Step, ...]
+    places: tuple[int, ...]
     errors: Errors
+    dropped: int | None
+    stuck: int | None
     state: SchedulerState
     waiting: Status
     finished: bool
@@ -57,7 +64,7 @@ class Plan:
     errors: int
 
 
-_START = Segment((), Errors(0), SchedulerState(), Status(0), finished=False)
+_START = Segment((), (), Errors(0), None, None, SchedulerState(), Status(0), finished=False)
 
 
 class FunctionalDevice:
@@ -70,6 +77,7 @@ class FunctionalDevice:
 
     def __init__(self, cfg: VTAConfig) -> None:
         self.config = cfg
+        self.window: tuple[int, int] | None = None
         self._dram = SparseMemory(cfg.axi_addr_width)
         self._pads = Scratchpads(cfg)
         self._regions = RegionAllocator(1, 1 << cfg.axi_addr_width)
@@ -112,22 +120,31 @@ class FunctionalDevice:
         self._check_aligned("instruction stream", insn_address)
         if not 0 <= insn_count < 1 << 32:
             raise DeviceError(f"{insn_count} instructions: the count register holds 0 to {(1 << 32) - 1}")
-        end, errors = _START, 0
+        end, errors, blamed, first = _START, 0, NO_INSN, 0
         with self._blas.limit(limits=1, user_api="blas"):
             for first in range(0, insn_count, _FETCH):
                 chunk = self._fetch(insn_address + first * INSN_BYTES, min(_FETCH, insn_count - first))
                 end = self._segment(end.state, chunk, checked)
                 errors |= int(end.errors)
-                for step in end.steps:
-                    errors |= step()
+                if end.dropped is not None:
+                    blamed = min(blamed, first + end.dropped)
+                for step, place in zip(end.steps, end.places, strict=True):
+                    found = step()
+                    if found:
+                        errors |= found
+                        blamed = min(blamed, first + place)
                 if end.finished:
                     break
         if end.waiting:
             errors |= int(Errors.DEADLOCK)
+            if end.stuck is not None:
+                blamed = min(blamed, first + end.stuck)
         if not end.finished:
             errors |= int(Errors.NO_FINISH)
         status = Status.DONE | end.waiting | (Status.ERROR if errors else Status(0))
-        return RunResult(cycles=None, errors=errors, status=int(status))
+        error_insn = None if blamed == NO_INSN else blamed
+        result = RunResult(cycles=None, errors=errors, status=int(status), error_insn=error_insn)
+        return name_blamed(self, insn_address, result)
 
     def _checked_bases(self, bases: Mapping[Memory, int]) -> dict[Memory, int]:
         values = {memory: int(bases.get(memory, 0)) for memory in BASE_MEMORIES}
@@ -160,6 +177,7 @@ class FunctionalDevice:
     def _schedule(self, state: SchedulerState, chunk: bytes, bases: Mapping[Memory, int]) -> Segment:
         """Which of the instructions run, in what order: it depends on nothing but their tokens."""
         order: list[Job] = []
+        dropped = None
 
         def execute(job: Job) -> Errors:
             order.append(job)
@@ -171,13 +189,23 @@ class FunctionalDevice:
             word = chunk[at : at + INSN_BYTES]
             insn = decode(self.config, int.from_bytes(word, "little"))
             if insn.opcode in Opcode.__members__.values():
-                scheduler.dispatch(make_job(insn, word))
+                scheduler.dispatch(make_job(insn, word, at // INSN_BYTES))
             else:
+                dropped = at // INSN_BYTES if dropped is None else dropped
                 scheduler.errors |= Errors.UNKNOWN_OPCODE
             finished = insn.opcode == Opcode.FINISH
         scheduler.run()
-        steps = [step for step in (self._bind(job, bases) for job in order) if step is not None]
-        return Segment(tuple(steps), scheduler.errors, scheduler.state(), scheduler.waiting(), finished)
+        bound = [(step, job.place) for job in order if (step := self._bind(job, bases)) is not None]
+        return Segment(
+            steps=tuple(step for step, _place in bound),
+            places=tuple(place for _step, place in bound),
+            errors=scheduler.errors,
+            dropped=dropped,
+            stuck=scheduler.first_waiting(),
+            state=scheduler.state(len(chunk) // INSN_BYTES),
+            waiting=scheduler.waiting(),
+            finished=finished,
+        )
 
     def _bind(self, job: Job, bases: Mapping[Memory, int]) -> Step | None:
         """What an instruction does; None for nothing."""

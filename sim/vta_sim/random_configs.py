@@ -50,24 +50,32 @@ def sized_config(
 
 def named_configs() -> dict[str, VTAConfig]:
     """Named small configurations that together cover what a configuration can choose."""
-    depths = {"log_uop": 6, "log_inp": 6, "log_wgt": 5, "log_acc": 6}
+    depths: dict[str, Any] = {"log_uop": 6, "log_inp": 6, "log_wgt": 5, "log_acc": 6}
+    overlap = {**depths, "extensions": frozenset({"overlap"})}
     return {
         "tiny": load_preset("tiny"),
         "int4": sized_config(
-            name="t-int4", inp_width=4, wgt_width=4, block_in=8, block_out=8, axi_data_width=32, **depths
+            name="t-int4", inp_width=4, wgt_width=4, block_in=8, block_out=8, axi_data_width=32, **overlap
         ),
         "w4a8": sized_config(name="t-w4a8", wgt_width=4, block_in=8, block_out=4, **depths),
-        "int2": sized_config(name="t-int2", inp_width=2, wgt_width=2, block_in=16, block_out=16, **depths),
+        "int2": sized_config(name="t-int2", inp_width=2, wgt_width=2, block_in=16, block_out=16, **overlap),
         "int1": sized_config(
             name="t-int1", inp_width=1, wgt_width=1, block_in=32, block_out=16, axi_data_width=128, **depths
         ),
-        "batch2": sized_config(name="t-batch2", batch=2, block_in=4, block_out=8, **depths),
+        "batch2": sized_config(name="t-batch2", batch=2, block_in=4, block_out=8, **overlap),
         "acc16": sized_config(
-            name="t-acc16", inp_width=4, wgt_width=4, acc_width=16, block_in=4, block_out=4, axi_data_width=32, **depths
+            name="t-acc16",
+            inp_width=4,
+            wgt_width=4,
+            acc_width=16,
+            block_in=4,
+            block_out=4,
+            axi_data_width=32,
+            **overlap,
         ),
         "unsigned": sized_config(name="t-unsigned", inp_signed=False, axi_data_width=512, **depths),
-        "narrow": sized_config(name="t-narrow", block_in=1, block_out=2, axi_data_width=128, **depths),
-        "wide-address": sized_config(name="t-wide-address", block_in=8, block_out=2, axi_addr_width=40, **depths),
+        "narrow": sized_config(name="t-narrow", block_in=1, block_out=2, axi_data_width=128, **overlap),
+        "wide-address": sized_config(name="t-wide-address", block_in=8, block_out=2, axi_addr_width=40, **overlap),
     }
 
 
@@ -96,6 +104,7 @@ def random_config(rng: np.random.Generator) -> VTAConfig:
             inp_signed=bool(rng.integers(2)),
             axi_data_width=int(rng.choice([32, 64, 128, 256, 512])),
             axi_addr_width=int(rng.choice([32, 40, 64])),
+            extensions=frozenset(["overlap"] if rng.integers(2) else []),
         )
 
 

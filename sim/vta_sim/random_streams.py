@@ -18,6 +18,7 @@ from vta_arch.encoding import Insn, alu, encode_stream, finish, store
 from vta_arch.isa import INSN_BYTES, AluOp, Memory, Opcode, memory_elem_bytes, sram_depth
 from vta_runtime.device import Device, RunResult
 
+from .hazard_pieces import hazard
 from .random_configs import named_configs, random_config
 from .stream_pieces import Dram, Pieces, Rng, Window, Windows, chance, pick
 
@@ -35,6 +36,8 @@ class Flavour(Enum):
     OVERLAPPED = "overlapped"
     TOKENS = "tokens"
     """Overlapped, with bursts of token-only instructions."""
+    HAZARDS = "hazards"
+    """Serial units, with sequences in compute that provoke hazards between its engines, in both banks."""
     FAULTS = "faults"
     """Serial, with unknown opcodes and memories and indices past the end: sticky errors, defined results."""
 
@@ -72,10 +75,10 @@ def random_stream(cfg: VTAConfig, rng: Rng, flavour: Flavour | None = None) -> S
     """A race-free stream of a few dozen instructions, ending in FINISH.
 
     Args:
-        flavour: None takes SERIAL, OVERLAPPED or TOKENS at random.
+        flavour: None takes any but FAULTS at random.
     """
     if flavour is None:
-        flavour = (Flavour.SERIAL, Flavour.OVERLAPPED, Flavour.TOKENS)[pick(rng, 0, 2)]
+        flavour = (Flavour.SERIAL, Flavour.OVERLAPPED, Flavour.TOKENS, Flavour.HAZARDS)[pick(rng, 0, 3)]
     return _Builder(cfg, rng, flavour).build()
 
 
@@ -134,7 +137,8 @@ class _Builder:
     def _loads(self, phase: int) -> list[Insn]:
         rng, pieces, windows = self.rng, self.pieces, self.windows[phase % 2]
         if phase < 2:
-            insns = [pieces.fill(Memory.INP, windows.inp), pieces.fill(Memory.WGT, windows.wgt)]
+            filled = self._filled(phase)
+            insns = [pieces.fill(m, w.of(m)) for w in filled for m in (Memory.INP, Memory.WGT)]
         else:
             insns = [self._load(windows) for _ in range(pick(rng, 0, 3))]
         if not insns or chance(rng, 0.2):
@@ -145,6 +149,10 @@ class _Builder:
         # LOAD has no previous unit: these bits must be ignored.
         return [_with(i, pop_prev=pick(rng, 0, 1), push_prev=pick(rng, 0, 1)) if chance(rng, 0.2) else i for i in insns]
 
+    def _filled(self, phase: int) -> tuple[Windows, ...]:
+        """The windows that a phase may read: its own, or with hazards both."""
+        return self.windows if self.flavour is Flavour.HAZARDS else (self.windows[phase % 2],)
+
     def _load(self, windows: Windows) -> Insn:
         return self.pieces.partial_load(Memory.INP if chance(self.rng, 0.6) else Memory.WGT, windows)
 
@@ -152,10 +160,13 @@ class _Builder:
         rng, pieces, windows = self.rng, self.pieces, self.windows[phase % 2]
         insns: list[Insn] = []
         if phase < 2:
-            insns.append(pieces.fill(Memory.ACC, windows.acc))
+            insns += [pieces.fill(Memory.ACC, filled.acc) for filled in self._filled(phase)]
+        provoked = {Flavour.HAZARDS: 0.8, Flavour.FAULTS: 0.0}.get(self.flavour, 0.25)
         for _ in range(pick(rng, 1, 4)):
             kind = rng.random()
-            if kind < 0.45:
+            if chance(rng, provoked):
+                insns += hazard(pieces, self._filled(phase))
+            elif kind < 0.45:
                 insns += pieces.gemm_pair(windows)
             elif kind < 0.8:
                 insns += pieces.alu_pair(windows)

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from vta_arch.config import VTAConfig
 from vta_arch.errors import DeviceError
 from vta_arch.isa import Memory
-from vta_runtime.device import REGION_ALIGNMENT, RegionAllocator, RunResult
-from vta_runtime.driver import RegisterDriver
+from vta_arch.registers import Status
+from vta_runtime.device import REGION_ALIGNMENT, RegionAllocator, RunResult, name_blamed
+from vta_runtime.driver import DEFAULT_WATCHDOG, RegisterDriver
 
 from .build_cache import Progress
 from .rtl_build import build
@@ -55,6 +56,8 @@ class MemoryModel:
     """Seed of the stalls."""
     error_range: tuple[int, int] | None = None
     """First byte and the byte beyond the last of a range that answers SLVERR and keeps its contents."""
+    silence: tuple[int, int] | None = None
+    """(transfers, cycles): after so many data beats and responses the memory is deaf and mute, once, for so long."""
 
     def __post_init__(self) -> None:
         limits = {"latency": (1, 1 << 32), "max_reads": (1, MAX_OPEN), "max_writes": (1, MAX_OPEN)}
@@ -69,6 +72,8 @@ class MemoryModel:
             raise DeviceError(f"memory model: backpressure = {self.backpressure}: must be from 0 to 0.95")
         if self.error_range is not None and not 0 <= self.error_range[0] < self.error_range[1] < 1 << 64:
             raise DeviceError(f"memory model: error_range = {self.error_range}: must be (first, beyond the last)")
+        if self.silence is not None and not (0 <= self.silence[0] < 1 << 63 and 0 < self.silence[1] < 1 << 63):
+            raise DeviceError(f"memory model: silence = {self.silence}: must be (transfers, cycles), cycles 1 or more")
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,8 @@ class _Params(ctypes.Structure):
             "seed",
             "error_begin",
             "error_end",
+            "silent_after",
+            "silent_cycles",
         )
     )
 
@@ -139,11 +146,14 @@ class RtlDevice:
         seed: seed of the memory's stalls, instead of that in ``memory``.
         max_cycles: cycles that one launch may take.
         progress: told about the stages of a build.
+        watchdog: cycles without any progress after which a launch ends with an error; 0: without limit.
         on_cycles: called with the cycles of the launch so far, every few ten thousand cycles.
         verilog: text of another top with the same ports; default is the accelerator's own.
 
     Raises DeviceError when the simulator cannot be built.
     """
+
+    coverage = False
 
     def __init__(
         self,
@@ -152,6 +162,7 @@ class RtlDevice:
         *,
         seed: int | None = None,
         max_cycles: int = DEFAULT_MAX_CYCLES,
+        watchdog: int = DEFAULT_WATCHDOG,
         progress: Progress | None = None,
         on_cycles: Callable[[int], None] | None = None,
         verilog: str | None = None,
@@ -163,10 +174,11 @@ class RtlDevice:
         self.max_cycles = max_cycles
         self._on_cycles = on_cycles
         model = memory if memory is not None else MemoryModel()
-        self._library = _load(build(cfg, progress, verilog=verilog))
+        self._library = _load(build(cfg, progress, verilog=verilog, coverage=self.coverage))
         self._handle = self._library.vta_create(_parameters(model, model.seed if seed is None else seed))
         self._regions = RegionAllocator(REGION_ALIGNMENT, 1 << cfg.axi_addr_width)
-        self._driver = RegisterDriver(self, cfg, wait=self._wait)
+        self.window: tuple[int, int] | None = None
+        self.driver = RegisterDriver(self, cfg, wait=self._wait, watchdog=watchdog)
 
     # Device --------------------------------------------------------------------------------
     def write(self, address: int, data: NDArray[np.uint8] | bytes) -> None:
@@ -190,11 +202,11 @@ class RtlDevice:
         Raises DeviceError also when it takes more than ``max_cycles``, and ProtocolViolation when the
         accelerator breaks a rule of AXI.
         """
-        result = self._driver.launch(insn_address, insn_count, bases)
+        result = self.driver.launch(insn_address, insn_count, bases, self.window)
         open_writes = self.statistics.writes_open
-        if open_writes:
+        if open_writes and not result.status & Status.RESETTING:
             raise ProtocolViolation(f"cycle {self.cycles}: the run ended with {open_writes} writes unanswered")
-        return result
+        return name_blamed(self, insn_address, result)
 
     def allocate(self, size: int) -> int:
         """Address of a fresh region, 4 KiB aligned. Raises DeviceError when the address space is full."""
@@ -281,6 +293,7 @@ class RtlDevice:
 def _parameters(model: MemoryModel, seed: int) -> _Params:
     interval = Fraction(model.beat_interval).limit_denominator(1 << 16)
     begin, end = model.error_range or (0, 0)
+    silent_after, silent_cycles = model.silence or (0, 0)
     return _Params(
         latency=model.latency,
         interval_num=interval.numerator,
@@ -292,4 +305,6 @@ def _parameters(model: MemoryModel, seed: int) -> _Params:
         seed=seed,
         error_begin=begin,
         error_end=end,
+        silent_after=silent_after,
+        silent_cycles=silent_cycles,
     )

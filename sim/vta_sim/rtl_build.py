@@ -38,6 +38,7 @@ VERILATOR_FLAGS = (
 )
 COMPILE_FLAGS = ("-std=c++17", "-O3", "-march=native", "-fPIC", "-fno-strict-aliasing", "-w")
 RUNTIME_SOURCES = ("verilated.cpp", "verilated_threads.cpp")
+COVERAGE_FLAGS = ("--coverage-line", "--coverage-toggle")
 TOOL_SECONDS = 900
 
 
@@ -46,33 +47,46 @@ class _Tools:
     verilator: Verilator
     compiler: Compiler
     progress: Progress
+    coverage: bool = False
+
+    @property
+    def verilator_flags(self) -> tuple[str, ...]:
+        return (*VERILATOR_FLAGS, *COVERAGE_FLAGS) if self.coverage else VERILATOR_FLAGS
+
+    @property
+    def runtime_sources(self) -> tuple[str, ...]:
+        return (*RUNTIME_SOURCES, "verilated_cov.cpp") if self.coverage else RUNTIME_SOURCES
 
     @property
     def identity(self) -> list[str]:
         """All of the tools that a library depends on; -march=native makes the processor one of them."""
-        words = [*self.compiler.command, self.compiler.version, *VERILATOR_FLAGS, *self.flags]
+        words = [*self.compiler.command, self.compiler.version, *self.verilator_flags, *self.flags]
         return [self.verilator.version, " ".join(words), _processor()]
 
     @property
     def flags(self) -> tuple[str, ...]:
         # zig checks for undefined behaviour unless told otherwise
-        return (*COMPILE_FLAGS, "-fno-sanitize=all") if self.compiler.is_zig else COMPILE_FLAGS
+        flags = (*COMPILE_FLAGS, "-DVM_COVERAGE=1", "-O1") if self.coverage else COMPILE_FLAGS
+        return (*flags, "-fno-sanitize=all") if self.compiler.is_zig else flags
 
     @property
     def stage(self) -> str:
         return f"C++ ({'ziglang wheel' if self.compiler.is_zig else Path(self.compiler.command[0]).name})"
 
 
-def build(cfg: VTAConfig, progress: Progress | None = None, *, verilog: str | None = None) -> Path:
+def build(
+    cfg: VTAConfig, progress: Progress | None = None, *, verilog: str | None = None, coverage: bool = False
+) -> Path:
     """The shared library that simulates the accelerator of ``cfg``; built when it is not in the cache.
 
     Args:
         progress: told about the stages of a build; not called when the cache has the library.
         verilog: text of another top ``vta_top`` with the same ports; default is the accelerator's own.
+        coverage: counts executed lines and toggled bits, see :mod:`vta_sim.coverage`; slower.
 
     Raises DeviceError when a tool is missing or fails, or the cache cannot be written.
     """
-    tools = _Tools(find_verilator(), find_compiler(), progress or silent)
+    tools = _Tools(find_verilator(), find_compiler(), progress or silent, coverage)
     text = cached_verilog(cfg, progress) if verilog is None else verilog
     name = f"rtl-{content_key(text, str(cfg.axi_data_width), *_harness_texts(), *tools.identity)}"
     library = cache_directory() / name / LIBRARY
@@ -108,7 +122,7 @@ def _runtime_objects(tools: _Tools) -> list[Path]:
     with new_entry(name) as folder:
         if folder is not None:
             include = tools.verilator.include
-            _compile([include / source for source in RUNTIME_SOURCES], folder, [include], tools)
+            _compile([include / source for source in tools.runtime_sources], folder, [include], tools)
     return sorted((cache_directory() / name).glob("*.o"))
 
 
@@ -119,7 +133,7 @@ def _build_library(folder: Path, text: str, cfg: VTAConfig, tools: _Tools, runti
     tools.progress("Verilator", 0, 1)
     names = ["--top-module", TOP, "--prefix", f"V{TOP}", "--Mdir", "cpp"]
     run_tool(
-        [tools.verilator.binary, *VERILATOR_FLAGS, *names, folder / f"{TOP}.v"],
+        [tools.verilator.binary, *tools.verilator_flags, *names, folder / f"{TOP}.v"],
         "Verilator",
         timeout=TOOL_SECONDS,
         cwd=work,

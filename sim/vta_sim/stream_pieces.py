@@ -225,6 +225,17 @@ class Pieces:
         begin = pick(self.rng, first, min(end, self.cfg.uop_depth) - 1)
         return {"uop_bgn": begin, "uop_end": pick(self.rng, begin + 1, end)}
 
+    def one_bank(self, windows: Windows) -> dict[str, int]:
+        """The declaration that GEMM or ALU stays in the accumulator bank of ``windows``, where it may be made."""
+        acc, half = windows.acc, self.cfg.acc_depth // 2
+        if (
+            "overlap" not in self.cfg.extensions
+            or windows.over
+            or acc.base // half != (acc.base + acc.size - 1) // half
+        ):
+            return {}
+        return {"one_bank": int(chance(self.rng, 0.6))}
+
     def gemm_pair(self, windows: Windows) -> list[Insn]:
         """LOAD UOP, and one or two GEMM that use it."""
         rng = self.rng
@@ -235,7 +246,8 @@ class Pieces:
         insns = [fetch]
         for _ in range(pick(rng, 1, 2)):
             reset = int(chance(rng, 0.2))
-            insns.append(gemm(self.cfg, reset=reset, **self._range(first, end), **self._loops(room)))
+            values = self._range(first, end) | self._loops(room) | self.one_bank(windows)
+            insns.append(gemm(self.cfg, reset=reset, **values))
         return insns
 
     def alu_pair(self, windows: Windows) -> list[Insn]:
@@ -251,7 +263,7 @@ class Pieces:
             values: dict[str, int] = {"use_imm": int(chance(rng, 0.55)), "imm": pick(rng, -40, 40)}
             if chance(rng, 0.2):
                 values["imm"] = pick(rng, -(1 << 15), (1 << 15) - 1)
-            values |= self._range(first, end) | self._loops({"dst": room, "src": room})
+            values |= self._range(first, end) | self._loops({"dst": room, "src": room}) | self.one_bank(windows)
             insns.append(alu(self.cfg, op, **values))
         return insns
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 from vta_arch.encoding import Insn
@@ -45,6 +45,8 @@ class Job:
     unit: Unit
     pops: tuple[Queue, ...]
     pushes: tuple[Queue, ...]
+    place: int = 0
+    """Instructions before it in the part of the stream that is being scheduled; below 0 in an earlier part."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,12 @@ class SchedulerState:
     pending: tuple[tuple[Queue, ...], ...] = ((),) * len(Unit)
 
 
-def make_job(insn: Insn, word: bytes) -> Job:
+def make_job(insn: Insn, word: bytes, place: int = 0) -> Job:
     """The job of an instruction of known opcode."""
     wiring = _WIRING[insn.unit]
     pops = tuple(queue for bit, queue in wiring.items() if bit.startswith("pop") and insn[bit])
     pushes = tuple(queue for bit, queue in wiring.items() if bit.startswith("push") and insn[bit])
-    return Job(insn, word, insn.unit, pops, pushes)
+    return Job(insn, word, insn.unit, pops, pushes, place)
 
 
 class Scheduler:
@@ -133,7 +135,14 @@ class Scheduler:
                 bits |= _WAIT[unit]
         return bits
 
-    def state(self) -> SchedulerState:
-        """All that decides how later jobs run."""
-        waiting = tuple(tuple(jobs) for jobs in self._waiting.values())
+    def first_waiting(self) -> int | None:
+        """Place of the first job that waits for a token, None if there is none."""
+        heads = [self._waiting[unit][0].place for unit in Unit if self._waiting[unit] and not self._pending[unit]]
+        return min(heads, default=None)
+
+    def state(self, passed: int = 0) -> SchedulerState:
+        """All that decides how later jobs run; places count from ``passed`` instructions further on."""
+        waiting = tuple(
+            tuple(replace(job, place=job.place - passed) for job in jobs) for jobs in self._waiting.values()
+        )
         return SchedulerState(tuple(self._tokens), waiting, tuple(tuple(queues) for queues in self._pending.values()))

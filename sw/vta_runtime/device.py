@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from vta_arch.assembly import disassemble
 from vta_arch.config import VTAConfig
+from vta_arch.encoding import decode
 from vta_arch.errors import DeviceError
-from vta_arch.isa import Memory
+from vta_arch.isa import INSN_BYTES, Memory
 from vta_arch.registers import describe_errors
 
 REGION_ALIGNMENT = 4096
@@ -27,12 +29,19 @@ class RunResult:
     """Bits of :class:`vta_arch.registers.Errors`."""
     status: int
     """Bits of :class:`vta_arch.registers.Status`."""
+    error_insn: int | None = None
+    """Index in the stream of the first instruction to blame for an error; None if there is none."""
+    error_text: str = ""
+    """That instruction disassembled, or ''."""
 
 
 class Device(Protocol):
     """An accelerator and its memory. Scratchpads persist between launches, tokens and errors do not."""
 
     config: VTAConfig
+    window: tuple[int, int] | None
+    """First byte address and the one beyond the last that the accelerator may touch; None: all. Ends are
+    rounded outwards to 4 KiB."""
 
     def write(self, address: int, data: NDArray[np.uint8] | bytes) -> None:
         """Copy bytes to memory at a byte address."""
@@ -85,7 +94,19 @@ class RegionAllocator:
         return address
 
 
+def name_blamed(device: Device, insn_address: int, result: RunResult) -> RunResult:
+    """The result with the text of the instruction to blame, read from the stream at ``insn_address``."""
+    if result.error_insn is None:
+        return result
+    word = device.read(insn_address + result.error_insn * INSN_BYTES, INSN_BYTES).tobytes()
+    insn = decode(device.config, int.from_bytes(word, "little"))
+    return replace(result, error_text=disassemble(device.config, insn))
+
+
 def check(result: RunResult, what: str = "run") -> None:
-    """Raise DeviceError, naming ``what`` and every error bit, when the accelerator reported an error."""
+    """Raise DeviceError when the accelerator reported an error: ``what``, every error bit and the instruction."""
     if result.errors:
-        raise DeviceError(f"{what}: the accelerator reports: {describe_errors(result.errors, result.status)}")
+        where = "" if result.error_insn is None else f", first at instruction {result.error_insn}"
+        shown = f" ({result.error_text})" if result.error_text else ""
+        text = describe_errors(result.errors, result.status)
+        raise DeviceError(f"{what}: the accelerator reports{where}{shown}: {text}")

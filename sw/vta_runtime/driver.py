@@ -14,12 +14,28 @@ from typing import Protocol, TypeVar
 from vta_arch.config import BASE_ALIGNMENT, VTAConfig
 from vta_arch.errors import DeviceError
 from vta_arch.isa import Memory
-from vta_arch.registers import BASE_MEMORIES, HW_VERSION, IDENT, OFFSETS, Control, Irq, Status
+from vta_arch.registers import (
+    BASE_MEMORIES,
+    COUNTERS,
+    HW_VERSION,
+    IDENT,
+    NO_INSN,
+    OFFSETS,
+    WINDOW_PAGE,
+    Control,
+    Irq,
+    Status,
+)
 
 from .device import RunResult
 
 WORD_MASK = 0xFFFFFFFF
 POLL_SECONDS = 0.0005
+DEFAULT_WATCHDOG = 1 << 24
+"""Cycles without progress that a run may take; a LOAD that only pads makes none for up to 2^21."""
+RESET_POLLS = 100_000
+"""Looks at STATUS before a reset is given up: each takes a few cycles at least, a drain a few thousand at most."""
+Window = tuple[int, int]
 
 
 class RegisterBus(Protocol):
@@ -119,20 +135,66 @@ def check_launch(cfg: VTAConfig, insn_address: int, insn_count: int, bases: Mapp
             raise DeviceError(f"launch: {what} {address:#x} is not a multiple of {BASE_ALIGNMENT}")
 
 
+def reset() -> Operations[None]:
+    """End whatever runs and clear units, queues, tokens and errors. Raises DeviceError when the bus stays busy."""
+    yield Write("CONTROL", int(Control.RESET))
+    for _ in range(RESET_POLLS):
+        status = yield Read("STATUS")
+        if not status & (Status.RESETTING | Status.RUNNING):
+            return
+    raise DeviceError(
+        f"reset: the memory does not answer what the accelerator asked it for (STATUS {status:#010x}); "
+        "program the device again"
+    )
+
+
+def read_counters() -> Operations[dict[str, int]]:
+    """The event counters of the last run, by the names in ``vta_arch.registers.COUNTERS``."""
+    values = {}
+    for name in COUNTERS:
+        values[name] = yield from _read_pair(name)
+    return values
+
+
+def _window_registers(window: Window | None) -> tuple[int, int]:
+    """DMA_BASE and DMA_LIMIT for a window. Raises DeviceError when it is no range of addresses."""
+    if window is None:
+        return 0, 0
+    base, limit = window
+    if not 0 <= base < limit <= 1 << 64:
+        raise DeviceError(f"DMA window {base:#x} to {limit:#x}: must be a range of addresses, the end beyond the start")
+    return base // WINDOW_PAGE * WINDOW_PAGE, -(-limit // WINDOW_PAGE) * WINDOW_PAGE % (1 << 64)
+
+
 def run(
-    cfg: VTAConfig, insn_address: int, insn_count: int, bases: Mapping[Memory, int], *, interrupt: bool
+    cfg: VTAConfig,
+    insn_address: int,
+    insn_count: int,
+    bases: Mapping[Memory, int],
+    *,
+    interrupt: bool,
+    window: Window | None = None,
+    watchdog: int = DEFAULT_WATCHDOG,
 ) -> Operations[RunResult]:
     """Program and start a run, wait for its end, read its result.
 
     Args:
         interrupt: raise the interrupt line at the end of the run.
+        window: first address and the one beyond the last that the run may touch; None: all. Whole pages of 4 KiB.
+        watchdog: cycles without progress after which the run ends with an error; 0: without limit.
 
-    Raises DeviceError when an argument does not fit, a run is under way, or the wait ended too early.
+    Raises DeviceError when an argument does not fit, the accelerator does not become free, or the wait ended too early.
     """
     check_launch(cfg, insn_address, insn_count, bases)
+    dma_base, dma_limit = _window_registers(window)
+    if not 0 <= watchdog <= WORD_MASK:
+        raise DeviceError(f"launch: watchdog of {watchdog} cycles; it holds 0 (off) to {WORD_MASK}")
     status = yield Read("STATUS")
-    if status & Status.RUNNING:
-        raise DeviceError("launch: a run is under way on the accelerator; wait for its end or reset the device")
+    if status & (Status.RUNNING | Status.RESETTING):
+        yield from reset()
+    yield from _write_pair("DMA_BASE", dma_base)
+    yield from _write_pair("DMA_LIMIT", dma_limit)
+    yield Write("WATCHDOG", watchdog)
     for memory, register in BASE_MEMORIES.items():
         yield from _write_pair(register, bases.get(memory, 0))
     yield from _write_pair("INSN_ADDRESS", insn_address)
@@ -146,8 +208,9 @@ def run(
         raise DeviceError(f"launch: the wait ended but STATUS is {status:#010x}, without DONE")
     cycles = yield from _read_pair("CYCLES")
     errors = yield Read("ERRORS")
+    error_insn = yield Read("ERROR_INSN")
     yield Write("IRQ_STATUS", int(Irq.DONE))
-    return RunResult(cycles=cycles, errors=errors, status=status)
+    return RunResult(cycles, errors, status, None if error_insn == NO_INSN else error_insn)
 
 
 class RegisterDriver:
@@ -159,15 +222,26 @@ class RegisterDriver:
         wait: blocks until the interrupt is high, raising DeviceError when it does not come. Without it STATUS
             is polled.
         timeout: seconds that a run may take when polling.
+        watchdog: cycles without progress after which the accelerator itself ends a run; 0: never.
+
+    A run that another program left behind is ended before the first launch, and a launch whose wait fails or is
+    interrupted is ended on the way out, so that the next one finds the accelerator free.
     """
 
     def __init__(
-        self, bus: RegisterBus, config: VTAConfig, *, wait: Callable[[], None] | None = None, timeout: float = 60.0
+        self,
+        bus: RegisterBus,
+        config: VTAConfig,
+        *,
+        wait: Callable[[], None] | None = None,
+        timeout: float = 60.0,
+        watchdog: int = DEFAULT_WATCHDOG,
     ) -> None:
         self._bus = bus
         self._config = config
         self._wait = wait
         self._timeout = timeout
+        self._watchdog = watchdog
         self._identified = False
 
     def identify(self) -> None:
@@ -175,11 +249,47 @@ class RegisterDriver:
         self._perform(identify(self._config))
         self._identified = True
 
-    def launch(self, insn_address: int, insn_count: int, bases: Mapping[Memory, int]) -> RunResult:
+    def reset(self) -> None:
+        """Soft reset. Raises DeviceError when the memory never answers."""
+        self._perform(reset())
+
+    def counters(self) -> dict[str, int]:
+        """Event counters of the last run: cycles and bytes by the names in ``vta_arch.registers.COUNTERS``."""
+        return self._perform(read_counters())
+
+    def launch(
+        self,
+        insn_address: int,
+        insn_count: int,
+        bases: Mapping[Memory, int],
+        window: Window | None = None,
+    ) -> RunResult:
         """Run an instruction stream to its end; see :meth:`vta_runtime.device.Device.launch`."""
         if not self._identified:
             self.identify()
-        return self._perform(run(self._config, insn_address, insn_count, bases, interrupt=self._wait is not None))
+        operations = run(
+            self._config,
+            insn_address,
+            insn_count,
+            bases,
+            interrupt=self._wait is not None,
+            window=window,
+            watchdog=self._watchdog,
+        )
+        ended = False
+        try:
+            result = self._perform(operations)
+            ended = True
+        finally:
+            if not ended:
+                self._abandon()
+        return result
+
+    def _abandon(self) -> None:
+        """Ask for a reset without waiting for it: the next launch does, if there is one."""
+        status = self._bus.read32(OFFSETS["STATUS"])
+        if status & Status.RUNNING:
+            self._bus.write32(OFFSETS["CONTROL"], int(Control.RESET))
 
     def _perform(self, operations: Operations[T]) -> T:
         answer = 0
@@ -209,6 +319,6 @@ class RegisterDriver:
             if time.monotonic() > deadline:
                 raise DeviceError(
                     f"launch: the run did not end within {self._timeout:g} s (STATUS {status:#010x}); "
-                    "raise the driver's timeout or reset the device"
+                    "raise the driver's timeout if it needs more"
                 )
             time.sleep(POLL_SECONDS)

@@ -56,6 +56,7 @@ class _OnDevice:
         program.require(device.config)
         self._program, self._device = program, device
         self._arena = device.allocate(program.arena_size)
+        self._window = (self._arena, self._arena + program.arena_size)
         self._bases = dict.fromkeys(BASE_MEMORIES, self._arena)
         for segment in program.segments:
             if segment.data:
@@ -78,6 +79,8 @@ class _OnDevice:
         return self._launch(address, count)
 
     def _launch(self, address: int, count: int) -> int | None:
+        # Nothing outside the program's own memory is ever touched. Bursts are whole words; pages cover them.
+        self._device.window = self._window
         result = self._device.launch(address, count, self._bases)
         check(result)
         return result.cycles
@@ -88,6 +91,8 @@ class _OnDevice:
             stream = self._program.layer_stream(name)
             address = self._device.allocate(len(stream))
             self._device.write(address, stream)
+            first, end = self._window
+            self._window = min(first, address), max(end, address + len(stream))
             self._alone[name] = address, len(stream) // INSN_BYTES
         return self._launch(*self._alone[name])
 

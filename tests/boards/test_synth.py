@@ -140,3 +140,31 @@ def test_yosys_that_ends_without_a_result(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(vta_boards.synth, "run_yosys", lambda *_a, **_k: None)
     with pytest.raises(SynthesisError, match=r"printed no whole\.stat for whole"):
         synthesize(load_preset("tiny"))
+
+
+SMALL = r"""
+module vta_top(input aclk, input [7:0] a, b, input [9:0] x, output [15:0] q);
+  wire [15:0] p;
+  \vta_top.core core(.clk(aclk), .a(a), .b(b), .p(p));
+  \vta_top.memory memory(.clk(aclk), .x(x), .p(p), .q(q));
+endmodule
+module \vta_top.core (input clk, input [7:0] a, b, output reg [15:0] p);
+  reg [7:0] r, s;
+  always @(posedge clk) begin r <= a; s <= b; p <= p + $signed(r) * $signed(s); end
+endmodule
+module \vta_top.memory (input clk, input [9:0] x, input [15:0] p, output reg [15:0] q);
+  reg [15:0] words [0:1023];
+  always @(posedge clk) begin words[x] <= p; q <= words[x]; end
+endmodule
+"""
+
+
+def test_yosys_itself_on_a_small_design(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vta_boards.synth, "generate_verilog", lambda _cfg: SMALL)
+    result = synthesize(load_preset("tiny"), "xc7", timeout=240)
+    assert (result.total.dsp, result.total.bram36) == (1, 0.5)
+    assert list(result.units) == ["core", "memory", "top"]
+    assert (result.units["core"].dsp, result.units["memory"].bram36) == (1, 0.5)
+    assert result.path is not None
+    assert result.total.sta_ns == result.path.ns
+    assert 1 < result.path.ns < 6

@@ -14,7 +14,7 @@ SECONDS = 240
 def test_statistics(stat: str) -> None:
     modules = parse_stat(stat)
     assert modules["vta_top.core.compute_queue"] == {"RAMB36E1": 2, "RAMB18E1": 1, "RAM32M": 2}
-    assert list(modules)[0] == "vta_top"
+    assert next(iter(modules)) == "vta_top"
 
 
 @pytest.mark.parametrize("text", ["", "{", "no json", "[]", '{"modules": 1}', '{"modules": {"\\\\a": {}}}'])

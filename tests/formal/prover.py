@@ -39,7 +39,7 @@ class Bench:
         self.m.submodules.dut = dut
         self.dut = dut
         self._free: list[Signal] = []
-        self._probes: list[tuple[Signal, str]] = []
+        self._probes: dict[str, Signal] = {}
         self._covers = 0
         self.first = Signal(init=1)
         self.m.d.sync += self.first.eq(0)
@@ -62,9 +62,9 @@ class Bench:
 
     def probe(self, width: int, path: str) -> Signal:
         """The value of a signal inside the component; ``path`` is its name within it."""
-        signal = Signal(width, name="probe_" + path.replace(".", "_"))
-        self._probes.append((signal, f"dut.{path}"))
-        return signal
+        if path not in self._probes:
+            self._probes[path] = Signal(width, name="probe_" + path.replace(".", "_"))
+        return self._probes[path]
 
     def past(self, value: ValueLike, name: str) -> Signal:
         """The value of one cycle ago, 0 in the first cycle."""
@@ -79,12 +79,12 @@ class Bench:
 
     def check(self, condition: ValueLike) -> None:
         """What must hold in every cycle."""
-        self.m.d.comb += Assert(condition)
+        self.m.d.comb += Assert(condition, src_loc_at=1)
 
     def reached(self, condition: ValueLike) -> None:
         """What some run must reach within the depth: otherwise the proof would be about nothing."""
         self._covers += 1
-        self.m.d.comb += Cover(condition)
+        self.m.d.comb += Cover(condition, src_loc_at=1)
 
     def stable(self, valid: ValueLike, ready: ValueLike, payload: ValueLike, name: str) -> Value:
         """Whether an offer that was not taken is still made, unchanged."""
@@ -92,33 +92,37 @@ class Bench:
         before = self.past(Value.cast(payload), f"{name}_payload")
         return ~waited | (Value.cast(valid) & (Value.cast(payload) == before))
 
-    def prove(self, folder: Path, *, depth: int, induction: bool = False, cover_depth: int | None = None) -> None:
+    def prove(
+        self, folder: Path, *, depth: int, induction: bool = False, cover_depth: int | None = None, skip: int = 0
+    ) -> None:
         """All checks hold in the first ``depth`` cycles of any run; with ``induction``, in every cycle.
 
         Raises Disproved when a check fails, the induction does not close, or what is to be reached is
-        not within ``cover_depth`` (default ``depth``) cycles.
+        not within ``cover_depth`` (default ``depth``) cycles. ``skip``: first cycles that need no check.
         """
-        ports = [self._clock.clk, *self._free, *(signal for signal, _ in self._probes)]
+        ports = [self._clock.clk, *self._free, *self._probes.values()]
         text = rtlil.convert(self.m, name=TOP, ports=ports, emit_src=True)
         (folder / f"{TOP}.il").write_text(text, encoding="utf-8")
-        probes = {signal.name: path for signal, path in self._probes}
+        probes = {signal.name: f"dut.{path}" for path, signal in self._probes.items()}
         modes = [("prove" if induction else "bmc", depth)]
         if self._covers:
             modes.append(("cover", cover_depth or depth))
         for mode, steps in modes:
-            (folder / f"{TOP}.sby").write_text(_script(mode, steps, probes), encoding="utf-8")
+            (folder / f"{TOP}.sby").write_text(_script(mode, steps, probes, skip), encoding="utf-8")
             _run(folder)
 
 
-def _script(mode: str, depth: int, probes: Mapping[str, str]) -> str:
+def _script(mode: str, depth: int, probes: Mapping[str, str], skip: int) -> str:
     joined = [line for name, path in probes.items() for line in _join(name, path)]
     lines = [
         "[options]",
         f"mode {mode}",
         f"depth {depth}",
+        *([f"skip {skip}"] if skip and mode == "bmc" else []),
         f"timeout {SECONDS}",
         "[engines]",
-        "smtbmc --nopresat z3",
+        # A fresh solver for each step: z3 is several times faster on one whole problem than on increments.
+        f"smtbmc --nopresat {'--unroll z3 -- --noincr' if mode == 'bmc' else 'z3'}",
         "[script]",
         f"read_rtlil {TOP}.il",
         f"hierarchy -top {TOP}",

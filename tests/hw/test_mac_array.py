@@ -15,6 +15,9 @@ CONFIGS = {
     "unsigned": VTAConfig(block_in=4, block_out=2, inp_signed=False, **SMALL),
     "int4-batch2": VTAConfig(block_in=8, block_out=4, inp_width=4, wgt_width=4, batch=2, **SMALL),
     "w4a8": VTAConfig(block_in=2, block_out=4, wgt_width=4, **SMALL),
+    "w8a4": VTAConfig(block_in=8, block_out=2, inp_width=4, **SMALL),
+    "two-chains": VTAConfig(block_in=8, block_out=2, batch=2, **SMALL),
+    "unsigned-two-chains": VTAConfig(block_in=8, block_out=2, inp_signed=False, **SMALL),
     "int2": VTAConfig(block_in=16, block_out=8, inp_width=2, wgt_width=2, **SMALL),
     "int1": VTAConfig(block_in=32, block_out=8, inp_width=1, wgt_width=1, **SMALL),
     "one-product": VTAConfig(block_in=1, block_out=1, **SMALL),
@@ -34,6 +37,9 @@ def test_sums_of_products(name: str) -> None:
     for case in range(20):
         inp = rng.integers(cfg.inp_min, cfg.inp_max + 1, (cfg.batch, cfg.block_in))
         wgt = rng.integers(cfg.wgt_min, cfg.wgt_max + 1, (cfg.block_out, cfg.block_in))
+        if case % 2:
+            inp = rng.choice([cfg.inp_min, cfg.inp_max, 1], inp.shape)
+            wgt = rng.choice([cfg.wgt_min, cfg.wgt_max, 1, -1], wgt.shape)
         if cfg.wgt_width == 1:
             wgt = np.where(wgt > 0, 1, -1)
         if case == 0:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from qdq_models import QdqBuilder, residual_network
-from vta_arch.encoding import Insn, load
-from vta_arch.isa import Memory, Opcode, Unit
+from vta_arch.config import VTAConfig
+from vta_arch.encoding import Insn, alu, gemm, load
+from vta_arch.isa import AluOp, Memory, Opcode, Unit
 from vta_arch.presets import load_preset, preset_names
+from vta_arch.program import Layer
 from vta_sw.compiler import compile
 from vta_sw.lower.errors import NotLowerableError
 from vta_sw.lower.geometry import Axis, ConvGeometry
@@ -100,15 +102,45 @@ def test_row_parts_cover_every_row_once(size: int, rows: int, edge: int) -> None
     assert all(0 < count <= rows for _, count in parts)
 
 
-def test_start_pass_replaces_the_reset() -> None:
-    """With positive shifts, accumulators are reset once in a half, then MAX sets them to the bias."""
-    cfg = load_preset("pynq-z1")
+def lower_layer(cfg: VTAConfig) -> tuple[Layer, list[Insn]]:
+    """A convolution of several tiles, and its instructions."""
     net = QdqBuilder(cfg)
     x = net.input("x", (1, 64, 28, 28))
     program = compile(net.model(net.conv(x, "layer", (64, 64, 3, 3))), cfg)
     layer = program.layers[0]
-    insns = program.instructions()[layer.first : layer.first + layer.count]
+    return layer, program.instructions()[layer.first : layer.first + layer.count]
+
+
+def test_start_pass_replaces_the_reset() -> None:
+    """With positive shifts, accumulators are reset once in a half, then MAX sets them to the bias."""
+    cfg = load_preset("classic")
+    layer, insns = lower_layer(cfg)
     gemms = [insn for insn in insns if insn.opcode == Opcode.GEMM]
     assert sum(insn["reset"] for insn in gemms) == 2
     assert sum(insn.opcode == Opcode.STORE for insn in insns) > 2
     assert slice_cycles(cfg, insns) > layer.macs // cfg.macs_per_cycle
+
+
+def test_products_of_the_next_tile_come_before_the_passes() -> None:
+    """With overlap every instruction declares its bank, and one pass at most comes before the next tile's products."""
+    cfg = load_preset("pynq-z1")
+    layer, insns = lower_layer(cfg)
+    work = [insn for insn in insns if insn.opcode in (Opcode.GEMM, Opcode.ALU)]
+    assert all(insn["one_bank"] for insn in work)
+    assert [insn.opcode for insn in insns].count(Opcode.STORE) > 2
+    started = passes = 0
+    for insn in work:
+        started += insn.opcode == Opcode.GEMM and insn["reset"]
+        passes += insn.opcode == Opcode.ALU
+        assert started >= 2 or passes <= 1
+    assert slice_cycles(cfg, insns) > layer.macs // cfg.macs_per_cycle
+
+
+def test_timeline_runs_passes_beside_the_products_of_the_other_bank() -> None:
+    cfg = load_preset("pynq-z1")
+    loops = {"one_bank": 1, "uop_end": 1, "iter_out": 4, "iter_in": 100}
+    other = alu(cfg, AluOp.MAX, use_imm=1, **loops)
+    insns = [gemm(cfg, **loops), gemm(cfg, **loops), other, other]
+    apart, together = (slice_cycles(cfg, insns, banks) for banks in ((0, 1, 0, 0), (0, 0, 0, 0)))
+    assert together >= 1600 > 1300 > apart >= 1200
+    assert slice_cycles(cfg, insns) >= together

@@ -24,6 +24,8 @@ struct MemoryParams {  // mirrored by ctypes in vta_sim/rtl.py
     uint64_t seed;
     uint64_t error_begin;       // bursts that touch [begin, end) are answered with SLVERR
     uint64_t error_end;
+    uint64_t silent_after;      // beats and responses after which nothing is answered ...
+    uint64_t silent_cycles;     // ... for so many cycles; 0: never falls silent
 };
 
 struct MemoryStats {  // mirrored by ctypes
@@ -63,6 +65,10 @@ class AxiMemory {
     // Choose this cycle's inputs of the manager.
     void drive(uint64_t cycle) {
         const uint64_t stalls = params_.stall_threshold ? draw() : ~uint64_t(0);
+        if (silent(cycle)) {  // what is valid stays so, nothing else is said
+            in.arready = in.awready = in.wready = false;
+            return;
+        }
         in.arready = stats.reads_open < params_.max_reads && go(stalls, 0);
         in.awready = stats.writes_open < params_.max_writes && go(stalls, 1);
         in.wready = write_data_ != write_tail_ && next_write_ <= cycle * params_.interval_den && go(stalls, 2);
@@ -112,6 +118,12 @@ class AxiMemory {
     bool go(uint64_t stalls, unsigned channel) const {
         return (stalls >> (4 + 12 * channel) & 4095) >= params_.stall_threshold;
     }
+    bool silent(uint64_t cycle) {
+        if (!params_.silent_cycles || stats.read_beats + stats.write_beats + responses_ < params_.silent_after)
+            return false;
+        if (!silent_since_) silent_since_ = cycle + 1;
+        return cycle + 1 - silent_since_ < params_.silent_cycles;
+    }
     static uint64_t beat_address(const Burst& burst, uint32_t beat) {
         const uint64_t aligned = burst.addr >> burst.size << burst.size;
         return beat ? aligned + (uint64_t(beat) << burst.size) : burst.addr;
@@ -157,6 +169,7 @@ class AxiMemory {
     }
     void finish_write() {
         in.bvalid = false;
+        ++responses_;
         ++write_head_, --stats.writes_open;
     }
 
@@ -238,6 +251,7 @@ class AxiMemory {
 
     MemoryParams params_;
     uint64_t random_;
+    uint64_t responses_ = 0, silent_since_ = 0;
     uint64_t next_read_ = 0, next_write_ = 0;  // in 1/interval_den cycles
     uint64_t read_head_ = 0;
     uint64_t write_head_ = 0, write_data_ = 0, write_tail_ = 0;  // next to answer, to take data, to take an address

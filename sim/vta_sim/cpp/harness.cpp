@@ -2,6 +2,9 @@
 #include <cstdint>
 #include <memory>
 
+#if VM_COVERAGE
+#include "verilated_cov.h"
+#endif
 #include "Vvta_top.h"
 #include "axi_memory.h"
 #include "verilated.h"
@@ -93,6 +96,7 @@ class Simulation {
 
     uint64_t cycle() const { return cycle_; }
     AxiMemory<VTA_AXI_BYTES>& axi() { return axi_; }
+    VerilatedContext& context() { return context_; }
 
   private:
     // Drive the inputs and let combinational outputs settle.
@@ -148,5 +152,8 @@ int vta_run(Simulation* s, uint64_t cycles) { return s->run(cycles); }
 uint64_t vta_cycles(const Simulation* s) { return s->cycle(); }
 void vta_stats(Simulation* s, MemoryStats* stats) { *stats = s->axi().stats; }
 const char* vta_violation(Simulation* s) { return s->axi().violation.c_str(); }
+#if VM_COVERAGE
+void vta_coverage_write(Simulation* s, const char* path) { s->context().coveragep()->write(path); }
+#endif
 
 }

@@ -1,19 +1,24 @@
 """One half of the accumulators: constants, start values, ALU passes. Shared by all operators.
 
-A tile is ``blocks`` planes of vectors, one directly behind the other, from the start of a half; constants stand at
-a half's end.
+Where the hardware runs products and ALU passes side by side (extension ``overlap``), every instruction declares its
+half, and the passes of a tile are put between the products of the next one. A tile is ``blocks`` planes of vectors,
+one directly behind the other, from the start of a half; constants stand at a half's end.
 """
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 from vta_arch.config import VTAConfig
-from vta_arch.encoding import alu, gemm, load
+from vta_arch.encoding import Insn, alu, gemm, load
 from vta_arch.isa import AluOp, Memory
 
 from .context import Context, UopCache
 from .requantize import Pass, Requantization
-from .stream import StreamBuilder
+from .stream import Resource, StreamBuilder
 
 
 class AccTile:
@@ -21,7 +26,8 @@ class AccTile:
 
     The halves differ in the top address bit, by which the hardware banks its accumulators: while one is stored the
     other is filled. ``blocks`` and ``vectors`` (of a block) are those of the largest tile. Constants of all blocks
-    stay in the first half for the whole layer where they fit, else each half has those of its tile's blocks.
+    stay in the first half (with overlap: in both) for the whole layer where they fit, else each half has those of
+    its tile's blocks.
     """
 
     def __init__(
@@ -30,6 +36,9 @@ class AccTile:
         self._cfg: VTAConfig = context.cfg
         self._stream, self._uops, self._plan = stream, uops, plan
         self._size = blocks * vectors
+        self.overlap = plan.overwrite
+        self._declared = {"one_bank": 1} if self.overlap else {}
+        self._waiting: deque[Callable[[], None]] = deque()
         number, self._all_blocks = plan.vectors.shape[:2]
         self._constants = context.pools["biases"].add(plan.packed(context.cfg)) if number else 0
         self._stay = self._size + number * self._all_blocks <= self._half_depth
@@ -46,7 +55,7 @@ class AccTile:
         return half * self._half_depth
 
     def _vector_base(self, half: int, number: int) -> int:
-        home = self.base(0 if self._stay else half)
+        home = self.base(0 if self._stay and not self.overlap else half)
         return home + self._half_depth - (len(self._plan.vectors) - number) * self._held
 
     def _single_uop(self, dst: int, src: int) -> dict[str, int]:
@@ -54,6 +63,8 @@ class AccTile:
 
     def prepare(self, halves: int) -> None:
         """What can be done before the first input arrives: constants, and clearing ``halves`` halves."""
+        if self.overlap:
+            return
         if self._stay:
             self._load_constants(0, 0, self._all_blocks)
         for half in range(halves):
@@ -67,6 +78,12 @@ class AccTile:
 
     def begin(self, half: int, first: int, blocks: int, vectors: int) -> None:
         """Start a tile of output blocks [first, first + blocks): its constants, and its start values."""
+        if self.overlap:
+            # The half's last passes are done: a load here waits for no product that is under way.
+            self._load_constants(half, *((0, self._all_blocks) if self._stay else (first, blocks)))
+            # One pass of the tile before can wait in the ALU: it need not wait until this half is stored and free.
+            self.go_on()
+            return
         if not self._stay:
             self._load_constants(half, first, blocks)
         if self._plan.start is None:
@@ -92,31 +109,54 @@ class AccTile:
                 x_size=blocks,
                 x_stride=self._all_blocks,
             )
-            self._stream.add_transfer(insn, Memory.ACC, "biases")
+            self._stream.add_transfer(insn, Memory.ACC, "biases", bank=half if self.overlap else None)
 
     def _reset(self, half: int, count: int) -> None:
         loops = {"iter_out": 1, "iter_in": count, "dst_factor_in": 1}
         insn = gemm(self._cfg, reset=1, **self._single_uop(self.base(half), 0), **loops)
         self._stream.add(insn, writes=[("acc", half)])
 
+    def products(self, half: int, insn: Insn, reads: list[Resource]) -> None:
+        """A GEMM on the tile in ``half``."""
+        insn.fields.update(self._declared)
+        self._stream.add(insn, reads=reads, writes=[("acc", half)], bank=half if self.overlap else None)
+
     def immediate(self, half: int, op: AluOp, imm: int, blocks: int, vectors: int) -> None:
         """An ALU pass with an immediate operand over ``vectors`` vectors of each of ``blocks`` planes."""
         self._pass(Pass(op, imm=imm), half, 0, blocks, vectors)
 
-    def requantize(self, half: int, first: int, blocks: int, vectors: int) -> None:
-        """All passes of the requantization of output blocks [first, first + blocks)."""
+    def requantize(self, half: int, first: int, blocks: int, vectors: int, store: Callable[[], None]) -> None:
+        """Requantize output blocks [first, first + blocks), then ``store``.
+
+        With overlap step by step: see :meth:`go_on`.
+        """
         for item in self._plan.passes:
-            self._pass(item, half, first, blocks, vectors)
+            self._waiting.append(partial(self._pass, item, half, first, blocks, vectors))
+        self._waiting.append(store)
+        if not self.overlap:
+            self.finish()
+
+    def go_on(self) -> None:
+        """The next step of the tile before, beside the products of this one: the ALU takes one pass at a time."""
+        if self._waiting:
+            self._waiting.popleft()()
+
+    def finish(self) -> None:
+        """All that is left of the tile before."""
+        while self._waiting:
+            self.go_on()
 
     def _pass(self, item: Pass, half: int, first: int, blocks: int, vectors: int) -> None:
         base = self.base(half)
         if item.vector < 0:
             loops = {"iter_out": 1, "iter_in": blocks * vectors, "dst_factor_in": 1}
-            insn = alu(self._cfg, item.op, use_imm=1, imm=item.imm, **self._single_uop(base, 0), **loops)
+            insn = alu(
+                self._cfg, item.op, use_imm=1, imm=item.imm, **self._single_uop(base, 0), **loops, **self._declared
+            )
         else:
             uop = self._single_uop(base, self._vector_base(half, item.vector) + (first if self._stay else 0))
             loops = {"iter_out": blocks, "iter_in": vectors, "dst_factor_in": 1}
             if blocks > 1:
                 loops |= {"dst_factor_out": vectors, "src_factor_out": 1}
-            insn = alu(self._cfg, item.op, **uop, **loops)
-        self._stream.add(insn, writes=[("acc", half)])
+            insn = alu(self._cfg, item.op, **uop, **loops, **self._declared)
+        self._stream.add(insn, writes=[("acc", half)], bank=half if self.overlap else None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from vta_arch.config import LOOP_ITER_BITS
@@ -16,7 +17,7 @@ from .acc_tile import AccTile
 from .context import Context, UopCache, UopTable
 from .errors import NotLowerableError
 from .requantize import Requantization, plan_requantization
-from .stream import StreamBuilder
+from .stream import Resource, StreamBuilder
 from .tiling import row_parts
 from .timeline import trial_cost
 
@@ -93,7 +94,7 @@ class AddLowering:
         self._chunk, self._edge = sizes
         stream = StreamBuilder(self._cfg)
         self._emit(Context(self._cfg), stream)
-        return trial_cost(self._cfg, stream.finish())
+        return trial_cost(self._cfg, stream.finish(), stream.banks)
 
     def _groups(self) -> int:
         return self._images * ceil_div(self._channels, max(self._cfg.block_in, self._cfg.block_out))
@@ -111,6 +112,7 @@ class AddLowering:
         self._load_weights(context)
         for number, chunk in enumerate(chunks):
             self._emit_chunk(number % 2, chunk)
+        self._acc.finish()
         self._uops.finish()
 
     def _chunks(self) -> Iterator[_Chunk]:
@@ -169,8 +171,8 @@ class AddLowering:
             self._gemm(half, (0,), chunk)
             self._acc.immediate(half, AluOp.SHR, -further, chunk.out_blocks, chunk.count)
         self._gemm(half, (1,) if further else (0, 1), chunk)
-        self._acc.requantize(half, 0, chunk.out_blocks, chunk.count)
-        self._store(half, chunk)
+        self._acc.finish()
+        self._acc.requantize(half, 0, chunk.out_blocks, chunk.count, partial(self._store, half, chunk))
 
     def _stride(self, blocks: int) -> int:
         return self._plane if blocks > 1 else 0
@@ -179,9 +181,16 @@ class AddLowering:
         several = chunk.count if max(chunk.in_blocks, chunk.out_blocks) > 1 else 0
         key = ("gemm", half, places, chunk.in_blocks, chunk.out_blocks, several)
         uops = self._uops.place(key, lambda: self._table(half, places, chunk))
-        insn = gemm(self._cfg, iter_out=1, iter_in=chunk.count, dst_factor_in=1, src_factor_in=1, **uops)
-        reads = [*(("inp", half, place) for place in places), ("wgt", 0)]
-        self._stream.add(insn, reads=reads, writes=[("acc", half)])
+        loops = {"iter_out": 1, "iter_in": chunk.count, "dst_factor_in": 1, "src_factor_in": 1}
+        reads: list[Resource] = [*(("inp", half, place) for place in places), ("wgt", 0)]
+        if places[0] == 0 and self._acc.overlap:
+            # The first product of each output block overwrites what an older tile left.
+            begin = uops["uop_bgn"] + chunk.out_blocks
+            overwriting = uops | {"uop_end": begin}
+            self._acc.products(half, gemm(self._cfg, reset=1, **overwriting, **loops), reads)
+            uops["uop_bgn"] = begin
+        if uops["uop_bgn"] < uops["uop_end"]:
+            self._acc.products(half, gemm(self._cfg, **uops, **loops), reads)
 
     def _table(self, half: int, places: tuple[int, ...], chunk: _Chunk) -> UopTable:
         pairs = self._pairs()

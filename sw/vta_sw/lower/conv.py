@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from vta_arch.encoding import gemm, load, store
@@ -15,7 +16,7 @@ from .acc_tile import AccTile
 from .context import Context, SlotCache, UopCache, UopTable
 from .geometry import ConvGeometry, conv_geometry
 from .requantize import Requantization, plan_requantization
-from .stream import StreamBuilder
+from .stream import Resource, StreamBuilder
 from .tiling import Tiling, best_tilings, row_parts
 from .timeline import trial_cost
 
@@ -77,7 +78,7 @@ class ConvLowering:
         """Cycles with ``tiling``, on the timeline."""
         stream = StreamBuilder(self._cfg)
         self._emit(Context(self._cfg), stream, tiling, 0)
-        return trial_cost(self._cfg, stream.finish())
+        return trial_cost(self._cfg, stream.finish(), stream.banks)
 
     def emit(self, stream: StreamBuilder) -> None:
         """Add the layer's instructions to ``stream``; tensors are called by their names."""
@@ -94,6 +95,7 @@ class ConvLowering:
         self._acc.prepare(min(2, len(tiles)))
         for number, (position, out) in enumerate(tiles):
             self._emit_tile(number % 2, position, out)
+        self._acc.finish()
         self._uops.finish()
 
     def _tiles(self) -> Iterator[tuple[_Position, _Part]]:
@@ -122,9 +124,10 @@ class ConvLowering:
                 self._load_weights(wgt_slot, out, into)
             if number == 0:
                 self._acc.begin(half, out.first, out.count, vectors)
-            self._gemm((half, inp_slot, wgt_slot), position, out, into)
-        self._acc.requantize(half, out.first, out.count, vectors)
-        self._store(half, position, out)
+            self._gemm((half, inp_slot, wgt_slot), position, out, into, first=number == 0)
+            self._acc.go_on()
+        self._acc.finish()
+        self._acc.requantize(half, out.first, out.count, vectors, partial(self._store, half, position, out))
 
     # Transfers -----------------------------------------------------------------------------
     def _inp_base(self, slot: int) -> int:
@@ -198,7 +201,7 @@ class ConvLowering:
             self._stream.add_transfer(insn, Memory.OUT, self._layer.output.name, reads=[("acc", half)])
 
     # Products ------------------------------------------------------------------------------
-    def _gemm(self, slots: tuple[int, int, int], position: _Position, out: _Part, into: _Part) -> None:
+    def _gemm(self, slots: tuple[int, int, int], position: _Position, out: _Part, into: _Part, *, first: bool) -> None:
         half, inp_slot, wgt_slot = slots
         rows, cols = self.geometry.rows, self.geometry.cols
         height, width = position.rows.count, position.cols.count
@@ -213,8 +216,14 @@ class ConvLowering:
             "src_factor_out": rows.step * cols.window(width) if height > 1 else 0,
             "src_factor_in": cols.step if width > 1 else 0,
         }
-        insn = gemm(self._cfg, **uops, **loops)
-        self._stream.add(insn, reads=[("inp", inp_slot), ("wgt", wgt_slot)], writes=[("acc", half)])
+        reads: list[Resource] = [("inp", inp_slot), ("wgt", wgt_slot)]
+        if first and self._acc.overlap:
+            # The first product of each output block overwrites what an older tile left.
+            overwriting = uops | {"uop_end": uops["uop_bgn"] + out.count}
+            self._acc.products(half, gemm(self._cfg, reset=1, **overwriting, **loops), reads)
+            uops["uop_bgn"] += out.count
+        if uops["uop_bgn"] < uops["uop_end"]:
+            self._acc.products(half, gemm(self._cfg, **uops, **loops), reads)
 
     def _table(self, slots: tuple[int, int, int], position: _Position, outs: int, ins: int) -> UopTable:
         half, inp_slot, wgt_slot = slots
@@ -229,4 +238,8 @@ class ConvLowering:
         dst = self._acc.base(half) + o * (position.rows.count * position.cols.count)
         src = self._inp_base(inp_slot) + i * self._inp_pitch(position) + y * rows.dilation * width + x * cols.dilation
         wgt = self._wgt_base(wgt_slot) + ((o * ins + i) * rows.kernel + y) * cols.kernel + x
-        return np.stack([dst, src, wgt], axis=-1).astype(np.int64)
+        table = np.stack([dst, src, wgt], axis=-1).astype(np.int64)
+        begins = (
+            np.arange(len(table)) % (len(table) // outs) == 0
+        )  # the first product of each output block, to the front
+        return np.concatenate([table[begins], table[~begins]]) if self._acc.overlap else table

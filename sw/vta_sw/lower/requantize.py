@@ -33,17 +33,19 @@ class Requantization:
     """Passes that turn accumulators into outputs, and their constants.
 
     ``start`` sets accumulators that are zero or hold older results of this layer to the bias; without it they must be
-    reset. ``vectors``: int64 [number, output blocks, batch, block_out].
+    reset, or overwritten by the first product (``overwrite``). ``vectors``: int64 [number, output blocks, batch,
+    block_out].
     """
 
     passes: tuple[Pass, ...]
     vectors: NDArray[np.int64]
     start: Pass | None = None
+    overwrite: bool = False
 
     @property
     def cycles(self) -> int:
         """Cycles per accumulator vector that are no products: reset or start values, and ALU passes."""
-        before = 1 if self.start is None else self.start.cycles
+        before = int(not self.overwrite) if self.start is None else self.start.cycles
         return before + sum(item.cycles for item in self.passes)
 
     def packed(self, cfg: VTAConfig) -> bytes:
@@ -117,7 +119,8 @@ def plan_requantization(cfg: VTAConfig, layer: IntLayer) -> Requantization:
     pad = _padding(cfg, layer)
     passes: list[Pass] = []
     vectors: list[Ints] = []
-    offset = 0 if pad else _start_offset(cfg, layer, bias, shift)
+    overwrite = overlaps(cfg)
+    offset = 0 if pad or overwrite else _start_offset(cfg, layer, bias, shift)
     start: Pass | None = None
     if offset:
         _add_pass(cfg, AluOp.MAX, bias + (offset << right), offset << int(right[-1]), passes, vectors)
@@ -133,7 +136,12 @@ def plan_requantization(cfg: VTAConfig, layer: IntLayer) -> Requantization:
     blocks = -(-len(bias) // cfg.block_out)
     tiles = [tile_channels(vector, cfg.batch, cfg.block_out)[:blocks] for vector in vectors]
     stacked = np.stack(tiles) if tiles else np.zeros((0, blocks, cfg.batch, cfg.block_out), np.int64)
-    return Requantization(tuple(passes), stacked, start)
+    return Requantization(tuple(passes), stacked, start, overwrite)
+
+
+def overlaps(cfg: VTAConfig) -> bool:
+    """Whether products and ALU passes run side by side, in different banks of the accumulators."""
+    return "one_bank" in insn_fields(cfg, Opcode.GEMM)
 
 
 def _start_offset(cfg: VTAConfig, layer: IntLayer, bias: Ints, shift: Ints) -> int:

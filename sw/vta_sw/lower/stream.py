@@ -52,6 +52,8 @@ class StreamBuilder:
         self._insns: list[Insn] = []
         self._states: dict[Resource, _State] = {}
         self._needs: list[tuple[int, int]] = []
+        self.banks: list[int | None] = []
+        """The one accumulator bank of each instruction; None: none or not declared."""
         self.relocations: list[Relocation] = []
         self._barrier = self._token_only(writes=[("barrier",)])
 
@@ -59,10 +61,16 @@ class StreamBuilder:
         """An instruction of the compute unit that moves nothing."""
         return self.add(load(self._cfg, Memory.UOP), reads, writes)
 
-    def add(self, insn: Insn, reads: Iterable[Resource] = (), writes: Iterable[Resource] = ()) -> int:
-        """Append an instruction that reads and writes the given resources; its index in the slice."""
+    def add(
+        self, insn: Insn, reads: Iterable[Resource] = (), writes: Iterable[Resource] = (), *, bank: int | None = None
+    ) -> int:
+        """Append an instruction that reads and writes the given resources; its index in the slice.
+
+        ``bank``: the accumulator bank in which it stays, if the hardware knows that too (one_bank, or LOAD ACC).
+        """
         index, unit = len(self._insns), insn.unit
         self._insns.append(insn)
+        self.banks.append(bank)
         for resource in reads:
             state = self._states.setdefault(resource, _State())
             if state.writer is not None:
@@ -76,7 +84,14 @@ class StreamBuilder:
         return index
 
     def add_transfer(
-        self, insn: Insn, memory: Memory, target: str, reads: Iterable[Resource] = (), writes: Iterable[Resource] = ()
+        self,
+        insn: Insn,
+        memory: Memory,
+        target: str,
+        reads: Iterable[Resource] = (),
+        writes: Iterable[Resource] = (),
+        *,
+        bank: int | None = None,
     ) -> int:
         """Append a LOAD or STORE whose dram_base counts from ``target``."""
         self.relocations.append(Relocation(insn, memory, target))
@@ -84,7 +99,7 @@ class StreamBuilder:
             reads = [*reads, ("barrier",)]
         if insn.unit == Unit.STORE:
             writes = [*writes, ("stored",)]
-        return self.add(insn, reads, writes)
+        return self.add(insn, reads, writes, bank=bank)
 
     def _need(self, producer: int, consumer: int) -> None:
         if self._insns[producer].unit != self._insns[consumer].unit:

@@ -12,6 +12,7 @@ from vta_arch.layout import ceil_div
 
 from .errors import NotLowerableError
 from .geometry import ConvGeometry
+from .requantize import overlaps
 from .timeline import ALU_START, GEMM_START, TRANSFER_START
 
 _ALU_UOPS = 16
@@ -172,17 +173,25 @@ def _estimate(
     inp_loads, wgt_loads = _loads(positions, outs, ins, slots, weights_first)
     load = inp_loads * inp_time(geometry.rows.out / row_tiles) + wgt_loads * wgt_time
     vectors = geometry.images * geometry.rows.out * geometry.cols.out * geometry.out_blocks
-    per_vector = geometry.in_blocks * geometry.taps + alu_cycles
-    start = steps * GEMM_START + tiles * alu_cycles * ALU_START
+    products = geometry.in_blocks * geometry.taps
     # One micro-op a cycle; their tables are loaded once if those of all slots fit.
     shapes = np.where((edge < rows) & (out * into > 1), 2, 1)
     uop_load = np.where(4 * shapes * wgt > cfg.uop_depth, steps, 2) * (TRANSFER_START + wgt)
-    compute = vectors * per_vector + start + uop_load
     store = tiles * store_time(geometry.rows.out / row_tiles)
+    passes = vectors * alu_cycles + tiles * alu_cycles * ALU_START
+    if overlaps(cfg):
+        per_vector = max(products, alu_cycles)
+        # The passes and the store of a tile are hidden by the next tile's products.
+        compute = np.maximum(vectors * products + steps * GEMM_START, passes + store) + uop_load
+    else:
+        per_vector = products + alu_cycles
+        compute = vectors * products + steps * GEMM_START + passes + uop_load
     # Ends: the first tile's loads, the last tile's store, and where a small tile is too short to hide its neighbour's.
     short = np.minimum(edge, rows) * cols * out * per_vector
     more = tiles > 1
     ends = inp_time(edge) + wgt_time + store_time(edge)
+    if overlaps(cfg):
+        ends += np.minimum(edge, rows) * cols * out * min(products, alu_cycles)
     ends += np.where(more, np.maximum(inp_time(rows) - short, 0) + np.maximum(store_time(rows) - short, 0), 0)
     total: Grid = np.ceil(np.maximum(np.maximum(load, compute), store) + ends).astype(np.int64)
     return total

@@ -1,0 +1,157 @@
+"""Loads of every element width on every bus: contents at odd offsets and counts, order, and no idle beat."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+from bench import simulate
+from read_memory import ReadMemory
+from vta_arch.config import VTAConfig
+from vta_arch.encoding import Insn, encode, load
+from vta_arch.isa import INSN_BITS, Memory, memory_elem_bytes, sram_depth
+from vta_hw.axi import ReadSignature
+from vta_hw.lane_memory import loaded_scratchpad
+from vta_hw.loader import Loader
+from vta_hw.scratchpad import ReadPort
+from vta_sim.random_configs import named_configs
+
+CASES = [
+    ("tiny", Memory.INP),
+    ("tiny", Memory.WGT),
+    ("tiny", Memory.UOP),
+    ("int4", Memory.WGT),
+    ("narrow", Memory.INP),
+    ("unsigned", Memory.UOP),
+]
+BASE = 0x1000
+LONGEST = 40
+"""Elements of the longest row: with 4-byte elements on a 512-bit bus, several beats."""
+
+
+class Filled(wiring.Component):
+    """A loader and the scratchpad that it fills."""
+
+    def __init__(self, cfg: VTAConfig, memory: Memory) -> None:
+        self.loader = Loader(cfg, memory, lanes=Loader.full_lanes(cfg, memory))
+        self.bits, self.depth = 8 * memory_elem_bytes(cfg, memory), sram_depth(cfg, memory)
+        super().__init__(
+            {
+                "start": In(1),
+                "insn": In(INSN_BITS),
+                "bus": Out(ReadSignature(cfg.axi_addr_width, cfg.axi_data_width)),
+                "read": In(ReadPort((self.depth - 1).bit_length(), self.bits)),
+            }
+        )
+
+    def elaborate(self, _platform: object) -> Module:
+        m = Module()
+        m.submodules.loader = loader = self.loader
+        m.submodules.memory = memory = loaded_scratchpad(m, loader, bits=self.bits, depth=self.depth)
+        connect(m, loader.bus, flipped(self.bus))
+        connect(m, flipped(self.read), memory.read)
+        m.d.comb += [loader.start.eq(self.start), loader.insn.eq(self.insn), loader.base.eq(BASE)]
+        return m
+
+
+def expected(cfg: VTAConfig, memory: Memory, insns: list[Insn], contents: bytes) -> tuple[list[int], int]:
+    """The scratchpad after the loads, and how many elements went past its end."""
+    elem, depth = memory_elem_bytes(cfg, memory), sram_depth(cfg, memory)
+    cells, beyond = [0] * depth, 0
+    for insn in insns:
+        if not insn["x_size"] or not insn["y_size"]:
+            continue
+        index = insn["sram_base"]
+        for y in range(-insn["y_pad_0"], insn["y_size"] + insn["y_pad_1"]):
+            for x in range(-insn["x_pad_0"], insn["x_size"] + insn["x_pad_1"]):
+                value = 0
+                if 0 <= y < insn["y_size"] and 0 <= x < insn["x_size"]:
+                    at = BASE + (insn["dram_base"] + y * insn["x_stride"] + x) * elem
+                    value = int.from_bytes(contents[at : at + elem], "little")
+                beyond += index >= depth
+                cells[index % depth] = value
+                index += 1
+    return cells, beyond
+
+
+def random_loads(cfg: VTAConfig, memory: Memory, rng: random.Random, *, over: bool) -> list[Insn]:
+    depth = sram_depth(cfg, memory)
+    insns = []
+    for _ in range(5):
+        rows, columns = rng.randint(1, 3), rng.choice([0, 1, 2, 3, rng.randint(1, LONGEST)])
+        pads = {name: rng.choice([0, 0, 1, 2, 15]) for name in ("x_pad_0", "x_pad_1", "y_pad_0")}
+        pads["y_pad_1"] = rng.choice([0, 0, 1])
+        size = (rows + pads["y_pad_0"] + pads["y_pad_1"]) * (columns + pads["x_pad_0"] + pads["x_pad_1"])
+        if size > depth:
+            pads, rows = dict.fromkeys(pads, 0), 1
+            size = columns
+        base = rng.randint(0, depth - 1 if over else max(0, depth - size))
+        stride = rng.choice([0, columns, columns + 1, rng.randint(0, 50)])
+        shape = {"x_size": columns, "y_size": rows, "x_stride": stride, **pads}
+        insns.append(load(cfg, memory, sram_base=base, dram_base=rng.randint(0, 60), **shape))
+    return insns
+
+
+def run(cfg: VTAConfig, memory: Memory, insns: list[Insn], ram: ReadMemory) -> tuple[list[int], int, int]:
+    """Scratchpad contents, ``done`` pulses and cycles of a range error, when all loads have landed."""
+    dut = Filled(cfg, memory)
+    waiting = [encode(cfg, insn) for insn in insns]
+    counts = {"done": 0, "over": 0}
+    cells: list[int] = []
+
+    async def bench(ctx: Any) -> None:
+        while waiting or ctx.get(dut.loader.busy):
+            ctx.set(dut.start, bool(waiting))
+            ctx.set(dut.insn, waiting[0] if waiting else 0)
+            ram.drive(ctx, dut.bus)
+            await ctx.delay(1e-9)
+            if waiting and ctx.get(dut.loader.ready):
+                waiting.pop(0)
+            ram.observe(ctx, dut.bus)
+            counts["done"] += ctx.get(dut.loader.done)
+            counts["over"] += ctx.get(dut.loader.range_error)
+            await ctx.tick()
+        ctx.set(dut.start, 0)
+        await ctx.tick()
+        for address in range(dut.depth):
+            ctx.set(dut.read.en, 1)
+            ctx.set(dut.read.addr, address)
+            await ctx.tick()
+            await ctx.delay(1e-9)
+            cells.append(ctx.get(dut.read.data))
+
+    simulate(dut, bench, 40_000)
+    return cells, counts["done"], counts["over"]
+
+
+@pytest.mark.parametrize(("name", "memory"), CASES)
+def test_contents(name: str, memory: Memory) -> None:
+    """Loads follow each other as fast as they are taken; some wrap around the memory's end."""
+    cfg = named_configs()[name]
+    rng = random.Random(f"{name} {memory}")
+    for over in (False, True):
+        ram = ReadMemory(rng.randbytes(1 << 16), cfg.axi_data_width // 8, latency=9, stall=0.2, rng=rng)
+        insns = random_loads(cfg, memory, rng, over=over)
+        cells, beyond = expected(cfg, memory, insns, ram.contents)
+        found, done, errors = run(cfg, memory, insns, ram)
+        assert found == cells
+        assert done == len(insns)
+        assert (errors > 0) == (beyond > 0)
+
+
+@pytest.mark.parametrize(("name", "memory"), CASES)
+def test_takes_a_beat_a_cycle(name: str, memory: Memory) -> None:
+    """From one load to the next, at odd places: data never wait for the loader."""
+    cfg = named_configs()[name]
+    rng = random.Random(5)
+    ram = ReadMemory(rng.randbytes(1 << 16), cfg.axi_data_width // 8, latency=20, stall=0, rng=rng)
+    shape = {"x_size": LONGEST, "y_size": 1, "x_stride": LONGEST}
+    insns = [load(cfg, memory, sram_base=n % 3, dram_base=7 * n, **shape) for n in range(3)]
+    found, done, _ = run(cfg, memory, insns, ram)
+    assert found == expected(cfg, memory, insns, ram.contents)[0]
+    assert done == len(insns)
+    assert ram.waited == 0
