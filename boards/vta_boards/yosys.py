@@ -85,7 +85,9 @@ def _counts(cells: Mapping[str, object]) -> dict[str, int]:
 
 
 _LATEST = re.compile(r"^Latest arrival time in '(?P<module>[^']+)' is (?P<ps>\d+):", re.MULTILINE)
-_POINT = re.compile(r"^ +\d+ (?P<cell>.*) \([^()]*\)$")
+_CELL = re.compile(r"^ +\d+ (?P<name>.*) \([^()]*\)$")
+_WIRE = re.compile(r"^ +\\(?P<name>[^ ]+)(?: \[\d+\])?$")
+_CLOCKS = ("clk", "aclk")
 
 
 def parse_sta(text: str) -> dict[str, TimingPath]:
@@ -99,15 +101,16 @@ def parse_sta(text: str) -> dict[str, TimingPath]:
 
 
 def _path(picoseconds: int, text: str) -> TimingPath:
-    """``sta`` lists a path from its end to its start: a line for each cell, with its delay's ports in brackets."""
-    cells = []
+    """``sta`` lists a path from its end to its start: a line for each cell, with its delay's ports in brackets, and
+    below it the wire that it takes. Only some have names of the design's; the outermost of these are taken."""
+    names = []
     for line in text.splitlines():
         if line and not line.startswith(" "):
             break
-        point = _POINT.match(line)
-        if point and "(<primary" not in line:
-            cells.append(point["cell"].lstrip("\\"))
-    named = [cell for cell in cells if not cell.startswith("$")]
-    start = named[-1] if named else "an input"
-    end = named[0] if named else "an output"
-    return TimingPath(picoseconds / _PICOSECONDS, start, end)
+        if "(<primary" in line:
+            continue
+        point = _CELL.match(line) or _WIRE.match(line)
+        name = point["name"].lstrip("\\").partition("\\")[0] if point else "$"
+        if not name.startswith("$") and name.rpartition(".")[2] not in _CLOCKS:
+            names.append(name)
+    return TimingPath(picoseconds / _PICOSECONDS, *(names[-1], names[0]) if names else ("an input", "an output"))

@@ -87,11 +87,11 @@ class ComputeUnit(wiring.Component):
         loaders, uop_claim = self._elaborate_loaders(m, head, issue)
         self._elaborate_order(m, order, head, issue, gemm, alu, loaders)
         self._elaborate_room(m, head, ready, order, gemm, alu, uop_claim)
-        self._elaborate_uops(m, (gemm, alu), loaders["uop"])
+        self._elaborate_uops(m, [gemm, alu], loaders["uop"])
         self._elaborate_accumulators(m, gemm, alu, loaders)
         self._elaborate_status(m, decode, retire, issue, order, gemm, alu, loaders)
 
-        sources = [gemm, alu, *loaders.values()]
+        sources: list[GemmEngine | AluEngine | Loader] = [gemm, alu, *loaders.values()]
         m.d.comb += [
             retire.done.eq(Cat(gemm.done, alu.done, loaders["uop"].done, order.load_done)),
             self.finished.eq(retire.finished),
@@ -257,7 +257,7 @@ class ComputeUnit(wiring.Component):
         }
         m.d.comb += [ready[engine].eq(room) for engine, room in rooms.items()]
 
-    def _elaborate_uops(self, m: Module, engines: tuple[GemmEngine, AluEngine], loader: Loader) -> None:
+    def _elaborate_uops(self, m: Module, engines: list[GemmEngine | AluEngine], loader: Loader) -> None:
         """A copy of the micro-op memory for each engine that reads it."""
         for number, engine in enumerate(engines):
             memory = loaded_scratchpad(m, loader, bits=UOP_BITS, depth=self._cfg.uop_depth)

@@ -1,8 +1,8 @@
-"""GEMM and ALU as engines of the compute unit: an instruction goes in, steps wait for their turn, ``done`` comes out."""
+"""GEMM and ALU as engines of the compute unit: an instruction goes in, its steps wait for their turn."""
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from vta_arch.config import UOP_BITS, VTAConfig
@@ -20,9 +20,10 @@ def claim_layout(cfg: VTAConfig) -> data.StructLayout:
     return data.StructLayout({"first": cfg.log_uop_depth + 1, "beyond": cfg.log_uop_depth + 1, "valid": 1})
 
 
-def overlap(left: data.View, right: data.View) -> object:
+def overlap(left: data.View, right: data.View) -> Value:
     """Whether two claims share a micro-op."""
-    return left.valid & right.valid & (left.first < right.beyond) & (right.first < left.beyond)
+    shared: Value = left.valid & right.valid & (left.first < right.beyond) & (right.first < left.beyond)
+    return shared
 
 
 def _engine_ports(cfg: VTAConfig) -> dict[str, wiring.Member]:

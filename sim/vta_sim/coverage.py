@@ -1,7 +1,8 @@
 """Line and toggle coverage of the RTL under random streams: ``python -m vta_sim.coverage``.
 
 A line point is a branch of the generated Verilog; a toggle point is a bit going up or down. Bits that cannot
-toggle because of the configuration (constant AXI fields, high address bits) count as not covered.
+toggle because of the configuration (constant AXI fields, high address bits) count as not covered. Branches that no
+stream ran are listed by the line of the hardware description that they come from.
 """
 
 from __future__ import annotations
@@ -9,24 +10,28 @@ from __future__ import annotations
 import argparse
 import ctypes
 import json
+import re
 import sys
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from vta_arch.config import VTAConfig
 from vta_arch.errors import DeviceError
 
-from .build_cache import cached_verilog
 from .random_configs import named_configs
 from .rtl import RtlDevice
 from .stream_soak import MAX_CYCLES, MEMORIES, make_case
 
 CONFIGS = ("tiny", "int4", "batch2")
 KINDS = ("line", "toggle")
-SHOWN_LINES = 40
+SHOWN_SOURCES = 60
+_WAKE_UP = "verilog_backend"
+_SOURCE = re.compile(r'src = "([^"|]*?):(\d+)')
+_SIGNAL = re.compile(r"\s*(?:(?:input|output|wire|reg|signed|\[\d+:\d+\])\s+)+(\S+?)\s*[;=]")
 
 
 class CoverageDevice(RtlDevice):
@@ -67,10 +72,45 @@ class Report:
             table[point.module][point.kind] = (covered + bool(count), total + 1)
         return dict(table)
 
-    def uncovered_lines(self) -> list[tuple[str, int, str]]:
-        """(module, Verilog line, its text) of every branch that never ran."""
-        points = {(p.module, p.line) for p, count in self.hits.items() if p.kind == "line" and not count}
-        return [(module, line, self.verilog[line - 1].strip()) for module, line in sorted(points)]
+    def add(self, point: Point, count: int) -> None:
+        """Count hits, but not of what the Verilog writer adds to wake processes up."""
+        if point.kind != "line" or _WAKE_UP not in self.verilog[point.line - 1]:
+            self.hits[point] += count
+
+    def uncovered_sources(self) -> dict[str, list[str]]:
+        """Source line ("file.py:12") -> modules in which a branch that comes from it never ran."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for point, count in self.hits.items():
+            if point.kind == "line" and not count:
+                found[self._source(point.line)].add(point.module)
+        return {source: sorted(modules) for source, modules in sorted(found.items())}
+
+    def _source(self, line: int) -> str:
+        """The source of the condition in a Verilog line, else that text."""
+        text = self.verilog[line - 1].strip()
+        names = re.findall(r"\\\S+|[A-Za-z_]\w*", text)
+        for number in range(line - 1, -1, -1):
+            if self.verilog[number].startswith("module "):
+                return next((source for name in names if (source := self._sources.get((number, name)))), text)
+        return text
+
+    @cached_property
+    def _sources(self) -> dict[tuple[int, str], str]:
+        """(first line of the module, signal) -> source line of the signal."""
+        found: dict[tuple[int, str], str] = {}
+        module, source = 0, ""
+        for number, text in enumerate(self.verilog):
+            if text.startswith("module "):
+                module = number
+            match = _SOURCE.search(text)
+            signal = _SIGNAL.match(text)
+            if match:
+                source = f"{Path(match[1]).name}:{match[2]}"
+            elif signal:
+                if source:
+                    found[module, signal[1]] = source
+                source = ""
+        return found
 
 
 def read_points(text: str) -> Iterable[tuple[Point, int]]:
@@ -88,18 +128,29 @@ def read_points(text: str) -> Iterable[tuple[Point, int]]:
         yield Point(kind, module, int(values["l"]), values.get("o", "") + values.get("h", "")), int(count)
 
 
+def annotated_verilog(cfg: VTAConfig) -> str:
+    """The accelerator's Verilog with the source line of every statement."""
+    from amaranth.back import verilog
+    from vta_hw.top import VTATop
+    from vta_hw.verilog import TOP_NAME
+
+    text: str = verilog.convert(VTATop(cfg), name=TOP_NAME, emit_src=True)
+    return text
+
+
 def measure(cfg: VTAConfig, streams: int, seed: int) -> Report:
     """Run ``streams`` random streams, shared out among the memory models."""
-    report = Report(cfg.name, cached_verilog(cfg, None).splitlines())
+    text = annotated_verilog(cfg)
+    report = Report(cfg.name, text.splitlines())
     with tempfile.TemporaryDirectory() as folder:
         for part, memory in enumerate(MEMORIES):
             data = Path(folder) / f"{part}.dat"
-            with CoverageDevice(cfg, memory, max_cycles=MAX_CYCLES) as device:
+            with CoverageDevice(cfg, memory, max_cycles=MAX_CYCLES, verilog=text) as device:
                 for number in range(part, streams, len(MEMORIES)):
                     make_case(cfg, seed, number).run(device)
                 device.write_coverage(data)
             for point, count in read_points(data.read_text(encoding="latin-1")):
-                report.hits[point] += count
+                report.add(point, count)
     return report
 
 
@@ -150,14 +201,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report = measure(known[name], options.streams, options.seed)
         reports.append(report)
         print(table(report), flush=True)
-        lines = report.uncovered_lines()
-        print(f"  {len(lines)} lines never ran{':' if lines else ''}")
-        for module, line, text in lines[:SHOWN_LINES]:
-            print(f"    {module}:{line}: {text}")
+        sources = report.uncovered_sources()
+        print(f"  {len(sources)} source lines have branches that never ran{':' if sources else ''}")
+        for source, modules in list(sources.items())[:SHOWN_SOURCES]:
+            print(f"    {source:60}{', '.join(modules[:2])}{' ...' if len(modules) > 2 else ''}")
     values = {
         "streams": options.streams,
         "configurations": summary(reports),
-        "uncovered_lines": {report.config: report.uncovered_lines() for report in reports},
+        "uncovered_sources": {report.config: report.uncovered_sources() for report in reports},
     }
     options.json.parent.mkdir(parents=True, exist_ok=True)
     part = options.json.with_suffix(".part")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -218,7 +219,7 @@ class RtlDevice:
             self._library.vta_destroy(self._handle)
             self._handle = None
 
-    def __enter__(self) -> RtlDevice:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

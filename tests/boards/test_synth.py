@@ -109,11 +109,12 @@ def recorded(monkeypatch: pytest.MonkeyPatch, stat: str, sta: str) -> list[str]:
     def run(script: str, folder: Path, *, what: str, timeout: float) -> None:
         assert timeout > 0
         scripts.append(script)
-        assert (folder / "vta_top.v").read_text().startswith("/* Generated")
+        assert (folder / "vta_top.v").read_text() == "// tiny\n"
         (folder / f"{what}.stat").write_text(stat)
         (folder / f"{what}.sta").write_text(sta)
 
     monkeypatch.setattr(vta_boards.synth, "run_yosys", run)
+    monkeypatch.setattr(vta_boards.synth, "generate_verilog", lambda cfg: f"// {cfg.name}\n")
     return scripts
 
 
@@ -137,6 +138,7 @@ def test_synthesis_and_its_json(recorded: list[str], tmp_path: Path) -> None:
 
 
 def test_yosys_that_ends_without_a_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vta_boards.synth, "generate_verilog", lambda _cfg: SMALL)
     monkeypatch.setattr(vta_boards.synth, "run_yosys", lambda *_a, **_k: None)
     with pytest.raises(SynthesisError, match=r"printed no whole\.stat for whole"):
         synthesize(load_preset("tiny"))

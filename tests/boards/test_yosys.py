@@ -32,6 +32,14 @@ def test_longest_paths(sta: str) -> None:
     assert (paths["vta_top.core.compute.alu"].start, paths["vta_top.core.compute.alu"].end) == ("x_reg", "done_reg")
 
 
+def test_a_path_of_cells_without_names_is_told_by_its_wires(sta: str) -> None:
+    text = sta
+    for name in ("core.compute_queue.storage.0.1", "core.compute.alu.claim[0]_reg"):
+        text = text.replace(f"{name} (", "$abc$1 (")
+    path = parse_sta(text)["vta_top"]
+    assert (path.start, path.end) == ("core.compute.alu.less", "core.compute.alu.less")
+
+
 def test_no_path_at_all() -> None:
     assert parse_sta("4. Executing STA pass.\n") == {}
 
