@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
 
-.PHONY: help venv demo test lint bench docs clean
+.PHONY: help venv demo test lint bench docs streams formal coverage clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -32,6 +32,16 @@ bench: $(STAMP) ## speed of the simulators and of the compiler, also as JSON in 
 
 docs: $(STAMP) ## docs/isa.md and docs/registers.md from vta_arch
 	$(BIN)/python -m vta_app.reference docs
+
+streams: $(STAMP) ## 2,000 random instruction streams, RTL against functional simulator
+	$(BIN)/python -m vta_sim.stream_soak --streams 2000
+
+formal: $(STAMP) ## proofs of the accelerator's queues, bus rules and arithmetic (solver: z3)
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[formal]'
+	$(BIN)/python -m pytest tests/formal -n 2 -o python_files='proof_*.py'
+
+coverage: $(STAMP) ## line and toggle coverage of the RTL under random streams
+	$(BIN)/python -m vta_sim.coverage
 
 clean: ## remove what was built, not the virtual environment
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
