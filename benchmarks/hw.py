@@ -104,6 +104,15 @@ class Bench:
         fields = {"y_size": rows, "x_size": count, "x_stride": 2 * count}
         return store(self.cfg, **fields) if memory == Memory.OUT else load(self.cfg, memory, **fields)
 
+    def row_stream(self, memory: Memory) -> Callable[[int], list[Insn]]:
+        """A stream of one transfer of n rows."""
+        return lambda n: [self.rows(memory, n)]
+
+
+def repeated(*insns: Insn) -> Callable[[int], list[Insn]]:
+    """A stream of n times these instructions."""
+    return lambda n: list(insns) * n
+
 
 def gemm_figures(bench: Bench) -> Iterator[Figure]:
     """Cycles a micro-op, and between instructions."""
@@ -131,6 +140,10 @@ def gemm_figures(bench: Bench) -> Iterator[Figure]:
         yield Figure("GEMM", "idle between two of one bank", chain(bench.declared), "cycles", 0, 2)
 
 
+def _alu_stream(cfg: VTAConfig, op: AluOp, table: list[Insn], loop: dict[str, int]) -> Callable[[int], list[Insn]]:
+    return lambda n: [*table, alu(cfg, op, iter_out=n, **loop)]
+
+
 def alu_figures(bench: Bench) -> Iterator[Figure]:
     """Cycles a vector of every operation; MUL takes its multipliers in turns."""
     cfg = bench.cfg
@@ -145,7 +158,7 @@ def alu_figures(bench: Bench) -> Iterator[Figure]:
         table = bench.with_uops([(0, source, 0)])
         loop = {"uop_end": 1, "iter_in": vectors, "dst_factor_in": 1, **fields}
         for op in AluOp:
-            cycles = bench.slope(lambda n, op=op: [*table, alu(cfg, op, iter_out=n, **loop)]) / vectors  # noqa: B023
+            cycles = bench.slope(_alu_stream(cfg, op, table, loop)) / vectors
             reach = 4 if op == AluOp.MUL else ideal
             yield Figure("ALU", f"{op.name} {name}", cycles, "cycles a vector", ideal, reach)
 
@@ -161,11 +174,11 @@ def transfer_figures(bench: Bench) -> Iterator[Figure]:
         empty = store(cfg) if memory == Memory.OUT else load(cfg, memory)
         single = bench.cycles([bench.contiguous(memory)]) - bench.cycles([empty])
         yield Figure(group, f"{name}, alone", beats / single, SHARE, 1, None)
-        chained = bench.slope(lambda n, m=memory: [bench.contiguous(m)] * n)
+        chained = bench.slope(repeated(bench.contiguous(memory)))
         yield Figure(group, f"{name}, one after the other", beats / chained, SHARE, 1, 0.95)
         short = bench.elements(memory, ROW)
         most = min(64, sram_depth(cfg, memory) // short)
-        row = bench.slope(lambda n, m=memory: [bench.rows(m, n)], max(1, most // 4), most)
+        row = bench.slope(bench.row_stream(memory), max(1, most // 4), most)
         reach = None if memory == Memory.OUT else 0.85
         yield Figure(group, f"rows of {short * elem} B", bench.beats(memory, short) / row, SHARE, 1, reach)
 
@@ -178,14 +191,14 @@ def concurrency_figures(bench: Bench) -> Iterator[Figure]:
         # As many beats of both: several loads of the smaller memory.
         other = bench.contiguous(memory)
         beats = inp_beats + bench.beats(memory, other["x_size"])
-        both = bench.slope(lambda n, other=other: [inp, other] * n)
+        both = bench.slope(repeated(inp, other))
         yield Figure("side by side", f"LOAD INP and {memory.name}, all beats", beats / both, SHARE, 1, 0.95)
     yield Figure("side by side", "LOAD UOP among LOAD INP, its part", fair_share(bench), SHARE, 0.5, 0.4)
 
     out = bench.contiguous(Memory.OUT)
-    both = bench.slope(lambda n: [x for _ in range(n) for x in (inp, out)])
-    reads = bench.slope(lambda n: [inp] * n)
-    writes = bench.slope(lambda n: [out] * n)
+    both = bench.slope(repeated(inp, out))
+    reads = bench.slope(repeated(inp))
+    writes = bench.slope(repeated(out))
     most = max(inp_beats, bench.beats(Memory.OUT, out["x_size"]))
     yield Figure("side by side", "LOAD INP and STORE, the longer of the two", most / both, SHARE, 1, 0.95)
     yield Figure("side by side", "the same, cycles above the slower alone", both - max(reads, writes), "cycles", 0, 16)
@@ -206,7 +219,7 @@ def fair_share(bench: Bench) -> float:
 
 def measure(cfg: VTAConfig) -> list[Figure]:
     """All figures of a configuration. Builds its simulator if need be."""
-    figures = []
+    figures: list[Figure] = []
     with RtlDevice(cfg, max_cycles=MAX_CYCLES, progress=_progress) as device:
         device.write(DATA, np.zeros(1 << 20, np.uint8))
         bench = Bench(cfg, device)

@@ -104,10 +104,8 @@ def _path(picoseconds: int, text: str) -> TimingPath:
     """``sta`` lists a path from its end to its start: a line for each cell, with its delay's ports in brackets, and
     below it the wire that it takes. Only some have names of the design's; the outermost of these are taken."""
     names = []
-    for line in text.splitlines():
-        if line and not line.startswith(" "):
-            break
-        if "(<primary" in line:
+    for line in text.strip("\n").partition("\n\n")[0].splitlines():
+        if "(<primary" in line or line.startswith("Warning"):
             continue
         point = _CELL.match(line) or _WIRE.match(line)
         name = point["name"].lstrip("\\").partition("\\")[0] if point else "$"

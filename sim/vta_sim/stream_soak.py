@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from vta_arch.config import VTAConfig
 from vta_arch.disasm import disassemble
-from vta_arch.encoding import decode
+from vta_arch.encoding import decode, encode_stream
 from vta_arch.errors import DeviceError
 from vta_arch.isa import INSN_BYTES, Opcode
 
@@ -52,9 +52,9 @@ def make_case(cfg: VTAConfig, seed: int, number: int) -> StreamCase:
     return random_stream(cfg, np.random.default_rng([seed, number]), FLAVOURS[number % len(FLAVOURS)])
 
 
-def difference(case: StreamCase, memory: MemoryModel, library: str | None = None) -> str:
+def difference(case: StreamCase, memory: MemoryModel) -> str:
     """How the RTL differs from the functional simulator on fresh devices; empty where it does not."""
-    with RtlDevice(case.config, memory, max_cycles=MAX_CYCLES, verilog=library) as device:
+    with RtlDevice(case.config, memory, max_cycles=MAX_CYCLES) as device:
         return _compare(case, FunctionalDevice(case.config), device)[0]
 
 
@@ -74,16 +74,17 @@ def _compare(case: StreamCase, reference: FunctionalDevice, device: RtlDevice) -
 
 
 def shrink(case: StreamCase, memory: MemoryModel) -> StreamCase:
-    """A shorter stream that still differs: instructions without tokens are left out one after the other."""
+    """A stream that still differs and does less: instructions are left out or, with tokens, do nothing."""
     at = case.insn_count - 1
     while at >= 0:
-        start = at * INSN_BYTES
-        insn = decode(case.config, int.from_bytes(case.instructions[start : start + INSN_BYTES], "little"))
-        if insn.opcode != Opcode.FINISH and not any(insn[bit] for bit in _TOKEN_BITS):
-            words = case.instructions[:start] + case.instructions[start + INSN_BYTES :]
-            shorter = replace(case, instructions=words)
-            if difference(shorter, memory):
-                case = shorter
+        start, end = at * INSN_BYTES, (at + 1) * INSN_BYTES
+        insn = decode(case.config, int.from_bytes(case.instructions[start:end], "little"))
+        idle = {name: 0 for name in ("x_size", "iter_out") if insn.fields.get(name)}
+        tokens = any(insn[bit] for bit in _TOKEN_BITS)
+        less = encode_stream(case.config, [replace(insn, fields={**insn.fields, **idle})]) if tokens else b""
+        shorter = replace(case, instructions=case.instructions[:start] + less + case.instructions[end:])
+        if insn.opcode != Opcode.FINISH and shorter != case and difference(shorter, memory):
+            case = shorter
         at -= 1
     return case
 

@@ -28,6 +28,9 @@ STAT = {
 STA = """
 4. Executing STA pass (static timing analysis).
 Latest arrival time in 'vta_top' is 5064:
+    5064 (<unknown>)
+Warning: Critical-path does not terminate in a recognised endpoint.
+           $abc$768111$aiger$i68594
     5064 core.compute.alu.claim[0]_reg (FDRE.D)
            $auto$xilinx_dffopt.cc:347:execute$717627
     5064 $auto$xilinx_dffopt.cc:341:execute$717626 (LUT6.I1->O)
