@@ -31,6 +31,7 @@ KINDS = ("line", "toggle")
 SHOWN_SOURCES = 60
 _WAKE_UP = "verilog_backend"
 _SOURCE = re.compile(r'src = "([^"|]*?):(\d+)')
+_ASSIGN = re.compile(r"\s*assign\s+(\S+)")
 _SIGNAL = re.compile(r"\s*(?:(?:input|output|wire|reg|signed|\[\d+:\d+\])\s+)+(\S+?)\s*[;=]")
 
 
@@ -88,6 +89,9 @@ class Report:
     def _source(self, line: int) -> str:
         """The source of the condition in a Verilog line, else that text."""
         text = self.verilog[line - 1].strip()
+        match = _SOURCE.search(text)
+        if match:
+            return f"{Path(match[1]).name}:{match[2]}"
         names = re.findall(r"\\\S+|[A-Za-z_]\w*", text)
         for number in range(line - 1, -1, -1):
             if self.verilog[number].startswith("module "):
@@ -104,7 +108,10 @@ class Report:
                 module = number
             match = _SOURCE.search(text)
             signal = _SIGNAL.match(text)
-            if match:
+            assigned = _ASSIGN.match(text)
+            if match and assigned:
+                found.setdefault((module, assigned[1]), f"{Path(match[1]).name}:{match[2]}")
+            elif match:
                 source = f"{Path(match[1]).name}:{match[2]}"
             elif signal:
                 if source:

@@ -185,6 +185,9 @@ class _Builder:
         insns[0] = _with(insns[0], **{bit: value | insns[0][bit] for bit, value in waits.items()})
         if not insns[-1]["push_next"]:
             insns[-1] = _with(insns[-1], push_prev=1, push_next=1)
+        if self.flavour is Flavour.HAZARDS and insns[-1].fields.get("one_bank"):
+            # The tokens of a declared instruction speak of its bank only; the neighbours use both here.
+            insns[-1] = _with(insns[-1], one_bank=0)
         return insns
 
     def _fault(self) -> Insn:
