@@ -26,6 +26,8 @@ EXTENSIONS: dict[str, int] = {"overlap": 0}
 
 overlap: a GEMM or ALU instruction may declare that it stays in one accumulator bank, so that work in
 the other bank goes on beside it, and a GEMM may overwrite its accumulators instead of adding to them.
+A token of a declared instruction says that this instruction is done, and what is older in its bank; any
+other token says that everything older in its unit is done.
 """
 
 _UNHASHED = ("name", "board", "clock_mhz")

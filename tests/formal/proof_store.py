@@ -66,4 +66,4 @@ def test_bursts_are_whole_and_carry_all_elements(tmp_path: Path) -> None:
     with m.If(dut.prev.push):
         bench.check((size == wanted) & (unanswered == 0) & (open_bursts == 0))
     bench.reached(dut.prev.push & (wanted == 4))
-    bench.prove(tmp_path, depth=13)
+    bench.prove(tmp_path, depth=9, cover_depth=12)

@@ -135,7 +135,8 @@ class Scalar:
         dst = self.wrap(Memory.ACC, index["dst"])
         if insn["reset"]:
             self.pads[Memory.ACC][dst] = 0
-            return
+            if not insn.fields.get("one_bank"):
+                return
         src, wgt = self.wrap(Memory.INP, index["src"]), self.wrap(Memory.WGT, index["wgt"])
         for b in range(cfg.batch):
             for o in range(cfg.block_out):
