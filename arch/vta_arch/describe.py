@@ -60,6 +60,11 @@ _SEMANTICS = (
     "is the micro-op's field + outer iteration * `factor_out` + inner iteration * `factor_in`. "
     f"Trip counts go up to {(1 << LOOP_ITER_BITS) - 1}; 0 is no iteration.",
     "**ALU** loops as GEMM: `acc[dst] = operation(acc[dst], operand)`; each operation sees what the earlier wrote.",
+    "**One bank** (extension `overlap`): the top bit of an accumulator's index is its bank. `one_bank` of GEMM and ALU "
+    "declares that all accumulators of the instruction, sources included, lie in one bank (else a sticky error, and "
+    "undefined results); work in the other bank may then go on beside it. `reset` with `one_bank` writes the product "
+    "instead of 0. A token of a declared instruction says that it is done, and what is older in its bank; any other "
+    "token says that everything older in its unit is done.",
     "**Tokens.** Four queues: load to compute, compute to load, compute to store, store to compute. For LOAD of INP "
     "and WGT `next` is compute; for STORE `prev` is compute; for all else `prev` is load and `next` is store; the "
     "other bits are ignored. All pops come before the instruction starts, all pushes after its data has landed. A "
