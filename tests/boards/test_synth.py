@@ -161,9 +161,10 @@ endmodule
 """
 
 
+@pytest.mark.timeout(1200)
 def test_yosys_itself_on_a_small_design(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vta_boards.synth, "generate_verilog", lambda _cfg: SMALL)
-    result = synthesize(load_preset("tiny"), "xc7", timeout=240)
+    result = synthesize(load_preset("tiny"), "xc7", timeout=600)
     assert (result.total.dsp, result.total.bram36) == (1, 0.5)
     assert list(result.units) == ["core", "memory", "top"]
     assert (result.units["core"].dsp, result.units["memory"].bram36) == (1, 0.5)

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from vta_boards.yosys import SynthesisError, parse_sta, parse_stat, read_report, run_yosys
 
-SECONDS = 240
-"""The first run on a machine compiles Yosys itself."""
+SECONDS = 600
+"""The first run of Yosys on a machine compiles Yosys itself."""
+pytestmark = pytest.mark.timeout(2 * SECONDS)
 
 
 def test_statistics(stat: str) -> None:
