@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from vta_arch.config import VTAConfig
-from vta_arch.encoding import Insn, encode_stream, encode_uops, finish, gemm, load, make, store
-from vta_arch.isa import Memory, Opcode
+from vta_arch.encoding import Insn, alu, encode_stream, encode_uops, finish, gemm, load, make, store
+from vta_arch.isa import AluOp, Memory, Opcode
 from vta_arch.presets import load_preset
 from vta_arch.registers import Errors, Status
 from vta_runtime.device import Device, RunResult
@@ -138,3 +138,27 @@ def test_gemm_runs_a_step_a_cycle(name: str) -> None:
     few, many = gemm_cycles(device, uops, 128), gemm_cycles(device, uops, 1152)
     device.close()
     assert many - few == 1024
+
+
+@pytest.mark.parametrize("name", ["tiny", "unsigned", "int1"])
+def test_padded_load_of_micro_ops(name: str) -> None:
+    """A micro-op of padding addresses element 0; each micro-op adds 1 where it points."""
+    cfg = named_configs()[name]
+    rows, columns, pads = 3, 5, {"y_pad_0": 1, "y_pad_1": 2, "x_pad_0": 3, "x_pad_1": 1}
+    total = (rows + 3) * (columns + 4)
+    depth = min(cfg.acc_depth, 16)
+    insns = [
+        load(cfg, Memory.UOP, sram_base=1, dram_base=1, y_size=rows, x_size=columns, x_stride=columns + 2, **pads),
+        alu(cfg, AluOp.ADD, use_imm=1, imm=1, uop_bgn=1, uop_end=1 + total, iter_out=1, iter_in=1, push_next=1),
+        store(cfg, pop_prev=1, push_prev=1, y_size=1, x_size=depth, x_stride=depth),
+        finish(cfg, pop_next=1),
+    ]
+    found = []
+    for device in both(cfg):
+        device.write(UOPS, encode_uops(cfg, [(n % depth, 0, 0) for n in range(32)]).tobytes())
+        result = launch(device, insns)
+        assert result.errors == 0
+        found.append(device.read(BASES[Memory.OUT], depth * cfg.out_elem_bytes))
+        device.close()
+    assert found[0].any()
+    assert np.array_equal(*found)
