@@ -18,6 +18,10 @@ ARRAY_RANKS: dict[str, dict[str, int]] = {"conv": {"weight": 4, "bias": 1, "shif
 
 
 def check_layer(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse a layer whose operator, tensors, attributes or arrays do not fit together.
+
+    ``shapes`` are those of the program's arrays by name. Raises ProgramError naming the layer.
+    """
     if layer.op not in OPERATORS:
         raise ProgramError(f"program manifest: layer {layer.name!r} has the unknown operator {layer.op!r}")
     if len(layer.inputs) != (1 if layer.op == "conv" else 2):
