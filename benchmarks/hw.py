@@ -18,7 +18,7 @@ import numpy as np
 from vta_app.output import print_table, stderr, write_json
 from vta_arch.config import VTAConfig
 from vta_arch.encoding import Insn, alu, encode_stream, encode_uops, finish, gemm, load, store
-from vta_arch.isa import AluOp, Memory, memory_elem_bytes, sram_depth
+from vta_arch.isa import AluOp, Memory, alu_ops, memory_elem_bytes, sram_depth
 from vta_arch.presets import DEFAULT_PRESET, load_config
 from vta_runtime.device import check
 from vta_sim.rtl import RtlDevice
@@ -157,7 +157,7 @@ def alu_figures(bench: Bench) -> Iterator[Figure]:
     for name, (source, fields, ideal) in operands.items():
         table = bench.with_uops([(0, source, 0)])
         loop = {"uop_end": 1, "iter_in": vectors, "dst_factor_in": 1, **fields}
-        for op in AluOp:
+        for op in alu_ops(cfg):
             cycles = bench.slope(_alu_stream(cfg, op, table, loop)) / vectors
             reach = 4 if op == AluOp.MUL else ideal
             yield Figure("ALU", f"{op.name} {name}", cycles, "cycles a vector", ideal, reach)

@@ -8,7 +8,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from vta_arch.config import VTAConfig
-from vta_arch.isa import INSN_BITS, AluOp, Memory, Opcode
+from vta_arch.isa import INSN_BITS, Memory, Opcode, alu_ops
 
 from .issue import INDEX_BITS, insn_stream
 from .layouts import insn_layout
@@ -79,7 +79,7 @@ class Decode(wiring.Component):
         )
         nothing = (mem.x_size == 0) | (mem.y_size == 0)
         unknown = ~Cat(mem.memory_type == memory for memory in COMPUTE_MEMORIES).any()
-        bad_alu = alu.alu_opcode > max(AluOp)
+        bad_alu = ~Cat(alu.alu_opcode == op for op in alu_ops(cfg)).any()
         engine = Signal(len(Engine).bit_length())
         m.d.comb += engine.eq(Engine.NONE)
         with m.Switch(mem.opcode):

@@ -12,7 +12,7 @@ from threadpoolctl import ThreadpoolController
 from vta_arch.config import BASE_ALIGNMENT, VTAConfig
 from vta_arch.encoding import decode, decode_uops
 from vta_arch.errors import DeviceError
-from vta_arch.isa import INSN_BYTES, AluOp, Memory, Opcode
+from vta_arch.isa import INSN_BYTES, Memory, Opcode, alu_ops, opcodes
 from vta_arch.registers import BASE_MEMORIES, NO_INSN, Errors, Status
 from vta_runtime.device import RegionAllocator, RunResult, name_blamed
 
@@ -188,7 +188,7 @@ class FunctionalDevice:
         for at in range(0, len(chunk), INSN_BYTES):
             word = chunk[at : at + INSN_BYTES]
             insn = decode(self.config, int.from_bytes(word, "little"))
-            if insn.opcode in Opcode.__members__.values():
+            if insn.opcode in opcodes(self.config):
                 scheduler.dispatch(make_job(insn, word, at // INSN_BYTES))
             else:
                 dropped = at // INSN_BYTES if dropped is None else dropped
@@ -220,7 +220,7 @@ class FunctionalDevice:
 
     def _bind_loops(self, job: Job) -> Step | None:
         insn, uops, plans = job.insn, self._pads.uop, self._plans
-        if insn.opcode == Opcode.ALU and insn["alu_opcode"] not in AluOp.__members__.values():
+        if insn.opcode == Opcode.ALU and insn["alu_opcode"] not in alu_ops(self.config):
             return partial(int, Errors.UNKNOWN_OPCODE)
         indices = uop_indices(self.config, insn)
         if not len(uops[indices]):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from vta_arch.config import VTAConfig
 from vta_arch.encoding import Insn
-from vta_arch.isa import LOADABLE, Memory, memory_elem_bytes, sram_depth
+from vta_arch.isa import Memory, loadable, memory_elem_bytes, sram_depth
 from vta_arch.layout import pack_bits, unpack_bits, unpack_weight_bits
 from vta_arch.registers import Errors
 
@@ -87,7 +87,7 @@ class Scratchpads:
 
 def bind_load(pads: Scratchpads, dram: SparseMemory, bases: Mapping[Memory, int], insn: Insn) -> Step | None:
     """What a LOAD does, ready to run many times; None for nothing."""
-    if insn["memory_type"] not in LOADABLE:
+    if insn["memory_type"] not in loadable(pads.cfg):
         return partial(int, Errors.UNKNOWN_MEMORY)
     x, y = insn["x_size"], insn["y_size"]
     if x == 0 or y == 0:
