@@ -156,6 +156,10 @@ class Scalar:
 
     def iterations(self, insn: Insn) -> Iterator[list[dict[str, int]]]:
         """For each iteration the indices of its micro-ops, not wrapped."""
+        banks: set[int] = set()
+        accumulators = ["dst"]
+        if insn.opcode == Opcode.ALU and not insn["use_imm"] and insn["alu_opcode"] != 5:
+            accumulators.append("src")
         for outer in range(insn["iter_out"]):
             for inner in range(insn["iter_in"]):
                 found = []
@@ -167,7 +171,11 @@ class Scalar:
                         if f"{name}_factor_in" in insn.fields:
                             fields[name] += outer * insn[f"{name}_factor_out"] + inner * insn[f"{name}_factor_in"]
                     found.append(fields)
+                    half = self.cfg.acc_depth // 2
+                    banks |= {fields[name] % self.cfg.acc_depth // half for name in accumulators}
                 yield found
+        if insn.fields.get("one_bank") and len(banks) > 1:
+            self.errors |= Errors.ONE_BANK
 
     def loops(self, insn: Insn) -> None:
         run = self.gemm if insn.opcode == Opcode.GEMM else self.alu

@@ -60,17 +60,19 @@ class Fuzz:
 
     def compute(self) -> Insn:
         cfg, rng, kind = self.cfg, self.rng, self.rng.random()
-        banked = {"one_bank": 0}
+        banked = {"one_bank": pick(rng, 0, 1)} if "overlap" in cfg.extensions else {}
         if "depthwise" in cfg.extensions and kind < 0.5:
             values = self.loop(3, {"dst": cfg.acc_depth, "src": cfg.inp_depth, "wgt": cfg.wgt_depth})
-            values["reset"] = int(chance(rng, 0.2))
+            values["reset"] = int(chance(rng, 0.4))
             if chance(rng, 0.3):
                 values["dst_factor_in"] = 1
-            return depthwise(cfg, **values, **(banked if "overlap" in cfg.extensions else {}))
+            return depthwise(cfg, **values, **banked)
         if kind < 0.85:
             values = {"use_imm": pick(rng, 0, 1), "imm": pick(rng, 0, cfg.req_depth - 1)}
             values["imm"] = int(rng.integers(-(1 << 15), 1 << 15)) if chance(rng, self.over) else values["imm"]
-            return alu(cfg, AluOp.REQ, **values, **self.loop(3, {"dst": cfg.acc_depth, "src": 2 * cfg.req_depth}))
+            return alu(
+                cfg, AluOp.REQ, **values, **banked, **self.loop(3, {"dst": cfg.acc_depth, "src": 2 * cfg.req_depth})
+            )
         return self.block((Memory.ACC, Memory.ACC_8BIT, Memory.REQ)[pick(rng, 0, 2)])
 
     def send(self) -> Insn:
