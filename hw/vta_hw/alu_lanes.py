@@ -9,8 +9,8 @@ from vta_arch.isa import AluOp
 
 from .multiplier import LowMultipliers
 
-FIRST_TURN = 2
-"""Bits of a shift's amount that the first of its two stages uses: as many as fit into a LUT of six inputs."""
+GROUP = 4
+"""Bits that a shift moves together in its second stage: the first one then takes one LUT of six inputs a bit."""
 
 
 class AluLanes(wiring.Component):
@@ -47,8 +47,8 @@ class AluLanes(wiring.Component):
             x, y, product = (value.word_select(lane, width) for value in (self.x, self.y, mul.product))
             # Products are zero while another operation is executed, and the rest is while MUL is.
             rest = self._simple(m, f"{lane}", x, y)
-            kept, turned = self._shift(m, f"{lane}", x, y)
-            m.d.sync += self.out.word_select(lane, width).eq((turned & kept) | (rest & ~kept) | product)
+            kept, shifted = self._shift(m, f"{lane}", x, y)
+            m.d.sync += self.out.word_select(lane, width).eq((shifted & kept) | (rest & ~kept) | product)
         return m
 
     def _simple(self, m: Module, name: str, x: Value, y: Value) -> Signal:
@@ -75,22 +75,33 @@ class AluLanes(wiring.Component):
         return result
 
     def _shift(self, m: Module, name: str, x: Value, y: Value) -> tuple[Value, Value]:
-        """SHR without its ends: which bits it keeps, and ``x`` rotated, the first part registered."""
-        width = self._width
-        bits = width.bit_length() - 1
-        turned = Signal(width, name=f"turned{name}", reset_less=True)
-        amount = Signal(bits, name=f"amount{name}", reset_less=True)
-        rest = Signal(bits - FIRST_TURN, name=f"turn{name}", reset_less=True)
-        left = Signal(name=f"left{name}", reset_less=True)
-        m.d.sync += [turned.eq(_rotated(x, y[:FIRST_TURN], 1)), rest.eq(y[FIRST_TURN:bits])]
-        beyond = y[bits:-1] != y[-1].replicate(width - bits - 1)
-        with m.If((self.op != AluOp.SHR) | beyond):
-            # The code of a shift that keeps nothing: to the left by the whole width.
-            m.d.sync += [left.eq(1), amount.eq(0)]
-        with m.Else():
-            m.d.sync += [left.eq(y[-1]), amount.eq(y[:bits])]
-        kept = Cat((amount <= width - 1 - place) ^ left for place in range(width))
-        return kept, _rotated(turned, rest, 1 << FIRST_TURN)
+        """SHR without its ends, the first part registered: which bits are of ``x``, and ``x`` in its new place.
+
+        First ``x`` moves by less than ``GROUP`` bits, and the ends are replaced in the highest group. Then groups move,
+        and those that came around are wrong as a whole: in a shift to the left, those that did not.
+        """
+        width, groups = self._width, self._width // GROUP
+        bits, low = width.bit_length() - 1, GROUP.bit_length() - 1
+        moved = Signal(width, name=f"moved{name}", reset_less=True)
+        place = Signal(bits - low, name=f"place{name}", reset_less=True)
+        left, nothing = (Signal(name=f"{n}{name}", reset_less=True) for n in ("left", "nothing"))
+        fine, negative = y[:low], y[-1]
+        fill = x[-1] & ~negative
+        for bit, value in enumerate(_rotated(x, fine, 1)):
+            around = fine >= width - bit if bit >= width - GROUP else Const(0, 1)
+            end = around ^ negative if bit >= width - GROUP else Const(0, 1)
+            m.d.sync += moved[bit].eq(Mux(end, fill, value))
+        beyond = (y[bits:-1] != negative.replicate(width - bits - 1)) | (negative & ~y[:bits].any())
+        m.d.sync += [
+            place.eq(y[low:bits]),
+            left.eq(negative),
+            nothing.eq((self.op != AluOp.SHR) | beyond),
+        ]
+        kept = Cat(
+            (~nothing & Mux(left, group + place >= groups - 1, group + place < groups)).replicate(GROUP)
+            for group in range(groups)
+        )
+        return kept, _rotated(moved, place, GROUP)
 
 
 def _rotated(value: Value, places: Value, unit: int) -> Value:
