@@ -93,7 +93,8 @@ class Layer:
 
     ``instructions[first : first + count]`` is balanced in tokens and holds no FINISH. Attributes of conv:
     kernel, strides, pads (top, left, bottom, right), dilations, low, high; arrays weight [O, I, KH, KW], bias [O],
-    shift [O]. Of add: exponents (left shifts of both inputs), shift, low, high.
+    shift [O]. A weight [C, 1, KH, KW] on C channels is depthwise. Of add: exponents (left shifts of both inputs),
+    shift, low, high.
     """
 
     name: str

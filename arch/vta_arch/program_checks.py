@@ -51,7 +51,8 @@ def _consistent(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[str
     weight, vectors = shapes[layer.arrays["weight"]], {shapes[layer.arrays[key]] for key in ("bias", "shift")}
     named = layer.attributes
     steps, pads = (*named["strides"], *named["dilations"]), named["pads"]
-    if weight[1:] != (c, *named["kernel"]) or vectors != {weight[:1]}:
+    depthwise = weight[:2] == (c, 1)
+    if not (depthwise or weight[1] == c) or weight[2:] != named["kernel"] or vectors != {weight[:1]}:
         return False
     if min(steps) < 1 or max(steps) > _STEP_LIMIT or min(pads) < 0 or max(pads) > _STEP_LIMIT:
         return False

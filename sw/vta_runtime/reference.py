@@ -33,12 +33,17 @@ def _exact_type(weight: Ints, x: Ints) -> np.dtype[np.floating]:
 
 
 def convolve(x: Ints, weight: Ints, layer: Layer) -> NDArray[np.int64]:
-    """Exact convolution sums: x [N, C, H, W], weight [O, C, KH, KW] -> [N, O, OH, OW]."""
+    """Exact convolution sums: x [N, C, H, W], weight [O, C, KH, KW] -> [N, O, OH, OW].
+
+    A weight [C, 1, KH, KW] on several channels is depthwise.
+    """
     named = layer.attributes
     top, left, bottom, right = named["pads"]
     kind = _exact_type(weight, x)
-    matrix = weight.reshape(weight.shape[0], -1).astype(kind)
     padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right))).astype(kind)
+    if weight.shape[1] == 1 < x.shape[1]:
+        return _depthwise(padded, weight.astype(kind), layer)
+    matrix = weight.reshape(weight.shape[0], -1).astype(kind)
     images = []
     for image in padded:
         columns = unfold(image, named["kernel"], named["strides"], named["dilations"])
@@ -50,6 +55,13 @@ def convolve(x: Ints, weight: Ints, layer: Layer) -> NDArray[np.int64]:
         ]
         images.append(np.concatenate(parts, axis=1).reshape(-1, height, width))
     return np.stack(images).astype(np.int64)
+
+
+def _depthwise(padded: NDArray[np.floating], weight: NDArray[np.floating], layer: Layer) -> NDArray[np.int64]:
+    """Sums of each channel with its own kernel: padded [N, C, H, W], weight [C, 1, KH, KW] -> [N, C, OH, OW]."""
+    named = layer.attributes
+    views = (unfold(image, named["kernel"], named["strides"], named["dilations"]) for image in padded)
+    return np.stack([np.einsum("cklhw,ckl->chw", view, weight[:, 0]) for view in views]).astype(np.int64)
 
 
 def _conv(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.int64]:

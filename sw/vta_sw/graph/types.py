@@ -33,7 +33,8 @@ class QTensor:
 class IntLayer:
     """One layer in integers, and the ONNX nodes (by index) that it stands for.
 
-    conv: clip(round_half_up((conv(x, weight) + bias) / 2**shift), low, high); a dense layer is a 1x1 conv.
+    conv: clip(round_half_up((conv(x, weight) + bias) / 2**shift), low, high); a dense layer is a 1x1 conv, and a
+    weight of one input channel on an input of several is depthwise.
     add: clip(round_half_up(((a << exponents[0]) + (b << exponents[1])) / 2**shift[0]), low, high).
     """
 
@@ -56,6 +57,11 @@ class IntLayer:
     def kernel(self) -> tuple[int, int]:
         """Height and width of the kernel."""
         return self.weight.shape[2], self.weight.shape[3]
+
+    @property
+    def is_depthwise(self) -> bool:
+        """Whether each output channel sees only the input channel of its number, of several."""
+        return self.op == "conv" and self.weight.shape[1] == 1 < self.inputs[0].nchw[1]
 
     @property
     def macs(self) -> int:
