@@ -207,6 +207,6 @@ class _Compilation:
                 arrays[key] = f"{layer.name}/{key}"
                 self._arrays[arrays[key]] = value
         else:
-            attributes |= {"exponents": layer.exponents, "shift": (int(layer.shift[0]),)}
+            attributes |= {"factors": layer.factors, "shift": (int(layer.shift[0]),)}
         inputs = tuple(item.name for item in layer.inputs)
         return Layer(layer.name, layer.op, inputs, layer.output.name, attributes, arrays, first, count, layer.macs)

@@ -29,7 +29,7 @@ def test_residual_network_is_recognised() -> None:
     stem = graph.layers[0]
     assert (stem.low, stem.high) == (0, 127)
     assert stem.output.shape == (2, 10, 9, 9)
-    assert graph.layers[4].exponents == (1, 0)
+    assert graph.layers[4].factors == (2, 1)
 
 
 @pytest.mark.parametrize(("low", "high", "expected"), [(0.0, 6.0, (0, 48)), (-1.0, 100.0, (-8, 127))])

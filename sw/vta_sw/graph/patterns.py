@@ -174,7 +174,7 @@ def add(view: GraphView, index: int, bounds: Bounds) -> IntLayer:
         low=output.low,
         high=output.high,
         shift=np.array([exponent(output.scale, fine)], dtype=np.int64),
-        exponents=(exponent(left.scale, fine), exponent(right.scale, fine)),
+        factors=(1 << exponent(left.scale, fine), 1 << exponent(right.scale, fine)),
     )
 
 
