@@ -60,7 +60,7 @@ def compile(
     source = model if isinstance(model, onnx.ModelProto) else read_model(Path(model))
     if batch is None and file_batch(Graph(source)) is None:
         batch = cfg.batch
-    graph = import_graph(prepare(source, batch=batch, shapes=shapes))
+    graph = import_graph(prepare(source, batch=batch, shapes=shapes), cfg)
     return _Compilation(cfg, graph, progress or _quiet).run(name)
 
 
