@@ -22,7 +22,7 @@ from .errors import ProgramError
 from .isa import INSN_BYTES, Memory, memory_elem_bytes
 from .layout import ceil_div
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 INTEGER_TYPES: dict[str, tuple[int, bool]] = {
     "int8": (8, True),
@@ -93,8 +93,7 @@ class Layer:
 
     ``instructions[first : first + count]`` is balanced in tokens and holds no FINISH. Attributes of conv:
     kernel, strides, pads (top, left, bottom, right), dilations, low, high; arrays weight [O, I, KH, KW], bias [O],
-    shift [O]. A weight [C, 1, KH, KW] on C channels is depthwise. Of add: exponents (left shifts of both inputs),
-    shift, low, high.
+    shift [O]. A weight [C, 1, KH, KW] on C channels is depthwise. Of add: factors (of both inputs), shift, low, high.
     """
 
     name: str

@@ -12,7 +12,7 @@ _SHIFT_LIMIT = 32
 
 ATTRIBUTE_SIZES: dict[str, dict[str, int]] = {
     "conv": {"kernel": 2, "strides": 2, "pads": 4, "dilations": 2, "low": 1, "high": 1},
-    "add": {"exponents": 2, "shift": 1, "low": 1, "high": 1},
+    "add": {"factors": 2, "shift": 1, "low": 1, "high": 1},
 }
 ARRAY_RANKS: dict[str, dict[str, int]] = {"conv": {"weight": 4, "bias": 1, "shift": 1}, "add": {}}
 
@@ -44,9 +44,9 @@ def check_layer(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[str
 def _consistent(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> bool:
     """Whether the output has the shape that the layer makes of its inputs."""
     if layer.op == "add":
-        scale = (*layer.attributes["exponents"], layer.scalar("shift"))
         same = all(tensors[name].shape == tensors[layer.output].shape for name in layer.inputs)
-        return same and all(-_SHIFT_LIMIT < value < _SHIFT_LIMIT for value in scale) and min(scale[:2]) >= 0
+        factors = all(0 < value < 1 << _SHIFT_LIMIT for value in layer.attributes["factors"])
+        return same and factors and abs(layer.scalar("shift")) < _SHIFT_LIMIT
     n, c, *size = tensors[layer.inputs[0]].nchw
     weight, vectors = shapes[layer.arrays["weight"]], {shapes[layer.arrays[key]] for key in ("bias", "shift")}
     named = layer.attributes

@@ -74,7 +74,7 @@ def _conv(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.int6
 
 def _add(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.int64]:
     del program
-    left, right = (x.astype(np.int64) << e for x, e in zip(inputs, layer.attributes["exponents"], strict=True))
+    left, right = (x.astype(np.int64) * factor for x, factor in zip(inputs, layer.attributes["factors"], strict=True))
     return requantize_shift(left + right, 0, layer.scalar("shift"), layer.scalar("low"), layer.scalar("high"))
 
 

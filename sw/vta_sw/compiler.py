@@ -65,7 +65,7 @@ def compile(
     source = model if isinstance(model, onnx.ModelProto) else read_model(Path(model))
     if batch is None and file_batch(Graph(source)) is None:
         batch = cfg.batch
-    graph = import_graph(prepare(source, batch=batch, shapes=shapes))
+    graph = import_graph(prepare(source, batch=batch, shapes=shapes), cfg)
     return _Compilation(cfg, graph, progress or _quiet).run(name)
 
 
@@ -214,6 +214,6 @@ class _Compilation:
                 arrays[key] = f"{layer.name}/{key}"
                 self._arrays[arrays[key]] = value
         else:
-            attributes |= {"exponents": layer.exponents, "shift": (int(layer.shift[0]),)}
+            attributes |= {"factors": layer.factors, "shift": (int(layer.shift[0]),)}
         inputs = tuple(item.name for item in layer.inputs)
         return Layer(layer.name, layer.op, inputs, layer.output.name, attributes, arrays, first, count, layer.macs)

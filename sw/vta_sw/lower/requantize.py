@@ -63,9 +63,9 @@ def conv_bounds(layer: IntLayer) -> tuple[Ints, Ints]:
 
 
 def add_bounds(layer: IntLayer) -> tuple[Ints, Ints]:
-    """Least and greatest sum of an add's aligned inputs, as arrays of one element."""
-    low = sum(t.low << e for t, e in zip(layer.inputs, layer.exponents, strict=True))
-    high = sum(t.high << e for t, e in zip(layer.inputs, layer.exponents, strict=True))
+    """Least and greatest sum of an add's inputs times their factors, partial sums included; arrays of one element."""
+    low = sum(min(t.low, 0) * factor for t, factor in zip(layer.inputs, layer.factors, strict=True))
+    high = sum(max(t.high, 0) * factor for t, factor in zip(layer.inputs, layer.factors, strict=True))
     return np.array([low]), np.array([high])
 
 
@@ -151,7 +151,7 @@ def _start_offset(cfg: VTAConfig, layer: IntLayer, bias: Ints, shift: Ints) -> i
     bias replaces them: no reset, and no addition. An offset of a multiple of 2**inp_width changes nothing, because
     STORE sends the low bits only; before the shift it is offset << shift, which is larger where a shift is positive.
     """
-    rescaled = layer.op == "add" and max(layer.exponents) > cfg.wgt_width - 2  # its lowering shifts a part of the sum
+    rescaled = layer.op == "add" and max(layer.factors) > cfg.wgt_max  # its lowering shifts a part of the sum
     if rescaled or np.any(shift < 1):
         return 0
     step = 1 << cfg.inp_width
