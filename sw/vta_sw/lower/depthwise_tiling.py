@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-import numpy as np
-from numpy.typing import NDArray
 from vta_arch.config import LOOP_ITER_BITS, VTAConfig
 from vta_arch.layout import ceil_div
 
@@ -14,15 +12,13 @@ from .depthwise_steps import DepthwiseSteps
 from .errors import NotLowerableError
 from .geometry import ConvGeometry
 from .requantize import overlaps
-from .tiling import Tiling
-from .timeline import GEMM_START, ISSUE_CYCLES, TRANSFER_START
+from .tiling import Tiling, row_parts
+from .timeline import ALU_START, GEMM_START, ISSUE_CYCLES, TRANSFER_START
 
 _EDGES = (1, 2, 4)
 """The first and last tile of a column of tiles may have this fraction of the others' rows."""
 _SLOTS = (2, 1)
 """Tiles of input and of weights that the scratchpads hold: two where that is possible."""
-
-Grid = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -89,29 +85,26 @@ def _legal(cfg: VTAConfig, task: DepthwiseTask, rows: int, cols: int, blocks: in
 
 def _estimate(cfg: VTAConfig, task: DepthwiseTask, rows: int, edge: int, cols: int, blocks: int) -> int:
     """Estimated cycles: the busiest of load, compute and store, and what nothing hides at both ends."""
-    geometry, beat = task.geometry, cfg.axi_data_width // 8
-    row_tiles = ceil_div(geometry.rows.out, rows)
-    if edge < rows:
-        row_tiles = 2 + ceil_div(geometry.rows.out - 2 * edge, rows)
-    col_tiles, groups = ceil_div(geometry.cols.out, cols), ceil_div(geometry.out_blocks, blocks)
-    tiles = geometry.images * row_tiles * col_tiles * groups
-    places, width = len(task.steps.places), geometry.cols.window(cols)
-
-    def load_time(height: int) -> float:
-        return blocks * (TRANSFER_START + geometry.rows.window(height) * width * cfg.inp_elem_bytes / beat)
-
-    def store_time(height: int) -> float:
-        transfers = 1 if cols == geometry.cols.out else blocks
-        return transfers * TRANSFER_START + blocks * height * cols * cfg.out_elem_bytes / beat
-
-    mean = geometry.rows.out / row_tiles
-    weights = TRANSFER_START + blocks * places * cfg.wgt_elem_bytes / beat
-    load = tiles * load_time(1) + groups * weights
-    load += tiles * (load_time(2) - load_time(1)) * (mean - 1)
-    store = tiles * store_time(1) * mean + tiles * TRANSFER_START * (1 - mean)
-    rounds = task.steps.rounds(cols) * places
-    products = tiles * blocks * (mean * rounds + ISSUE_CYCLES)
-    passes = tiles * blocks * mean * cols * task.alu_cycles
-    compute = max(products, passes) if overlaps(cfg) else products + passes + tiles * blocks * GEMM_START
-    last = edge * blocks * (cols * task.alu_cycles if overlaps(cfg) else 0)
-    return int(max(load, compute, store) + load_time(edge) + weights + last + store_time(edge))
+    geometry, steps, beat = task.geometry, task.steps, cfg.axi_data_width // 8
+    inp_beats, out_beats = cfg.inp_elem_bytes / beat, cfg.out_elem_bytes / beat
+    per_image = len(row_parts(geometry.rows.out, rows, edge)) * ceil_div(geometry.cols.out, cols)
+    groups = ceil_div(geometry.out_blocks, blocks)
+    tiles = geometry.images * per_image * groups
+    # Sums over all tiles: of rows of outputs, of rows of windows, and of output vectors.
+    columns = geometry.images * ceil_div(geometry.cols.out, cols) * geometry.out_blocks
+    height = columns * geometry.rows.out
+    windows = height * geometry.rows.step + tiles * blocks * (geometry.rows.window(1) - geometry.rows.step)
+    vectors = geometry.images * geometry.out_blocks * geometry.rows.out * geometry.cols.out
+    weights = TRANSFER_START + blocks * len(steps.places) * cfg.wgt_elem_bytes / beat
+    width, stores = geometry.cols.window(cols), 1 if cols == geometry.cols.out else blocks
+    load = tiles * blocks * TRANSFER_START + windows * width * inp_beats + groups * weights
+    store = tiles * stores * TRANSFER_START + vectors * out_beats
+    start = ISSUE_CYCLES if overlaps(cfg) else GEMM_START
+    products = height * steps.rounds(cols) * len(steps.places) + tiles * blocks * start
+    passes = (vectors + tiles * ALU_START) * task.alu_cycles
+    compute = max(products, passes) if overlaps(cfg) else products + passes
+    # Ends: the first tile's loads, and the last tile's passes and store.
+    last = blocks * edge * cols
+    ends = weights + blocks * (TRANSFER_START + geometry.rows.window(edge) * width * inp_beats)
+    ends += last * (task.alu_cycles if overlaps(cfg) else 0) + stores * TRANSFER_START + last * out_beats
+    return int(max(load, compute, store) + ends)

@@ -98,12 +98,16 @@ def _rounding_error(
     exponents: NDArray[np.int64],
     input_mean: NDArray[np.float64] | None,
 ) -> NDArray[np.float64]:
-    """Mean of (float weight - integer weight) * input for each output channel, 0 if no mean is known."""
-    if input_mean is None or len(input_mean) != weight.shape[1]:
+    """Mean of (float weight - integer weight) * input for each output channel, 0 if no mean is known.
+
+    A weight of one input channel for several means is depthwise: each output channel has an input of its own.
+    """
+    depthwise = input_mean is not None and weight.shape[:2] == (len(input_mean), 1)
+    if input_mean is None or not (depthwise or len(input_mean) == weight.shape[1]):
         return np.zeros(len(weight))
     restored = np.ldexp(rounded.astype(np.float64), exponents[:, None].astype(np.int32)).reshape(weight.shape)
     error = (weight - restored).reshape(len(weight), weight.shape[1], -1).sum(axis=2)
-    return np.asarray(error @ input_mean, dtype=np.float64)
+    return np.asarray(error[:, 0] * input_mean if depthwise else error @ input_mean, dtype=np.float64)
 
 
 def addition_problem(left: int, right: int, output: int, cfg: VTAConfig) -> str | None:
