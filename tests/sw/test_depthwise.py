@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from vta_arch.config import VTAConfig
 from vta_arch.encoding import Insn
 from vta_arch.isa import Opcode
 from vta_arch.presets import load_preset
+from vta_arch.program import Program
 from vta_runtime.executor import Executor
 from vta_sim.functional import FunctionalDevice
 from vta_sw.compiler import compile
@@ -79,7 +81,7 @@ def test_layer(name: str, shape: tuple[tuple[int, int], tuple[int, int], tuple[i
     assert (Opcode.DEPTHWISE in opcodes) == ("depthwise" in cfg.extensions)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("name", ["tiny", "pynq-z1", "int4", "8x8-batch2", "no-overlap"])
 def test_random_layer(name: str, seed: int) -> None:
     cfg, rng = CONFIGS[name], np.random.default_rng([seed, 7])
@@ -152,6 +154,15 @@ def test_each_row_is_made_in_one_instruction_a_block() -> None:
     insns = [insn for insn in slice_of(executor) if insn.opcode == Opcode.DEPTHWISE]
     assert all(insn["reset"] and insn["one_bank"] for insn in insns)
     assert sum(insn["iter_out"] * insn["iter_in"] * (insn["uop_end"] - insn["uop_bgn"]) for insn in insns) == 7 * 4 * 3
+
+
+def test_program_file_keeps_the_layer(tmp_path: Path) -> None:
+    cfg = CONFIGS["tiny"]
+    program = compile(layer_model(cfg, (6, 5, 5), (3, 3)), cfg)
+    program.save(tmp_path / "layer.vta")
+    loaded = Program.load(tmp_path / "layer.vta")
+    assert loaded.layers == program.layers
+    assert loaded.arrays["layer/weight"].shape == (6, 1, 3, 3)
 
 
 @pytest.mark.parametrize(
