@@ -97,6 +97,25 @@ def _tensor(item: QTensor) -> Tensor:
     return Tensor(item.name, item.shape, item.dtype, item.low, item.high)
 
 
+def _reference_data(layer: IntLayer) -> tuple[dict[str, tuple[int, ...]], dict[str, NDArray[np.integer]]]:
+    """Attributes and arrays from which the integer reference computes the layer."""
+    attributes: dict[str, tuple[int, ...]] = {}
+    values: dict[str, NDArray[np.integer]] = {}
+    if layer.op == "add":
+        attributes["factors"] = layer.factors
+    else:
+        attributes |= {"kernel": layer.kernel, "strides": layer.strides, "pads": layer.pads}
+        attributes["dilations"] = layer.dilations
+        values["weight"] = layer.weight.astype(np.int8)
+    if layer.requant is not None:
+        values["requant"] = layer.requant.pack().view("<i4")
+        return attributes | ({} if layer.op == "add" else {"pad_value": (layer.pad_value,)}), values
+    attributes |= {"low": (layer.low,), "high": (layer.high,)}
+    if layer.op == "add":
+        return attributes | {"shift": (int(layer.shift[0]),)}, values
+    return attributes, values | {"bias": layer.bias, "shift": layer.shift.astype(np.int32)}
+
+
 @dataclass
 class _Stream:
     """Instructions of all regions so far, and what the linker must patch in them."""
@@ -200,20 +219,8 @@ class _Compilation:
         self._layers.append(self._described(layer, first, len(insns)))
 
     def _described(self, layer: IntLayer, first: int, count: int) -> Layer:
-        attributes: dict[str, tuple[int, ...]] = {"low": (layer.low,), "high": (layer.high,)}
-        arrays: dict[str, str] = {}
-        if layer.op == "conv":
-            attributes |= {"kernel": layer.kernel, "strides": layer.strides, "pads": layer.pads}
-            attributes["dilations"] = layer.dilations
-            values: dict[str, NDArray[np.integer]] = {
-                "weight": layer.weight.astype(np.int8),
-                "bias": layer.bias,
-                "shift": layer.shift.astype(np.int32),
-            }
-            for key, value in values.items():
-                arrays[key] = f"{layer.name}/{key}"
-                self._arrays[arrays[key]] = value
-        else:
-            attributes |= {"factors": layer.factors, "shift": (int(layer.shift[0]),)}
+        attributes, values = _reference_data(layer)
+        arrays = {key: f"{layer.name}/{key}" for key in values}
+        self._arrays |= {arrays[key]: value for key, value in values.items()}
         inputs = tuple(item.name for item in layer.inputs)
         return Layer(layer.name, layer.op, inputs, layer.output.name, attributes, arrays, first, count, layer.macs)

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 from vta_arch.config import LOOP_ITER_BITS
-from vta_arch.encoding import gemm, load, store
+from vta_arch.encoding import gemm, load
 from vta_arch.isa import AluOp, Memory, Opcode, insn_fields
 from vta_arch.layout import ceil_div, pack_weight_bits
 
@@ -234,13 +234,7 @@ class AddLowering:
         )
 
     def _store(self, half: int, chunk: _Chunk) -> None:
+        shape = {"y_size": 1, "x_size": chunk.count, "x_stride": chunk.count}
         for block in range(chunk.out_blocks):
-            insn = store(
-                self._cfg,
-                sram_base=self._acc.base(half) + block * chunk.count,
-                dram_base=chunk.out + block * self._plane,
-                y_size=1,
-                x_size=chunk.count,
-                x_stride=chunk.count,
-            )
-            self._stream.add_transfer(insn, Memory.OUT, self._layer.output.name, reads=[("acc", half)])
+            dram = chunk.out + block * self._plane
+            self._acc.store(half, self._layer.output.name, 0, block * chunk.count, shape | {"dram_base": dram})

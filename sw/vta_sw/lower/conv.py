@@ -8,14 +8,14 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from vta_arch.encoding import gemm, load, store
+from vta_arch.encoding import gemm, load
 from vta_arch.isa import Memory, Opcode, insn_fields
 from vta_arch.layout import ceil_div, pack_weight_bits, tile_weight
 
 from ..graph.types import IntLayer
 from .acc_tile import AccTile
 from .context import Context, SlotCache, UopCache, UopTable
-from .geometry import ConvGeometry, conv_geometry
+from .geometry import ConvGeometry, conv_geometry, signed_pad
 from .requantize import Requantization, plan_requantization
 from .stream import Resource, StreamBuilder
 from .tiling import Tiling, best_tilings, row_parts
@@ -166,6 +166,8 @@ class ConvLowering:
             return
         shape = {"y_size": height, "x_size": width, "x_stride": cols.size * rows.skip}
         shape |= {"y_pad_0": top, "y_pad_1": bottom, "x_pad_0": left, "x_pad_1": right}
+        if self._layer.pad_value and any((top, bottom, left, right)):
+            shape |= {"pad": 1, "pad_value": signed_pad(self._layer.pad_value)}
         for number in range(into.count):
             dram = (first + number) * plane + row * cols.size + col
             self._transfer_in(slot, self._inp_base(slot) + number * pitch, dram, shape)
@@ -198,19 +200,17 @@ class ConvLowering:
         limit = self._limits["x_stride"].max
         image = position.image * geometry.out_blocks
         start = position.rows.first * geometry.cols.out + position.cols.first
-        if width == geometry.cols.out and plane <= limit:
+        merged = width == geometry.cols.out and plane <= limit
+        if merged:
             shapes = [(0, {"y_size": out.count, "x_size": pitch, "x_stride": plane})]
         else:
             shape = {"y_size": height, "x_size": width, "x_stride": geometry.cols.out}
             shapes = [(block, shape) for block in range(out.count)]
-        for block, shape in shapes:
-            insn = store(
-                self._cfg,
-                sram_base=self._acc.base(half) + block * pitch,
-                dram_base=(image + out.first + block) * plane + start,
-                **shape,
-            )
-            self._stream.add_transfer(insn, Memory.OUT, self._layer.output.name, reads=[("acc", half)])
+        name = self._layer.output.name
+        for number, shape in shapes:
+            block = out.first + number
+            dram = (image + block) * plane + start
+            self._acc.store(half, name, block, number * pitch, shape | {"dram_base": dram}, each_row=merged)
 
     # Products ------------------------------------------------------------------------------
     def _gemm(self, slots: tuple[int, int, int], position: Position, out: Part, into: Part, *, first: bool) -> None:

@@ -13,7 +13,7 @@ from .errors import NotLowerableError
 from .geometry import ConvGeometry
 from .requantize import overlaps
 from .tiling import Tiling, row_parts
-from .timeline import ALU_START, GEMM_START, ISSUE_CYCLES, TRANSFER_START
+from .timeline import ALU_START, GEMM_START, ISSUE_CYCLES, TRANSFER_START, store_cycles
 
 _EDGES = (1, 2, 4)
 """The first and last tile of a column of tiles may have this fraction of the others' rows."""
@@ -74,11 +74,14 @@ def _splits(size: int) -> list[int]:
 
 def _legal(cfg: VTAConfig, task: DepthwiseTask, rows: int, cols: int, blocks: int, slots: int) -> bool:
     tiles = blocks * len(task.steps.places)
+    if "requant" in cfg.extensions and task.geometry.out_blocks > cfg.req_depth and blocks > cfg.req_depth // 2:
+        return False
     return (
         input_vectors(task, rows, cols, blocks) <= cfg.inp_depth // slots
         and blocks * (accumulators(task, rows, cols) + task.vectors) <= cfg.acc_depth // 2
         and tiles <= cfg.wgt_depth // slots
         and len(task.steps.places) <= cfg.uop_depth // 2
+        and task.geometry.rows.window(rows) <= task.geometry.most_rows
         and max(rows, cols) < 1 << LOOP_ITER_BITS
     )
 
@@ -86,7 +89,7 @@ def _legal(cfg: VTAConfig, task: DepthwiseTask, rows: int, cols: int, blocks: in
 def _estimate(cfg: VTAConfig, task: DepthwiseTask, rows: int, edge: int, cols: int, blocks: int) -> int:
     """Estimated cycles: the busiest of load, compute and store, and what nothing hides at both ends."""
     geometry, steps, beat = task.geometry, task.steps, cfg.axi_data_width // 8
-    inp_beats, out_beats = cfg.inp_elem_bytes / beat, cfg.out_elem_bytes / beat
+    inp_beats, out_time = cfg.inp_elem_bytes / beat, store_cycles(cfg)
     per_image = len(row_parts(geometry.rows.out, rows, edge)) * ceil_div(geometry.cols.out, cols)
     groups = ceil_div(geometry.out_blocks, blocks)
     tiles = geometry.images * per_image * groups
@@ -98,7 +101,7 @@ def _estimate(cfg: VTAConfig, task: DepthwiseTask, rows: int, edge: int, cols: i
     weights = TRANSFER_START + blocks * len(steps.places) * cfg.wgt_elem_bytes / beat
     width, stores = geometry.cols.window(cols), 1 if cols == geometry.cols.out else blocks
     load = tiles * blocks * TRANSFER_START + windows * width * inp_beats + groups * weights
-    store = tiles * stores * TRANSFER_START + vectors * out_beats
+    store = tiles * stores * TRANSFER_START + vectors * out_time
     start = ISSUE_CYCLES if overlaps(cfg) else GEMM_START
     products = height * steps.rounds(cols) * len(steps.places) + tiles * blocks * start
     passes = (vectors + tiles * ALU_START) * task.alu_cycles
@@ -106,5 +109,5 @@ def _estimate(cfg: VTAConfig, task: DepthwiseTask, rows: int, edge: int, cols: i
     # Ends: the first tile's loads, and the last tile's passes and store.
     last = blocks * edge * cols
     ends = weights + blocks * (TRANSFER_START + geometry.rows.window(edge) * width * inp_beats)
-    ends += last * (task.alu_cycles if overlaps(cfg) else 0) + stores * TRANSFER_START + last * out_beats
+    ends += last * (task.alu_cycles if overlaps(cfg) else 0) + stores * TRANSFER_START + last * out_time
     return int(max(load, compute, store) + ends)

@@ -1,14 +1,15 @@
-"""Requantization by ALU passes, and the proof that no accumulator overflows."""
+"""Requantization by ALU passes or while storing, and the proof that no accumulator overflows."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from vta_arch.config import VTAConfig
+from vta_arch.config import REQ_CHANNEL_BYTES, VTAConfig
 from vta_arch.isa import AluOp, Opcode, insn_fields
-from vta_arch.layout import pack_bits, tile_channels
+from vta_arch.layout import ceil_div, pack_bits, tile_channels
+from vta_arch.requant import RequantParams
 
 from ..graph.types import IntLayer, Ints
 from .errors import NotLowerableError
@@ -30,17 +31,18 @@ class Pass:
 
 @dataclass(frozen=True)
 class Requantization:
-    """Passes that turn accumulators into outputs, and their constants.
+    """What turns accumulators into outputs: passes and their constants, or ``params`` with which STORE does it all.
 
     ``start`` sets accumulators that are zero or hold older results of this layer to the bias; without it they must be
     reset, or overwritten by the first product (``overwrite``). ``vectors``: int64 [number, output blocks, batch,
-    block_out].
+    block_out]. ``params``: uint8 [output blocks, bytes], one vector for all blocks, or none.
     """
 
     passes: tuple[Pass, ...]
     vectors: NDArray[np.int64]
     start: Pass | None = None
     overwrite: bool = False
+    params: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 0), np.uint8))
 
     @property
     def cycles(self) -> int:
@@ -56,7 +58,7 @@ class Requantization:
 def conv_bounds(layer: IntLayer) -> tuple[Ints, Ints]:
     """Least and greatest accumulator of each output channel, before the bias."""
     tensor = layer.inputs[0]
-    low, high = min(tensor.low, 0), max(tensor.high, 0)
+    low, high = min(tensor.low, layer.pad_value, 0), max(tensor.high, layer.pad_value, 0)
     flat = layer.weight.reshape(layer.weight.shape[0], -1)
     positive, negative = np.maximum(flat, 0).sum(axis=1), np.minimum(flat, 0).sum(axis=1)
     return positive * low + negative * high, positive * high + negative * low
@@ -74,6 +76,8 @@ def drop_dead_channels(cfg: VTAConfig, layer: IntLayer) -> IntLayer:
 
     Raises NotLowerableError when another channel's shift is too large for the accumulators.
     """
+    if layer.requant is not None:
+        return layer
     dead = np.zeros(len(layer.shift), bool)
     if layer.op == "conv" and cfg.wgt_width > 1:
         shift = np.clip(layer.shift, 1, 62)
@@ -98,11 +102,14 @@ def _check_range(cfg: VTAConfig, low: Ints, high: Ints, what: str) -> None:
 
 
 def plan_requantization(cfg: VTAConfig, layer: IntLayer) -> Requantization:
-    """Passes for bias, shift and clip of a conv or add.
+    """Passes for bias, shift and clip of a conv or add, or the parameters of its STOREs.
 
     Raises NotLowerableError when an accumulator could overflow.
     """
-    low, high = conv_bounds(layer) if layer.op == "conv" else add_bounds(layer)
+    low, high = add_bounds(layer) if layer.op == "add" else conv_bounds(layer)
+    if layer.requant is not None:
+        _check_range(cfg, low, high, "a sum")
+        return _stored(cfg, layer.requant)
     channels = layer.weight.shape[0] if layer.op == "conv" else max(cfg.block_in, cfg.block_out)
     bias = layer.bias if layer.op == "conv" else np.zeros(channels, np.int64)
     shift = np.broadcast_to(layer.shift, (channels,))
@@ -137,6 +144,18 @@ def plan_requantization(cfg: VTAConfig, layer: IntLayer) -> Requantization:
     tiles = [tile_channels(vector, cfg.batch, cfg.block_out)[:blocks] for vector in vectors]
     stacked = np.stack(tiles) if tiles else np.zeros((0, blocks, cfg.batch, cfg.block_out), np.int64)
     return Requantization(tuple(passes), stacked, start, overwrite)
+
+
+def _stored(cfg: VTAConfig, requant: RequantParams) -> Requantization:
+    """STORE does all; padded channels become 0. An add has one set of parameters, which all its channels share."""
+    packed = requant.pack()
+    if len(packed) == 1:
+        packed = np.repeat(packed, cfg.block_out, axis=0)
+    blocks = ceil_div(len(packed), cfg.block_out)
+    params = np.zeros((blocks * cfg.block_out, REQ_CHANNEL_BYTES), np.uint8)
+    params[: len(packed)] = packed
+    vectors = np.zeros((0, blocks, cfg.batch, cfg.block_out), np.int64)
+    return Requantization((), vectors, None, overlaps(cfg), params.reshape(blocks, cfg.req_elem_bytes))
 
 
 def overlaps(cfg: VTAConfig) -> bool:
