@@ -27,6 +27,7 @@ from vta_sw.lower.geometry import Axis, ConvGeometry
 from vta_sw.models import NetworkBuilder
 from vta_sw.quantize import quantize
 
+DATA = Path(__file__).parents[3] / "shared" / "data"
 BOTH = frozenset({"overlap", "depthwise"})
 CONFIGS = {
     **{name: replace(load_preset(name), extensions=BOTH) for name in ("tiny", "pynq-z1", "int4")},
@@ -40,6 +41,8 @@ CONFIGS = {
         log_acc_buff=14,
         extensions=BOTH,
     ),
+    "requant": replace(load_preset("pynq-z1"), extensions=BOTH | {"requant", "pad_value"}),
+    "tiny-requant": replace(load_preset("tiny"), extensions=BOTH | {"requant"}),
     "no-overlap": replace(load_preset("pynq-z1"), extensions=frozenset({"depthwise"})),
     "no-opcode": load_preset("pynq-z1"),
     "base": replace(load_preset("tiny"), extensions=frozenset()),
@@ -70,8 +73,11 @@ def slice_of(executor: Executor) -> list[Insn]:
     return executor.program.instructions()[layer.first : layer.first + layer.count]
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+CORE = ("tiny", "pynq-z1", "int4")
+LAYERS = [(name, shape) for name in CONFIGS for shape in (SHAPES if name in CORE else SHAPES[:4])]
+
+
+@pytest.mark.parametrize(("name", "shape"), LAYERS, ids=str)
 def test_layer(name: str, shape: tuple[tuple[int, int], tuple[int, int], tuple[int, int], tuple[int, ...]]) -> None:
     cfg, (size, kernel, strides, pads) = CONFIGS[name], shape
     model = layer_model(cfg, (21, *size), kernel, strides=strides, pads=pads, relu=True)
@@ -82,7 +88,7 @@ def test_layer(name: str, shape: tuple[tuple[int, int], tuple[int, int], tuple[i
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("name", ["tiny", "pynq-z1", "int4", "8x8-batch2", "no-overlap"])
+@pytest.mark.parametrize("name", ["tiny", "pynq-z1", "int4", "8x8-batch2", "requant", "no-overlap"])
 def test_random_layer(name: str, seed: int) -> None:
     cfg, rng = CONFIGS[name], np.random.default_rng([seed, 7])
     kernel = int(rng.integers(1, 6)), int(rng.integers(1, 8))
@@ -222,7 +228,7 @@ def separable_network() -> onnx.ModelProto:
     return net.model(net.dense("dense", net.flatten("flat", net.global_average_pool("pool", out)), 5))
 
 
-@pytest.mark.parametrize("name", ["tiny", "pynq-z1", "int4", "8x8-batch2"])
+@pytest.mark.parametrize("name", ["tiny", "pynq-z1", "int4", "8x8-batch2", "requant", "tiny-requant"])
 def test_separable_network(name: str) -> None:
     """Through quantizer and compiler: the simulator equals the reference, and with 8 bits nearly onnxruntime."""
     cfg, x = CONFIGS[name], np.random.default_rng(1).normal(size=(12, 3, 15, 15)).astype(np.float32)
@@ -236,3 +242,19 @@ def test_separable_network(name: str) -> None:
     expected = run_session(open_session(model, exact=True), ["output"], {"input": x})[0]
     if cfg.inp_width == 8:
         assert np.abs(found - expected).max() < 0.1 * np.abs(expected).max()
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the shared networks and their data are not on this machine")
+def test_keyword_network_equals_onnxruntime() -> None:
+    """DS-CNN with the scales and zero points of another quantizer: all layers, each bit for bit."""
+    cfg, file = CONFIGS["requant"], DATA / "dscnn_kws_int8_qdq.onnx"
+    program = compile(file, cfg, batch=1)
+    assert len(program.layers) == 10
+    assert not program.offload
+    with np.load(DATA / "kws_test_400.npz") as arrays:
+        x = {program.inputs[0]: arrays["x"][:8].astype(np.float32)}
+    executor = Executor(program, FunctionalDevice(cfg))
+    found = executor.run(x, check=True)[program.outputs[0]]
+    assert executor.report.mismatches == 0
+    expected = run_session(open_session(onnx.load(file), exact=True), [program.outputs[0]], x)[0]
+    assert np.array_equal(found, expected)
