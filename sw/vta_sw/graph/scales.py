@@ -46,23 +46,26 @@ def add_requant(
     cfg: VTAConfig, left: QTensor, right: QTensor, output: QTensor
 ) -> tuple[tuple[int, int], RequantParams]:
     """Integer factors of an add's inputs, and the parameters that turn the sum of the products into its output."""
-    p, q = _factors(cfg, left, right, output)
+    reach = max(left.high - left.zero, left.zero - left.low)
+    p, q = add_factors(cfg, left.scale, right.scale, output.scale, reach)
     scale = np.array([right.scale / q / output.scale], np.float32)
     bias = np.array([-(left.zero * p + right.zero * q)], np.int64)
     return (p, q), _params(scale, bias, output)
 
 
-def _factors(cfg: VTAConfig, left: QTensor, right: QTensor, output: QTensor) -> tuple[int, int]:
-    """The smallest factors whose ratio is that of the inputs' scales, as closely as it shows in the output."""
-    ratio = left.scale / right.scale
-    reach = max(left.high - left.zero, left.zero - left.low)
+def add_factors(cfg: VTAConfig, left: float, right: float, output: float, reach: int) -> tuple[int, int]:
+    """The smallest factors whose ratio is that of the inputs' scales, as closely as it shows in the output.
+
+    ``reach``: greatest magnitude of the left input. Raises NotALayerError.
+    """
+    ratio = left / right
     bits = max(cfg.wgt_width - 1, 1)
     for width in range(bits, _FACTOR_BITS + bits, bits):
         second = np.arange(1, 1 << min(width, _FACTOR_BITS), dtype=np.int64)
         first = np.rint(ratio * second)
-        error = np.abs(first / second - ratio) * right.scale / output.scale * reach
+        error = np.abs(first / second - ratio) * right / output * reach
         good = (first >= 1) & (first <= len(second)) & (error <= _ADD_TOLERANCE)
         if good.any():
             at = int(np.argmax(good))
             return int(first[at]), int(second[at])
-    raise NotALayerError(f"the scales of its inputs, {left.scale:.6g} and {right.scale:.6g}, are too far apart")
+    raise NotALayerError(f"the scales of its inputs, {left:.6g} and {right:.6g}, are too far apart")

@@ -56,14 +56,21 @@ def depthwise_steps(cfg: VTAConfig, geometry: ConvGeometry) -> DepthwiseSteps:
         places = tuple((row, column * cols.dilation) for row in range(rows.kernel) for column in range(cols.kernel))
         return DepthwiseSteps(Opcode.GEMM, places, taps=1, outputs=1, written=1)
     # A sum that is surplus must be overwritten by the next row's; where it would be added, only one output is made.
-    outputs = cfg.depthwise_outputs if overlaps(cfg) else 1
+    most = cfg.depthwise_outputs if overlaps(cfg) else 1
+    choices = [_taps_of(cfg, geometry, outputs) for outputs in range(1, most + 1)]
+    return min(choices, key=lambda item: item.rounds(cols.out) * len(item.places))
+
+
+def _taps_of(cfg: VTAConfig, geometry: ConvGeometry, outputs: int) -> DepthwiseSteps:
+    """The fewest micro-ops of DEPTHWISE that make ``outputs`` outputs."""
+    cols, taps = geometry.cols, cfg.depthwise_taps
     needed = {p * cols.step + column * cols.dilation for p in range(outputs) for column in range(cols.kernel)}
     starts: list[int] = []
     for column in sorted(needed):
-        if not starts or column >= starts[-1] + cfg.depthwise_taps:
+        if not starts or column >= starts[-1] + taps:
             starts.append(column)
-    places = tuple((row, column) for row in range(rows.kernel) for column in starts)
-    return DepthwiseSteps(Opcode.DEPTHWISE, places, cfg.depthwise_taps, outputs, cfg.depthwise_outputs)
+    places = tuple((row, column) for row in range(geometry.rows.kernel) for column in starts)
+    return DepthwiseSteps(Opcode.DEPTHWISE, places, taps, outputs, cfg.depthwise_outputs)
 
 
 def _check_diagonal(cfg: VTAConfig) -> None:
