@@ -27,7 +27,7 @@ from vta_sw.quantize import (
 from vta_sw.quantize.annotate import RULES
 from vta_sw.quantize.types import IntType
 
-CONFIGS = ["tiny", "pynq-z1", "w4a8", "int4", "int2"]
+CONFIGS = ["tiny", "pynq-z1", "classic", "w4a8", "int4", "int2"]
 
 
 def small_network(seed: int = 0) -> ModelProto:

@@ -65,7 +65,6 @@ class AccTile:
 
     def prepare(self, halves: int) -> None:
         """What can be done before the first input arrives: constants, and clearing ``halves`` halves."""
-        self._req.prepare()
         if self.overlap:
             return
         if self._stay:
@@ -124,6 +123,7 @@ class AccTile:
         """A GEMM on the tile in ``half``."""
         insn.fields.update(self._declared)
         self._stream.add(insn, reads=reads, writes=[("acc", half)], bank=half if self.overlap else None)
+        self._req.load()
 
     def immediate(self, half: int, op: AluOp, imm: int, blocks: int, vectors: int) -> None:
         """An ALU pass with an immediate operand over ``vectors`` vectors of each of ``blocks`` planes."""

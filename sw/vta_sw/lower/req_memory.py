@@ -23,24 +23,27 @@ class ReqMemory:
         self._data = context.pools["requant"].add(plan.params.tobytes()) if self._number else 0
         self._stay = self._number <= self._cfg.req_depth
         self._loaded: dict[int, tuple[int, int]] = {}
+        self._pending: int | None = None
         if not self._stay and blocks > self._cfg.req_depth // 2:
             raise NotLowerableError(
                 f"a tile of {blocks} output blocks needs as many requantization parameters, half of configuration "
                 f"{self._cfg.name}'s {self._cfg.req_depth} is free"
             )
 
-    def prepare(self) -> None:
-        """Load what stays, before the first input arrives."""
-        if self._number and self._stay:
-            self._load(0, 0, self._number)
-
     def begin(self, half: int, first: int, blocks: int) -> None:
-        """Load what the tile of output blocks [first, first + blocks) in ``half`` needs."""
-        if not self._stay and self._loaded.get(half) != (first, blocks):
-            self._loaded[half] = first, blocks
-            self._load(half, first, blocks)
+        """A tile of output blocks [first, first + blocks) in ``half`` begins: note what it needs."""
+        wanted = (first, blocks) if not self._stay else (0, self._number)
+        place = 0 if self._stay else half
+        if self._number and self._loaded.get(place) != wanted:
+            self._loaded[place] = wanted
+            self._pending = place
 
-    def _load(self, half: int, first: int, count: int) -> None:
+    def load(self) -> None:
+        """Load what was noted. Behind the tile's first product it does not hold up what that product waits for."""
+        if self._pending is None:
+            return
+        half, self._pending = self._pending, None
+        first, count = self._loaded[half]
         shape = {"y_size": 1, "x_size": count, "x_stride": count}
         insn = load(self._cfg, Memory.REQ, sram_base=self._base(half), dram_base=self._data + first, **shape)
         self._stream.add_transfer(insn, Memory.REQ, "requant", writes=[self._resource(half)])

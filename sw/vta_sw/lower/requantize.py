@@ -107,15 +107,17 @@ def plan_requantization(cfg: VTAConfig, layer: IntLayer) -> Requantization:
     Raises NotLowerableError when an accumulator could overflow.
     """
     low, high = add_bounds(layer) if layer.op == "add" else conv_bounds(layer)
-    if layer.requant is not None:
-        _check_range(cfg, low, high, "a sum")
-        return _stored(cfg, layer.requant)
+    _check_range(cfg, low, high, "a sum")
+    return _plan_passes(cfg, layer, low, high) if layer.requant is None else _plan_store(cfg, layer.requant)
+
+
+def _plan_passes(cfg: VTAConfig, layer: IntLayer, low: Ints, high: Ints) -> Requantization:
+    """Passes for sums from ``low`` to ``high`` of each channel."""
     channels = layer.weight.shape[0] if layer.op == "conv" else max(cfg.block_in, cfg.block_out)
     bias = layer.bias if layer.op == "conv" else np.zeros(channels, np.int64)
     shift = np.broadcast_to(layer.shift, (channels,))
     if np.abs(shift).max() > cfg.acc_width - 1:
         raise NotLowerableError(f"a shift of {shift.min()} is too large for {cfg.acc_width}-bit accumulators")
-    _check_range(cfg, low, high, "a sum")
     bias = bias + np.where(shift > 0, np.int64(1) << np.maximum(shift - 1, 0), 0)
     low, high = low + bias, high + bias
     _check_range(cfg, low, high, "a sum with its bias")
@@ -146,7 +148,7 @@ def plan_requantization(cfg: VTAConfig, layer: IntLayer) -> Requantization:
     return Requantization(tuple(passes), stacked, start, overwrite)
 
 
-def _stored(cfg: VTAConfig, requant: RequantParams) -> Requantization:
+def _plan_store(cfg: VTAConfig, requant: RequantParams) -> Requantization:
     """STORE does all; padded channels become 0. An add has one set of parameters, which all its channels share."""
     packed = requant.pack()
     if len(packed) == 1:

@@ -58,11 +58,14 @@ class Accumulator:
         left = np.ldexp(bound + np.abs(bias) + half, np.maximum(-shift, 0))
         return np.where(np.abs(shift) <= self.shift_limit, left / self.high, np.inf)
 
-    def first_scales(self, flat: Floats) -> Floats:
-        """Scales of the rows of ``flat`` [channels, n] before coarsening."""
+    def first_scales(self, flat: Floats, gap: float, acc_width: int) -> Floats:
+        """Scales of the rows of ``flat`` [channels, n] before coarsening. ``gap``: output scale / input scale."""
+        search = any_scale.search_weight_scales if self.any_scale else power_of_two.search_weight_scales
+        scales = search(flat, self.weight_limit)
+        scales[~flat.any(axis=1)] = np.float32(np.ldexp(gap, -(acc_width // _DEAD_BITS)))
         if self.any_scale:
-            return any_scale.search_weight_scales(flat, self.weight_limit)
-        return power_of_two.search_weight_scales(flat, self.weight_limit)
+            return scales
+        return np.clip(scales, np.ldexp(gap, -self.shift_limit), np.ldexp(gap, self.shift_limit))
 
     def coarser(self, scales: Floats, excess: Floats) -> Floats:
         """The next coarser scales for channels beyond the limits."""
@@ -90,11 +93,7 @@ def quantize_weights(
     flat = weight.reshape(len(weight), -1).astype(np.float64)
     real_bias = np.zeros(len(flat)) if bias is None else bias.astype(np.float64).reshape(-1)
     gap = output_scale / input_scale
-    scales = room.first_scales(flat)
-    scales[~flat.any(axis=1)] = np.float32(np.ldexp(gap, -(cfg.acc_width // _DEAD_BITS)))
-    searched = scales.copy()
-    if not room.any_scale:
-        scales = np.clip(scales, np.ldexp(gap, -room.shift_limit), np.ldexp(gap, room.shift_limit))
+    scales = searched = room.first_scales(flat, gap, cfg.acc_width)
     for _ in range(_STEPS):
         rounded = round_weights(flat, scales, room.weight_limit)
         wanted = real_bias + _rounding_error(weight, rounded, scales, input_mean)
