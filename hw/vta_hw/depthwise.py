@@ -24,9 +24,10 @@ class PairSums(wiring.Component):
     """The last adders of the multiplier array: of a GEMM's outputs together, or of each output over micro-ops.
 
     ``sums[p]`` are the sums of the products of output p, ``tree_bits`` a lane; ``depthwise``, ``first`` and ``valid``
-    come ``delay`` cycles before them; ``first`` is set for each step of a GEMM. ``psum``, LATENCY cycles after ``sums``, is for GEMM the sum of all outputs; for
-    depthwise steps that of output 0 over the valid steps since ``first``, and ``psum_next`` that of output 1, which
-    keeps a cycle longer what psum's step was. Results have :meth:`sum_bits` bits a lane, signed. One step a cycle.
+    come ``delay`` cycles before them; ``first`` is set for each step of a GEMM. ``psum``, LATENCY cycles after
+    ``sums``, is for GEMM the sum of all outputs, for depthwise steps that of output 0 over the valid steps since
+    ``first``; one cycle later ``psum_next`` is the same of output 1. Results have :meth:`sum_bits` bits a lane, signed.
+    One step a cycle.
     """
 
     LATENCY = 1

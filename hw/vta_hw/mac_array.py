@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Shape, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from vta_arch.config import DEPTHWISE_GROUP, VTAConfig
@@ -21,8 +21,8 @@ class MacArray(wiring.Component):
     Wide products go in pairs to hardware multipliers, see ``packed_products``; narrow ones are logic.
 
     With the extension ``depthwise`` and the bit of that name, ``inp`` holds the taps, and sums gather over the operands
-    that come with ``valid``, anew from ``first`` on, which a GEMM's operands always set: psum is that of output 0, and a cycle later ``psum_next`` that of
-    output 1. Otherwise ``inp`` holds the vector first, and what follows it is ignored.
+    that come with ``valid``, anew from ``first`` on: psum is the sum of output 0, and a cycle later ``psum_next`` that
+    of output 1. Otherwise, with ``first`` for each pair, ``inp`` holds the vector, and what follows it is ignored.
     """
 
     def __init__(self, cfg: VTAConfig) -> None:
@@ -73,13 +73,14 @@ class MacArray(wiring.Component):
     def _elaborate_plain(self, m: Module) -> list[list[Value]]:
         """One multiplier a product. For each lane, the sum of each output."""
         cfg = self._cfg
+        mode = self.depthwise if self._deep else Const(0)
         lanes = []
         for row in range(cfg.batch):
             for column in range(cfg.block_out):
                 products: list[Value] = []
                 for index in range(cfg.block_in):
                     product = Signal(self._product_shape, name=f"p_{row}_{column}_{index}", reset_less=True)
-                    value = self._operand(self.inp, self._mode(), row, column, index)
+                    value = self._operand(self.inp, mode, row, column, index)
                     m.d.sync += product.eq(self._product(value, self._weight(self.wgt, column, index)))
                     products.append(product)
                 lanes.append(self._trees(m, products, 1, f"s_{row}_{column}"))
@@ -90,7 +91,7 @@ class MacArray(wiring.Component):
         cfg = self._cfg
         lanes = []
         weights, values = chain.late(m, self.wgt, "wgt"), chain.late(m, self.inp, "inp")
-        modes = chain.late(m, self.depthwise, "mode") if self._deep else [self._mode()] * chain.rows
+        modes = chain.late(m, self.depthwise, "mode") if self._deep else [Const(0)] * chain.rows
         for row in range(cfg.batch):
             for column in range(0, cfg.block_out, 2):
                 # Without the extension all pairs have the same operands: one register serves them all.
@@ -98,14 +99,10 @@ class MacArray(wiring.Component):
                     early, operands = self._registered(m, chain, values, modes, row, column)
                 halves: tuple[list[Value], list[Value]] = ([], [])
                 for first in range(0, cfg.block_in, chain.rows):
-                    rows = [
-                        ChainRow(
-                            *(self._weight(weights[index % chain.rows], column + n, index).as_signed() for n in range(2)),
-                            early[index],
-                            operands[index],
-                        )
-                        for index in range(first, first + chain.rows)
-                    ]
+                    rows = []
+                    for index in range(first, first + chain.rows):
+                        low, high = (self._weight(weights[index - first], column + n, index) for n in range(2))
+                        rows.append(ChainRow(low, high, early[index], operands[index]))
                     for half, value in zip(halves, chain.sums(m, rows, f"{row}_{column}_{first}"), strict=True):
                         half.append(value)
                 for n, half in enumerate(halves):
@@ -129,9 +126,6 @@ class MacArray(wiring.Component):
     @property
     def _product_shape(self) -> Shape:
         return signed(self._cfg.inp_width + self._cfg.wgt_width + (0 if self._cfg.inp_is_signed else 1))
-
-    def _mode(self) -> Value:
-        return self.depthwise if self._deep else Value.cast(0)
 
     def _operand(self, vectors: Value, mode: Value, row: int, column: int, index: int) -> Value:
         """The activation that meets weight ``index`` of ``column``."""

@@ -9,8 +9,8 @@ wide port, so that one product holds both:
 A chain of multipliers adds these up over a few rows, and starts from an offset. What it ends with is
 (H << SHIFT) + L - OFFSET, H and L the sums of the two columns. L may have R bits more than SHIFT. The lowest R bits
 of H, its residue, are computed beside the chain from the lowest bits of weights and activations, by a few gates;
-what the total has in their place then shows the missing bits of L. With OFFSET = 2^(SHIFT + R - 1), L - OFFSET is always
-negative, so that the rest of H takes at most a carry from there. Nothing is lost for any weight or activation.
+what the total has in their place then shows the missing bits of L. With OFFSET = 2^(SHIFT + R - 1), L - OFFSET is
+always negative, so that the rest of H takes at most a carry from there. Nothing is lost for any weight or activation.
 """
 
 from __future__ import annotations
