@@ -12,6 +12,7 @@ from .activity import ActivityPort
 from .axi import ReadSignature
 from .blame import Blame, BlamedPort
 from .decode import ENGINES, Decode, Engine
+from .depthwise import input_port
 from .engines import AluEngine, GemmEngine, claim_layout, overlap
 from .hazards import LOADS, BankOrder
 from .issue import TokenPort, insn_stream
@@ -49,7 +50,7 @@ class ComputeUnit(wiring.Component):
                 "uop_base": In(cfg.axi_addr_width),
                 "acc_base": In(cfg.axi_addr_width),
                 **{f"{name}_bus": Out(bus) for name in LOADED},
-                "inp": Out(ReadPort(cfg.log_inp_depth, cfg.inp_elem_bits)),
+                "inp": Out(input_port(cfg)),
                 "wgt": Out(ReadPort(cfg.log_wgt_depth, cfg.wgt_elem_bits)),
                 "store": In(ReadPort(cfg.log_acc_depth, cfg.acc_elem_bits)),
                 "store_ready": Out(1),

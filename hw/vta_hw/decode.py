@@ -8,7 +8,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from vta_arch.config import VTAConfig
-from vta_arch.isa import INSN_BITS, Memory, Opcode, alu_ops
+from vta_arch.isa import INSN_BITS, Memory, Opcode, alu_ops, opcodes
 
 from .issue import INDEX_BITS, insn_stream
 from .layouts import insn_layout, load_rows
@@ -81,13 +81,14 @@ class Decode(wiring.Component):
         nothing = (mem.x_size == 0) | (rows == 0)
         unknown = ~Cat(mem.memory_type == memory for memory in COMPUTE_MEMORIES).any()
         bad_alu = ~Cat(alu.alu_opcode == op for op in alu_ops(cfg)).any()
+        array_opcodes = [op for op in (Opcode.GEMM, Opcode.DEPTHWISE) if op in opcodes(cfg)]
         engine = Signal(len(Engine).bit_length())
         m.d.comb += engine.eq(Engine.NONE)
         with m.Switch(mem.opcode):
             with m.Case(Opcode.LOAD):
                 loads = Mux(mem.memory_type == Memory.UOP, Engine.UOP, Engine.ACC)
                 m.d.comb += engine.eq(Mux(nothing | unknown, Engine.NONE, loads))
-            with m.Case(Opcode.GEMM):
+            with m.Case(*array_opcodes):
                 m.d.comb += engine.eq(Engine.GEMM)
             with m.Case(Opcode.ALU):
                 m.d.comb += engine.eq(Mux(bad_alu, Engine.NONE, Engine.ALU))

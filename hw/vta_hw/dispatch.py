@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from vta_arch.config import VTAConfig
-from vta_arch.isa import INSN_BITS, LOAD_UNIT_MEMORIES, Opcode
+from vta_arch.isa import INSN_BITS, LOAD_UNIT_MEMORIES, Opcode, opcodes
 
 from .issue import INDEX_BITS, insn_stream
 from .layouts import insn_layout
@@ -22,6 +22,7 @@ class Dispatch(wiring.Component):
 
     def __init__(self, cfg: VTAConfig) -> None:
         self._cfg = cfg
+        self._compute_opcodes = [op for op in opcodes(cfg) if op not in (Opcode.LOAD, Opcode.STORE)]
         super().__init__(
             {
                 "start": In(1),
@@ -61,7 +62,7 @@ class Dispatch(wiring.Component):
                 ]
             with m.Case(Opcode.STORE):
                 m.d.comb += [self.store.valid.eq(1), taken.eq(self.store.ready)]
-            with m.Case(Opcode.GEMM, Opcode.ALU, Opcode.FINISH):
+            with m.Case(*self._compute_opcodes):
                 m.d.comb += [self.compute.valid.eq(1), taken.eq(self.compute.ready)]
             with m.Default():
                 m.d.comb += [self.opcode_error.eq(1), taken.eq(1)]

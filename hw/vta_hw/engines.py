@@ -9,6 +9,7 @@ from vta_arch.config import UOP_BITS, VTAConfig
 from vta_arch.isa import INSN_BITS, Opcode
 
 from .alu import Alu
+from .depthwise import input_port
 from .gemm import Gemm
 from .layouts import insn_layout
 from .loop import MicroOpLoop
@@ -58,7 +59,7 @@ class GemmEngine(wiring.Component):
                 "last": Out(1),
                 "waiting_claim": Out(claim_layout(cfg)),
                 "loop_claim": Out(claim_layout(cfg)),
-                "inp": Out(ReadPort(cfg.log_inp_depth, cfg.inp_elem_bits)),
+                "inp": Out(input_port(cfg)),
                 "wgt": Out(ReadPort(cfg.log_wgt_depth, cfg.wgt_elem_bits)),
                 "acc": Out(ReadPort(cfg.log_acc_depth, cfg.acc_elem_bits)),
             }
@@ -93,12 +94,13 @@ class GemmEngine(wiring.Component):
             # What the loop still has in its stages has read its micro-ops already, all but one.
             m.d.sync += in_loop.eq(claim)
         step = loop.steps.payload
-        goes = loop.steps.valid & (self.go | step.void)
+        may = gemm.steps.ready & (self.go | step.void)
+        goes = loop.steps.valid & may
         m.d.comb += [
             self.bank.eq(step.dst[-1]),
             self.step.eq(goes & ~step.void),
             self.last.eq(goes & step.last),
-            loop.steps.ready.eq(self.go | step.void),
+            loop.steps.ready.eq(may),
             gemm.steps.valid.eq(goes),
             gemm.steps.payload.eq(step),
             self.done.eq(gemm.done),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from vta_arch.config import VTAConfig
 
+from .depthwise import input_port
 from .loop import step_layout
 from .mac_array import MacArray
 from .scratchpad import ReadPort, WritePort
@@ -19,6 +20,11 @@ class Gemm(wiring.Component):
     that follows another on the same accumulator takes the newer value from one of three places: the
     sum being written, the one written a cycle ago, or memory; so instructions may follow each other
     without a gap. ``done`` comes with the last write of an instruction.
+
+    Steps of DEPTHWISE (extension ``depthwise``) gather in the array; the one that ends its iteration is followed by
+    the updates of its accumulators, one a cycle. For that time it is not ``ready`` for what updates an accumulator
+    itself: a GEMM's step, or one that ends an iteration. So ranges of as many micro-ops as a step has outputs run
+    at one step a cycle.
     """
 
     OPERAND_LATENCY = 2
@@ -26,10 +32,11 @@ class Gemm(wiring.Component):
 
     def __init__(self, cfg: VTAConfig) -> None:
         self._cfg = cfg
+        self._deep = "depthwise" in cfg.extensions
         super().__init__(
             {
-                "steps": In(stream.Signature(step_layout(cfg), always_ready=True)),
-                "inp": Out(ReadPort(cfg.log_inp_depth, cfg.inp_elem_bits)),
+                "steps": In(stream.Signature(step_layout(cfg))),
+                "inp": Out(input_port(cfg)),
                 "wgt": Out(ReadPort(cfg.log_wgt_depth, cfg.wgt_elem_bits)),
                 "acc": Out(ReadPort(cfg.log_acc_depth, cfg.acc_elem_bits)),
                 "write": Out(WritePort(cfg.log_acc_depth, cfg.acc_elem_bits, 1)),
@@ -42,7 +49,7 @@ class Gemm(wiring.Component):
         m = Module()
         m.submodules.array = array = MacArray(self._cfg)
         step = self.steps.payload
-        valid = self.steps.valid & ~step.void
+        valid = self.steps.valid & self.steps.ready & ~step.void
         only_reset = step.reset & ~step.one_bank
         multiply = valid & ~only_reset
         m.d.comb += [
@@ -52,25 +59,65 @@ class Gemm(wiring.Component):
             self.wgt.addr.eq(step.wgt),
         ]
         over = step.uop_over | step.dst_over | (~only_reset & (step.inp_over | step.wgt_over))
+        update = {
+            "valid": valid,
+            "dst": step.dst,
+            "no_acc": step.reset,
+            "no_sum": only_reset,
+            "last": self.steps.valid & self.steps.ready & step.last,
+        }
+        if self._deep:
+            over |= self._depthwise_over(only_reset)
+            update = self._elaborate_depthwise(m, array, valid, update)
+        else:
+            m.d.comb += self.steps.ready.eq(1)
         m.d.sync += [
             array.inp.eq(self.inp.data),
             array.wgt.eq(self.wgt.data),
             self.range_error.eq(valid & over),
         ]
-        stages = [
-            {
-                "valid": valid,
-                "dst": step.dst,
-                "no_acc": step.reset,
-                "no_sum": only_reset,
-                "last": self.steps.valid & step.last,
-            }
-        ]
+        stages = [update]
         for number in range(self.OPERAND_LATENCY + array.latency):
             stages.append(self._next_stage(m, stages[-1], str(number)))
         m.d.comb += [self.acc.en.eq(stages[-3]["valid"]), self.acc.addr.eq(stages[-3]["dst"])]
         self._accumulate(m, array, stages)
         return m
+
+    def _elaborate_depthwise(
+        self, m: Module, array: MacArray, valid: Value, update: dict[str, Value]
+    ) -> dict[str, Value]:
+        """What the array must know of a step, and the updates: of the step, or the second one of an earlier step."""
+        step = self.steps.payload
+        # The step before ended an iteration, as all instructions do: this one begins another.
+        first = Signal(init=1)
+        with m.If(valid):
+            m.d.sync += first.eq(~step.depthwise | step.ends)
+        bits = {"depthwise": step.depthwise, "first": first | ~step.depthwise, "valid": valid}
+        for number in range(self.OPERAND_LATENCY):
+            bits = self._next_stage(m, bits, f"operand_{number}")
+        m.d.comb += [getattr(array, name).eq(bit) for name, bit in bits.items()]
+
+        gathers = step.depthwise & ~step.ends
+        update["valid"] = valid & ~gathers
+        if self._cfg.depthwise_outputs == 1:
+            m.d.comb += self.steps.ready.eq(1)
+            return update
+        place = step.dst[:-1]
+        both = valid & step.depthwise & step.ends
+        following = update | {"valid": both, "dst": Cat((place + 1)[: len(place)], step.dst[-1])}
+        following["last"] = both & step.last
+        following = self._next_stage(m, following, "second")
+        second = following["valid"]
+        m.d.comb += self.steps.ready.eq(~second | gathers)
+        update["last"] &= ~both
+        return {name: Mux(second, following[name], value) for name, value in update.items()} | {"second": second}
+
+    def _depthwise_over(self, only_reset: Value) -> Value:
+        """Whether a tap or an output of the step lies past the end of its memory, or of its bank."""
+        cfg, step = self._cfg, self.steps.payload
+        taps = step.src[: cfg.log_inp_depth] > max(0, cfg.inp_depth - cfg.depthwise_taps)
+        outputs = step.ends & step.dst[:-1].all() if cfg.depthwise_outputs > 1 else Const(0)
+        return step.depthwise & ((~only_reset & taps) | outputs)
 
     def _next_stage(self, m: Module, stage: dict[str, Value], suffix: str) -> dict[str, Value]:
         """The step's bits, a cycle later."""
@@ -103,7 +150,10 @@ class Gemm(wiring.Component):
         m.d.comb += old.eq(Mux(write.mask & (write.addr == end["dst"]), write.data, newest))
         sums = []
         for lane in range(cfg.batch * cfg.block_out):
-            psum = array.psum.word_select(lane, array.sum_bits).as_signed()
+            psum = array.psum.word_select(lane, array.sum_bits)
+            if "second" in end:
+                psum = Mux(end["second"], array.psum_next.word_select(lane, array.sum_bits), psum)
+            psum = psum[: array.sum_bits].as_signed()
             augend = Mux(end["no_acc"], 0, old.word_select(lane, cfg.acc_width))
             sums.append((augend + Mux(end["no_sum"], 0, psum))[: cfg.acc_width])
         m.d.sync += [

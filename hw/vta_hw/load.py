@@ -10,6 +10,7 @@ from vta_arch.isa import Memory, Opcode
 
 from .axi import ReadSignature
 from .blame import BlamedPort, IndexQueue
+from .depthwise import input_port, taps_read
 from .issue import INDEX_BITS, TokenPort, insn_stream
 from .landing import LandingOrder
 from .lane_memory import loaded_scratchpad
@@ -45,7 +46,7 @@ class LoadUnit(wiring.Component):
                 "wgt_base": In(cfg.axi_addr_width),
                 "inp_bus": Out(bus),
                 "wgt_bus": Out(bus),
-                "inp": In(ReadPort(cfg.log_inp_depth, cfg.inp_elem_bits)),
+                "inp": In(input_port(cfg)),
                 "wgt": In(ReadPort(cfg.log_wgt_depth, cfg.wgt_elem_bits)),
                 "idle": Out(1),
                 "busy": Out(1),
@@ -73,7 +74,8 @@ class LoadUnit(wiring.Component):
             self._elaborate_blame(m, name, len(loaders), loader)
             loaders.append(loader)
             port = getattr(self, name)
-            block = loaded_scratchpad(m, loader, bits=len(port.data), depth=1 << len(port.addr))
+            taps = taps_read(self._cfg) if memory == Memory.INP else 1
+            block = loaded_scratchpad(m, loader, bits=len(port.data) // taps, depth=1 << len(port.addr), taps=taps)
             m.submodules[f"{name}_memory"] = block
             connect(m, flipped(port), block.read)
             connect(m, loader.bus, flipped(getattr(self, f"{name}_bus")))

@@ -16,7 +16,8 @@ def step_layout(cfg: VTAConfig) -> data.StructLayout:
     """The indices of one step, and what GEMM must know of the instruction that it belongs to.
 
     ``dst_over`` etc. say that the index went past the memory's end, ``last`` that the instruction ends
-    with this step, ``void`` that it has no step at all and this one stands for it.
+    with this step, ``void`` that it has no step at all and this one stands for it. With the extension ``depthwise``,
+    a bit of that name tells DEPTHWISE from GEMM, and ``ends`` says that this is the last micro-op of its iteration.
     """
     return data.StructLayout(
         {
@@ -28,6 +29,7 @@ def step_layout(cfg: VTAConfig) -> data.StructLayout:
             "one_bank": 1,
             "last": 1,
             "void": 1,
+            **({"depthwise": 1, "ends": 1} if "depthwise" in cfg.extensions else {}),
         }
     )
 
@@ -63,10 +65,10 @@ class MicroOpLoop(wiring.Component):
         advance = Signal()
         m.d.comb += advance.eq(~self.steps.valid | self.steps.ready)
         insn = data.View(self._layout, Signal(INSN_BITS, name="held_insn", reset_less=True))
-        active, void, last = Signal(), Signal(), Signal()
+        active, void, last, ends = Signal(), Signal(), Signal(), Signal()
         with m.If(self.start):
             m.d.sync += insn.eq(self.insn)
-        uop_index, offsets = self._elaborate_counters(m, insn, active & advance, void, last)
+        uop_index, offsets = self._elaborate_counters(m, insn, active & advance, void, last, ends)
         m.d.comb += self.ready.eq(~active | (advance & last))
         with m.If(self.start):
             m.d.sync += active.eq(1)
@@ -78,6 +80,8 @@ class MicroOpLoop(wiring.Component):
         read_offsets = {name: Signal.like(offset, reset_less=True) for name, offset in offsets.items()}
         flags = {"reset": insn.reset, "one_bank": insn["one_bank"] if "overlap" in self._cfg.extensions else 0}
         flags |= {"last": last, "void": void}
+        if "depthwise" in self._cfg.extensions:
+            flags |= {"depthwise": insn.opcode == Opcode.DEPTHWISE, "ends": ends}
         read_flags = {name: Signal(name=f"read_{name}", reset_less=True) for name in flags}
         with m.If(advance):
             m.d.sync += [read_valid.eq(active), read_over.eq(uop_index >> self._cfg.log_uop_depth != 0)]
@@ -106,7 +110,7 @@ class MicroOpLoop(wiring.Component):
                 m.d.sync += step.wgt_over.eq(index >> cfg.log_wgt_depth != 0)
 
     def _elaborate_counters(
-        self, m: Module, insn: data.View, step: Value, void: Signal, last: Signal
+        self, m: Module, insn: data.View, step: Value, void: Signal, last: Signal, ends: Signal
     ) -> tuple[Signal, dict[str, Signal]]:
         """The three nested counters and, for each index, the sum of the loops' offsets."""
         first = data.View(self._layout, self.insn)
@@ -117,6 +121,7 @@ class MicroOpLoop(wiring.Component):
             last_uop.eq(uop + 1 == insn.uop_end),
             last_inner.eq(inner + 1 == insn.iter_in),
             last_outer.eq(outer + 1 == insn.iter_out),
+            ends.eq(void | last_uop),
             last.eq(void | (last_uop & last_inner & last_outer)),
         ]
         with m.If(self.start):

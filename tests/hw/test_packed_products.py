@@ -23,20 +23,22 @@ def wrap(value: np.ndarray, bits: int) -> np.ndarray:
 
 
 def multiplied(cfg: VTAConfig, w0: np.ndarray, w1: np.ndarray, a: int) -> np.ndarray:
-    """What one multiplier adds to its chain, the start's share included."""
-    bias = 1 << (cfg.wgt_width - 1)
-    packed = (w1 << (PORT_BITS - cfg.wgt_width)) | (w0 + bias)
+    """What one multiplier adds to its chain."""
+    packed = (w1 << PackedChain(cfg).shift) + w0
     assert packed.min() >= -(1 << (PORT_BITS - 1))
     assert packed.max() < 1 << (PORT_BITS - 1)
-    return packed * a - bias * a
+    return packed * a
 
 
-def split(cfg: VTAConfig, total: np.ndarray, parity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both columns' sums out of a chain's."""
-    shift = PORT_BITS - cfg.wgt_width
-    total = wrap(total, PackedChain(cfg).total_bits)
-    borrow = (total >> shift & 1) ^ parity
-    return wrap(total & ((1 << shift) - 1) | borrow << shift, shift + 1), (total >> shift) + borrow
+def split(cfg: VTAConfig, total: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both columns' sums out of a chain's; of the ``second`` one, only the residue is looked at."""
+    chain = PackedChain(cfg)
+    shift, bits = chain.shift, chain.residue_bits
+    total = wrap(total - chain.offset, chain.total_bits)
+    above, below = total >> shift, total & ((1 << shift) - 1)
+    found, residue = above & ((1 << bits) - 1), second & ((1 << bits) - 1)
+    low = (((found - residue) & ((1 << bits) - 1)) << shift | below) ^ chain.offset
+    return wrap(low, shift + bits), ((above >> bits) + (residue <= found) << bits) + residue
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -52,8 +54,7 @@ def test_every_product_beside_the_largest_and_smallest_others(name: str) -> None
         alone = multiplied(cfg, w0, w1, a)
         for x0, x1, b in [(0, 0, 0), corners[a % len(corners)], corners[(a // len(corners)) % len(corners)]]:
             rest = others * multiplied(cfg, np.array([[x0]]), np.array([[x1]]), b)
-            parity = (w1 & a & 1) ^ (others * x1 * b & 1)
-            low, high = split(cfg, alone + rest, parity)
+            low, high = split(cfg, alone + rest, w1 * a + others * x1 * b)
             assert np.array_equal(low, np.broadcast_to(w0 * a + others * x0 * b, low.shape)), (a, x0, x1, b)
             assert np.array_equal(high, np.broadcast_to(w1 * a + others * x1 * b, high.shape)), (a, x0, x1, b)
 
@@ -73,7 +74,7 @@ def test_whole_chains_at_random(name: str) -> None:
     ):
         array[:, ::2] = rng.choice([low, high], array[:, ::2].shape)
     total = sum(multiplied(cfg, w0[r], w1[r], a[r]) for r in range(rows))
-    low, high = split(cfg, total, (w1 * a).sum(axis=0) & 1)
+    low, high = split(cfg, total, (w1 * a).sum(axis=0))
     assert np.array_equal(low, (w0 * a).sum(axis=0))
     assert np.array_equal(high, (w1 * a).sum(axis=0))
 
