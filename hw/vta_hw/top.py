@@ -63,7 +63,7 @@ class VTATop(wiring.Component):
         m = Module()
         m.domains.sync = ClockDomain()
         m.submodules.registers = registers = ControlRegisters(self._cfg)
-        m.submodules.core = core = Core(self._cfg)
+        m.submodules.core = self.core = core = Core(self._cfg)
         m.d.comb += [
             ClockSignal().eq(self.aclk),
             ResetSignal().eq(~self.aresetn),
