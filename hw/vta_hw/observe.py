@@ -23,7 +23,7 @@ HEADER = "// observed: "
 Observed = dict[str, Value]
 """What a unit shows, by name; set while it is elaborated, and no part of the hardware.
 
-``head``, ``index``, ``engine``, ``issue``: an instruction waits, which one, for which engine, and it goes in this cycle.
+``head``, ``index``, ``engine``, ``issue``: an instruction waits, which one, for which engine; it goes in this cycle.
 ``lack_<what>``: it lacks a token of that unit, or room, or (``uop``) micro-ops. ``done_<ENGINE>``: the engine's oldest
 instruction is complete; engines are numbered in the order of these names. Where an engine has it: ``move_``: it works
 in this cycle; ``last_``: the last step of an instruction goes; ``busy_``: an instruction keeps the next one out;

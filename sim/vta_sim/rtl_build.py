@@ -138,9 +138,7 @@ def _runtime_objects(tools: _Tools) -> list[Path]:
     return sorted((cache_directory() / name).glob("*.o"))
 
 
-def _build_library(
-    folder: Path, text: str, defines: Sequence[str], tools: _Tools, runtime: list[Path]
-) -> None:
+def _build_library(folder: Path, text: str, defines: Sequence[str], tools: _Tools, runtime: list[Path]) -> None:
     """Fill ``folder`` with the library and the Verilog that it is made from."""
     (folder / f"{TOP}.v").write_text(text, encoding="utf-8")
     work = folder.parent

@@ -23,7 +23,7 @@ MAX_CHANGES = 1 << 23
 
 @dataclass(frozen=True)
 class Launch:
-    """A launch as it was recorded: the stream of ``insn_count`` instructions, what the units showed, and how it ended."""
+    """A launch as it was recorded: its stream of instructions, what the units showed, and how it ended."""
 
     instructions: bytes
     samples: Samples

@@ -17,9 +17,9 @@ _PULSES = ("issue", "done", "last_")
 class Samples:
     """The cycles of a run, counted from its start, in stretches of constant values.
 
-    A stretch begins at ``begin`` and lasts ``length`` cycles, both int64 of shape [n]. Each change begins with a stretch
-    of one cycle, so that :meth:`delayed` works, and a cycle with a pulse is a stretch of its own. ``cycles``: from start
-    to done, both included.
+    A stretch begins at ``begin`` and lasts ``length`` cycles, both int64 of shape [n]. Each change begins with a
+    stretch of one cycle, so that :meth:`delayed` works, and a cycle with a pulse is a stretch of its own. ``cycles``:
+    from start to done, both included.
 
     Args:
         changes: uint64 of shape [m, 1 + words]: a cycle, and what the port showed from then on.
@@ -71,13 +71,15 @@ class Samples:
         """A value in each stretch, int64 of shape [n]."""
         offset, width = self._places[name]
         word = self._words[self._source, offset // _WORD_BITS]
-        return (word >> np.uint64(offset % _WORD_BITS) & np.uint64((1 << width) - 1)).astype(np.int64)
+        values: Times = (word >> np.uint64(offset % _WORD_BITS) & np.uint64((1 << width) - 1)).astype(np.int64)
+        return values
 
     def __getitem__(self, name: str) -> Flags:
         """Whether a value is not zero in each stretch, shape [n]; a value that is not there is zero."""
         if name not in self._places:
             return np.zeros(len(self._source), bool)
-        return self.value(name) != 0
+        flags: Flags = self.value(name) != 0
+        return flags
 
     def delayed(self, flags: Flags) -> Flags:
         """What ``flags`` was a cycle earlier."""
@@ -85,7 +87,8 @@ class Samples:
 
     def times(self, name: str) -> Times:
         """The cycles of the pulses ``name``, ascending."""
-        return self.begin[self[name]]
+        times: Times = self.begin[self[name]]
+        return times
 
     def count(self, flags: Flags) -> int:
         """Cycles in which ``flags`` holds."""
@@ -97,7 +100,8 @@ class Samples:
         before = np.append(0, np.cumsum(held))
         at = np.searchsorted(self.begin, cycles, side="right") - 1
         inside = np.minimum(cycles - self.begin[at], self.length[at])
-        return before[at] + np.where(flags[at], inside, 0)
+        counts: Times = before[at] + np.where(flags[at], inside, 0)
+        return counts
 
     def first_without(self, name: str, after: Times) -> Times:
         """For each of the cycles ``after``: the first later one in which the value is zero, else the last cycle."""

@@ -19,8 +19,8 @@ NO_ENGINE = "tokens only"
 class Span:
     """An instruction in an engine, from cycle ``begin`` up to ``end``.
 
-    ``issued`` is the cycle in which the unit gave it to the engine, ``done`` the one in which its results had landed (-1:
-    it never came). ``busy`` are the cycles of the span in which the engine worked.
+    ``issued`` is the cycle in which the unit gave it to the engine, ``done`` the one in which its results had landed
+    (-1: it never came). ``busy`` are the cycles of the span in which the engine worked.
     """
 
     index: int
@@ -55,7 +55,8 @@ class Engine:
         """Whether it has an instruction that has steps to come or, where steps are not shown, is not done."""
         samples = self._samples
         if self._busy in samples:
-            return samples[self._busy] | self._issues
+            inside: Flags = samples[self._busy] | self._issues
+            return inside
         ends = samples[self._steps if self._steps in samples else self._done]
         flags: Flags = np.cumsum(self._issues) > np.cumsum(ends) - ends
         return flags
@@ -70,7 +71,9 @@ class Engine:
     @cached_property
     def moving(self) -> Flags:
         """Whether it works; what does not show it works while an instruction is under way."""
-        return self._samples[self._moves] if self._moves in self._samples else self.under_way
+        if self._moves not in self._samples:
+            return self.under_way
+        return self._samples[self._moves]
 
     @cached_property
     def spans(self) -> list[Span]:
@@ -93,14 +96,16 @@ class Engine:
             ends = samples.first_without(self._busy, self.issued) + 1
         else:
             ends = np.where(done < 0, total, done + 1)
-        return np.maximum.accumulate(ends) if count else ends
+        ascending: Times = np.maximum.accumulate(ends)
+        return ascending
 
     def _first_moves(self, cycles: Times) -> Times:
         """For each cycle the first one from there on in which the engine works; else the end of the run."""
         begin = self._samples.begin[self.moving]
         end = begin + self._samples.length[self.moving]
         following = np.searchsorted(end, cycles, side="right")
-        return np.maximum(np.append(begin, self._samples.cycles)[following], cycles)
+        moves: Times = np.maximum(np.append(begin, self._samples.cycles)[following], cycles)
+        return moves
 
 
 class UnitTrace:

@@ -29,7 +29,7 @@ _READS = "READ_"
 
 @dataclass(frozen=True)
 class Wait:
-    """Cycles ``begin`` up to ``end`` in which an engine did not work. ``index``: the instruction held up, -1 if none."""
+    """Cycles ``begin`` up to ``end`` in which an engine did not work. ``index``: the instruction held up; -1: none."""
 
     reason: str
     begin: int
