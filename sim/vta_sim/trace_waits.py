@@ -1,4 +1,4 @@
-"""Why an engine did not work: a reason for each of its idle cycles up to the end of its last instruction."""
+"""Why an engine did not work: a reason for each idle cycle until it has nothing more to do."""
 
 from __future__ import annotations
 
@@ -47,18 +47,23 @@ class Waits:
         self._starved = self._fetch_reason(QUEUE_EMPTY)
 
     def of(self, unit: UnitTrace, engine: Engine) -> list[Wait]:
-        """Every wait of an engine, ascending, up to the end of its last instruction."""
-        spans = engine.spans
-        if not spans:
-            return []
+        """Every wait of an engine, ascending, up to the end of its last instruction, also of one that it never got."""
         samples = self._samples
         codes = self._head_codes(unit, engine)
         inside = engine.under_way
         codes[inside] = self._inside_codes(unit, engine)[inside]
-        codes[engine.moving | (samples.begin >= spans[-1].end)] = 0
+        codes[engine.moving | (samples.begin >= self._end(unit, engine))] = 0
         held = np.where(samples[f"{unit.name}.head"], samples.value(f"{unit.name}.index"), -1)
         held = np.where(inside, _current(engine, samples), held)
         return list(self._runs(codes, held))
+
+    def _end(self, unit: UnitTrace, engine: Engine) -> int:
+        """The cycle from which an engine has nothing more to do."""
+        samples = self._samples
+        own = samples[f"{unit.name}.head"] & (samples.value(f"{unit.name}.engine") == unit.engines.index(engine))
+        if own[-1:].any():
+            return samples.cycles
+        return engine.spans[-1].end if engine.spans else 0
 
     def of_fetch(self) -> list[Wait]:
         """Why nothing was dispatched while instructions were to come."""
