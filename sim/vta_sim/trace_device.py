@@ -18,7 +18,7 @@ from .rtl import MemoryModel, RtlDevice
 from .trace_samples import Samples
 
 MAX_CHANGES = 1 << 23
-"""Changes of a launch that are kept: less than half a gigabyte, about 20 million cycles of a network."""
+"""Changes of a launch that are kept: less than half a gigabyte, tens of millions of cycles of a network."""
 
 
 @dataclass(frozen=True)

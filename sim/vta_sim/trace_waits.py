@@ -111,6 +111,7 @@ class Waits:
         head = samples[f"{name}.head"]
         codes = self._starved.copy()
         self._mark(codes, head, BANK)
+        self._mark_bank(codes, head, unit, None)
         number = samples.value(f"{name}.engine")
         for place, other in enumerate(unit.engines):
             self._mark(codes, head & (number == place) & other.unfinished, f"{other.name} busy")
@@ -137,12 +138,16 @@ class Waits:
             self._mark(codes, np.ones(len(samples), bool), START_UP)
         held = samples[f"{name}.hold_{engine.name}"]
         self._mark(codes, held, BANK)
-        for other in unit.engines:
-            if other is not engine and other.name not in BANKLESS:
-                self._mark(codes, held & other.unfinished, f"{BANK} by {other.name}")
+        self._mark_bank(codes, held, unit, engine)
         self._mark(codes, samples[f"{name}.acc_wait"], "accumulators in use by compute")
         self._mark(codes, samples[f"{name}.bus_wait"], "bus: writes")
         return codes
+
+    def _mark_bank(self, codes: Codes, where: Flags, unit: UnitTrace, waiting: Engine | None) -> None:
+        """Name the engine whose older instruction keeps another one from the accumulators."""
+        for other in unit.engines:
+            if other is not waiting and other.name not in BANKLESS:
+                self._mark(codes, where & other.unfinished, f"{BANK} by {other.name}")
 
 
 def _current(engine: Engine, samples: Samples) -> NDArray[np.int64]:
