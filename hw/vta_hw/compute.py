@@ -106,7 +106,7 @@ class ComputeUnit(wiring.Component):
     def _observed(
         self, decode: Decode, retire: Retire, gemm: GemmEngine, alu: AluEngine, loaders: dict[str, Loader]
     ) -> dict[str, Value]:
-        """What a timeline shows. A loader's name begins with that of its engine."""
+        """What a timeline shows."""
         head = decode.decoded.payload
         common = data.View(insn_layout(self._cfg, Opcode.FINISH), head.insn)
         observed: dict[str, Value] = {
@@ -124,13 +124,13 @@ class ComputeUnit(wiring.Component):
             "move_ALU": alu.step,
             "hold_ALU": ~alu.go,
         }
+        loads = {Engine.UOP: ["uop"], Engine.ACC: [name for name in loaders if name != "uop"]}
         for number in range(ENGINES):
-            name = Engine(number).name
-            writes = [loader.write.select.any() for key, loader in loaders.items() if key.upper().startswith(name)]
-            if writes:
-                name = f"LOAD {name}"
-                observed[f"move_{name}"] = Cat(*writes).any()
-            observed[f"done_{name}"] = retire.done[number]
+            engine = Engine(number)
+            name = f"LOAD {engine.name}" if engine in loads else engine.name
+            observed[f"done_{name}"] = retire.done[engine]
+            if engine in loads:
+                observed[f"move_{name}"] = Cat(loaders[key].write.select.any() for key in loads[engine]).any()
         return observed
 
     def _elaborate_issue(self, m: Module, decode: Decode, retire: Retire, ready: Signal, issue: Signal) -> None:
