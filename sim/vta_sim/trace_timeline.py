@@ -97,7 +97,7 @@ class _LaunchWriter:
         """Every engine's instructions and waits; the spans by row."""
         samples = self._samples
         units = [UnitTrace(name, samples) for name in UNITS]
-        waits = Waits(samples, units)
+        waits = Waits(samples)
         found = {
             f"{FETCH} instructions": self._write_row(FETCH, "instructions", fetch_spans(samples), waits.of_fetch())
         }

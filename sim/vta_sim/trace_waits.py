@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,10 +40,9 @@ class Wait:
 class Waits:
     """The waits of all engines of a run."""
 
-    def __init__(self, samples: Samples, units: Sequence[UnitTrace]) -> None:
+    def __init__(self, samples: Samples) -> None:
         self._samples = samples
         self._names = [""]
-        self._units = {unit.name: unit for unit in units}
         self._starved = self._fetch_reason(QUEUE_EMPTY)
 
     def of(self, unit: UnitTrace, engine: Engine) -> list[Wait]:
@@ -129,13 +128,13 @@ class Waits:
         samples, name = self._samples, unit.name
         codes = np.full(len(samples), self._code(PIPELINE), np.int16)
         if engine.name.startswith("LOAD "):
-            self._mark(codes, np.ones(len(samples), bool), MEMORY)
+            codes[:] = self._code(MEMORY)
             for reader in samples.names(f"bus.{_READS}"):
                 if not engine.name.endswith(reader):
                     # A beat is written in the cycle after it came.
                     self._mark(codes, samples.delayed(samples[f"bus.{_READS}{reader}"]), f"bus: reads of {reader}")
         elif f"{name}.last_{engine.name}" in samples:
-            self._mark(codes, np.ones(len(samples), bool), START_UP)
+            codes[:] = self._code(START_UP)
         held = samples[f"{name}.hold_{engine.name}"]
         self._mark(codes, held, BANK)
         self._mark_bank(codes, held, unit, engine)

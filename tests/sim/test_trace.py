@@ -121,7 +121,7 @@ def test_tokens_come_before_they_are_taken(name: str) -> None:
 
 
 def _waits(run: Recorded) -> Waits:
-    return Waits(run.launch.samples, units(run.launch.samples))
+    return Waits(run.launch.samples)
 
 
 def test_every_cycle_has_a_reason(name: str) -> None:
@@ -175,5 +175,5 @@ def test_a_deadlock_is_seen(name: str, count: int) -> None:
     assert samples.cycles == result.cycles
     compute = units(samples)[1]
     assert compute.engines[0].spans == []
-    wait = Waits(samples, units(samples)).of(compute, compute.engines[0])[-1]
+    wait = Waits(samples).of(compute, compute.engines[0])[-1]
     assert (wait.reason, wait.end, wait.index) == ("token from load", samples.cycles, 0)
