@@ -52,7 +52,7 @@ def _check_event(event: Event) -> None:
     assert set(event) == REQUIRED[event["ph"]]
     assert isinstance(event["name"], str)
     assert event["name"]
-    assert all(isinstance(event[key], int) for key in ("pid", "tid"))
+    assert all(isinstance(event[key], int) and event[key] > 0 for key in ("pid", "tid"))
     assert isinstance(event["args"], dict)
     assert nanoseconds(event["ts"]) >= 0
     if event["ph"] == "X":
