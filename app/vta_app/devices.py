@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from vta_arch.config import VTAConfig
 from vta_arch.errors import DeviceError
 from vta_runtime.device import Device
 
 from .output import ProgressCallback
+
+if TYPE_CHECKING:
+    from vta_sim.trace_device import Launch
 
 
 class Backend(StrEnum):
@@ -27,17 +31,38 @@ class Backend(StrEnum):
 
 
 @contextlib.contextmanager
-def open_device(backend: Backend, cfg: VTAConfig, progress: ProgressCallback | None = None) -> Iterator[Device]:
+def open_device(
+    backend: Backend,
+    cfg: VTAConfig,
+    progress: ProgressCallback | None = None,
+    *,
+    on_launch: Callable[[Launch], None] | None = None,
+) -> Iterator[Device]:
     """A device of the configuration, closed at the end of the block.
 
-    ``progress`` is told about the stages of a simulator's build. Raises DeviceError when the simulator
-    cannot be built, or for REFERENCE, which is no device.
+    ``progress`` is told about the stages of a simulator's build, ``on_launch`` is given every launch as RTL recorded
+    it. Raises DeviceError when the simulator cannot be built, or for REFERENCE, which is no device.
     """
-    device = _make(backend, cfg, progress)
+    device = _make(backend, cfg, progress) if on_launch is None else _make_tracing(backend, cfg, progress, on_launch)
     try:
         yield device
     finally:
         device.close()
+
+
+def check_traceable(backend: Backend) -> None:
+    """Raise DeviceError for a backend without cycles of its units."""
+    if backend is not Backend.RTL:
+        raise DeviceError(f"backend {backend} shows no cycles of its units; a timeline needs --backend rtl")
+
+
+def _make_tracing(
+    backend: Backend, cfg: VTAConfig, progress: ProgressCallback | None, on_launch: Callable[[Launch], None]
+) -> Device:
+    check_traceable(backend)
+    from vta_sim.trace_device import TracingDevice
+
+    return TracingDevice(cfg, on_launch=on_launch, progress=progress)
 
 
 def _make(backend: Backend, cfg: VTAConfig, progress: ProgressCallback | None) -> Device:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,12 @@ from vta_arch.errors import DataError
 from vta_arch.program import Program
 from vta_runtime.executor import Executor
 
-from .devices import Backend, open_device
+from .devices import Backend, check_traceable, open_device
 from .output import ProgressCallback
+
+if TYPE_CHECKING:
+    from vta_sim.trace_summary import Summary
+    from vta_sim.trace_timeline import TimelineWriter
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -38,6 +42,8 @@ class RunReport:
     mismatches_by_layer: dict[str, int] = field(default_factory=dict)
     outputs: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     """Network outputs by ONNX name, images first; where layers ran alone, their output tensors."""
+    timeline: Summary | None = None
+    """Where the cycles went; None without a trace."""
 
     @property
     def cycles_per_image(self) -> float | None:
@@ -53,7 +59,8 @@ class RunReport:
         """JSON values of everything but the outputs."""
         names = ("backend", "config", "fingerprint", "images", "seconds", "top1", "cycles", "cycles_per_image")
         values = {name: getattr(self, name) for name in names}
-        return values | {"mismatches": self.mismatches, "mismatches_by_layer": self.mismatches_by_layer}
+        values |= {"mismatches": self.mismatches, "mismatches_by_layer": self.mismatches_by_layer}
+        return values if self.timeline is None else values | {"timeline": self.timeline.to_dict()}
 
 
 def run(
@@ -65,6 +72,7 @@ def run(
     limit: int | None = None,
     check: bool = False,
     layers: Sequence[str] = (),
+    trace: str | Path | None = None,
     progress: ProgressCallback | None = None,
 ) -> RunReport:
     """Run a program over images.
@@ -79,6 +87,7 @@ def run(
         check: compare every layer with the integer reference.
         layers: run only these layers, each alone, with inputs taken from the integer reference; they are
             always compared with it.
+        trace: file for a timeline of the accelerator's units, see :mod:`vta_sim.trace_timeline`; only with ``rtl``.
         progress: called with a stage's name, the images done and the images in all.
 
     Raises DataError for arrays or options that do not fit, ProgramError for a program or layer that cannot be
@@ -88,7 +97,7 @@ def run(
     chosen = _backend(backend)
     inputs = _inputs(loaded, x, limit)
     classes = None if labels is None or layers else _classes(np.asarray(labels), x, inputs)
-    with _executor(loaded, chosen, progress) as executor:
+    with _timeline(loaded, chosen, trace) as timeline, _executor(loaded, chosen, progress, timeline) as executor:
         start = time.perf_counter()
         outputs = executor.run(inputs, check=check, layers=list(layers) or None, progress=progress)
         seconds = time.perf_counter() - start
@@ -104,6 +113,7 @@ def run(
         mismatches=found.mismatches,
         mismatches_by_layer=found.mismatches_by_layer,
         outputs={name: values.astype(np.float32) for name, values in outputs.items()},
+        timeline=None if timeline is None else timeline.summary,
     )
 
 
@@ -147,9 +157,25 @@ def _top1(scores: NDArray[Any], labels: NDArray[Any]) -> float:
 
 
 @contextlib.contextmanager
-def _executor(program: Program, backend: Backend, progress: ProgressCallback | None) -> Iterator[Executor]:
+def _timeline(program: Program, backend: Backend, path: str | Path | None) -> Iterator[TimelineWriter | None]:
+    """A timeline that is written to ``path``; None without one."""
+    if path is None:
+        yield None
+        return
+    check_traceable(backend)
+    from .timeline import timeline
+
+    with timeline(program, path) as writer:
+        yield writer
+
+
+@contextlib.contextmanager
+def _executor(
+    program: Program, backend: Backend, progress: ProgressCallback | None, timeline: TimelineWriter | None
+) -> Iterator[Executor]:
     if backend is Backend.REFERENCE:
         yield Executor(program, None)
         return
-    with open_device(backend, program.config, progress) as device:
+    on_launch = None if timeline is None else timeline.add
+    with open_device(backend, program.config, progress, on_launch=on_launch) as device:
         yield Executor(program, device)

@@ -91,6 +91,7 @@ class ComputeUnit(wiring.Component):
         self._elaborate_uops(m, [gemm, alu], loaders["uop"])
         self._elaborate_accumulators(m, gemm, alu, loaders)
         self._elaborate_status(m, decode, retire, issue, order, gemm, alu, loaders)
+        self.observed = self._observed(decode, retire, gemm, alu, loaders)
 
         sources: list[GemmEngine | AluEngine | Loader] = [gemm, alu, *loaders.values()]
         m.d.comb += [
@@ -102,6 +103,36 @@ class ComputeUnit(wiring.Component):
             self.bus_error.eq(Cat(loader.bus_error for loader in loaders.values()).any()),
         ]
         return m
+
+    def _observed(
+        self, decode: Decode, retire: Retire, gemm: GemmEngine, alu: AluEngine, loaders: dict[str, Loader]
+    ) -> dict[str, Value]:
+        """What a timeline shows."""
+        head = decode.decoded.payload
+        common = data.View(insn_layout(self._cfg, Opcode.FINISH), head.insn)
+        observed: dict[str, Value] = {
+            "head": decode.decoded.valid,
+            "index": head.index,
+            "engine": head.engine,
+            "issue": decode.decoded.ready,
+            "lack_load": common.pop_prev & ~self.prev.available,
+            "lack_store": common.pop_next & ~self.next.available,
+            "lack_room": ~retire.room,
+            "lack_uop": self._uop_hazard,
+            "move_GEMM": gemm.step,
+            "last_GEMM": gemm.last,
+            "hold_GEMM": ~gemm.go,
+            "move_ALU": alu.step,
+            "hold_ALU": ~alu.go,
+        }
+        loads = {Engine.UOP: ["uop"], Engine.ACC: [name for name in loaders if name != "uop"]}
+        for number in range(ENGINES):
+            engine = Engine(number)
+            name = f"LOAD {engine.name}" if engine in loads else engine.name
+            observed[f"done_{name}"] = retire.done[engine]
+            if engine in loads:
+                observed[f"move_{name}"] = Cat(loaders[key].write.select.any() for key in loads[engine]).any()
+        return observed
 
     def _elaborate_issue(self, m: Module, decode: Decode, retire: Retire, ready: Signal, issue: Signal) -> None:
         """The head goes to its engine when that has room and all tokens are there."""
@@ -272,6 +303,7 @@ class ComputeUnit(wiring.Component):
         readers = [gemm.waiting_claim, gemm.loop_claim, alu.loop_claim]
         read = Cat(overlap(claim, reader) for reader in readers).any()
         loading = overlap(claim, uop_claim)
+        self._uop_hazard = Mux(head.engine == Engine.UOP, read, loading & (head.engine != Engine.ACC))
         m.d.comb += [
             gemm.claim.eq(claim),
             alu.claim.eq(claim),

@@ -103,6 +103,29 @@ class Core(wiring.Component):
         self._elaborate_counters(m)
         return m
 
+    def observed(self) -> dict[str, dict[str, Value]]:
+        """What a timeline shows, by unit; there once all units are elaborated."""
+        fetch, dispatch, bus = self._fetch, self._dispatch, self.read_bus
+        instructions: dict[str, Value] = {
+            "head": dispatch.insns.valid & ~dispatch.finish_seen & ~dispatch.exhausted,
+            "index": dispatch.index,
+            "issue": dispatch.insns.ready,
+            "asking": ~fetch.idle,
+            **{f"to_{name}": getattr(dispatch, name).valid for name in ("load", "compute", "store")},
+        }
+        beats: dict[str, Value] = {"ar_wait": bus.ar.valid & ~bus.ar.ready}
+        for name in dict.fromkeys(READERS):
+            mine = Cat(self._reads.beats[number] for number, reader in enumerate(READERS) if reader == name)
+            beats[name] = mine.any()
+        return {
+            "run": {"start": self.start, "done": self.done},
+            "fetch": instructions,
+            "bus": beats,
+            "load": self._load.observed,
+            "compute": self._compute.observed,
+            "store": self._store.observed,
+        }
+
     def _elaborate_queues(self, m: Module) -> Signal:
         """An instruction queue before each unit; returns whether all are empty."""
         levels = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from vta_arch.config import VTAConfig
@@ -89,6 +89,17 @@ class LoadUnit(wiring.Component):
         with m.If(nothing):
             m.d.comb += [target_ready.eq(1), order.engine.eq(len(loaders))]
         self._elaborate_tokens(m, order, insn, issue, tokens_there)
+        self.observed: dict[str, Value] = {
+            "head": self.insns.valid,
+            "index": self.insns.payload.index,
+            "engine": order.engine,
+            "issue": issue,
+            "lack_compute": ~tokens_there,
+            "lack_room": ~order.room,
+        }
+        for name, loader in zip(LOADED, loaders, strict=True):
+            self.observed[f"done_LOAD {name.upper()}"] = loader.done
+            self.observed[f"move_LOAD {name.upper()}"] = loader.write.select.any()
         m.d.comb += [
             issue.eq(self.insns.valid & tokens_there & target_ready & order.room),
             self.insns.ready.eq(issue),

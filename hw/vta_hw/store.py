@@ -78,6 +78,19 @@ class StoreUnit(wiring.Component):
         sending = self._elaborate_beats(m, insn, start, elements, burst_sent)
 
         self._elaborate_blame(m, start, answered)
+        self.observed: dict[str, Value] = {
+            "head": self.insns.valid,
+            "index": self.insns.payload.index,
+            "engine": nothing,
+            "issue": issue,
+            "lack_compute": ~tokens_there,
+            "lack_room": ~order.room,
+            "done_STORE": answered,
+            "move_STORE": self.bus.w.valid & self.bus.w.ready,
+            "busy_STORE": ~made,
+            "bus_wait": (self.bus.w.valid & ~self.bus.w.ready) | (self.bus.aw.valid & ~self.bus.aw.ready),
+            "acc_wait": self.acc.en & ~self.acc_ready,
+        }
         m.d.comb += [
             tokens_there.eq(~insn.pop_prev | self.prev.available),
             made.eq(~reading & ~addressing & ~sending),

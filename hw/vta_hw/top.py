@@ -64,7 +64,7 @@ class VTATop(wiring.Component):
         m.domains.sync = ClockDomain()
         self._elaborate_reset(m)
         m.submodules.registers = registers = ControlRegisters(self._cfg)
-        m.submodules.core = core = Core(self._cfg)
+        m.submodules.core = self.core = core = Core(self._cfg)
         m.d.comb += [
             ClockSignal().eq(self.aclk),
             self.interrupt.eq(registers.interrupt),

@@ -49,8 +49,10 @@ def content_key(*parts: str) -> str:
     return digest.hexdigest()[:32]
 
 
-def cached_verilog(cfg: VTAConfig, progress: Progress | None) -> str:
+def cached_verilog(cfg: VTAConfig, progress: Progress | None, *, traced: bool = False) -> str:
     """The accelerator's Verilog, kept in the cache by configuration and hardware source.
+
+    ``traced`` gives it the port of :mod:`vta_hw.observe`.
 
     Raises DeviceError when the cache cannot be written.
     """
@@ -59,13 +61,12 @@ def cached_verilog(cfg: VTAConfig, progress: Progress | None) -> str:
     folders = [Path(str(module.__file__)).parent for module in (vta_hw, vta_arch)]
     sources = [path.read_text(encoding="utf-8") for folder in folders for path in sorted(folder.glob("*.py"))]
     cache = cache_directory()
-    kept = cache / f"verilog-{content_key(cfg.fingerprint_hex, metadata.version('amaranth'), *sources)}.v"
+    kind = "traced" if traced else "verilog"
+    kept = cache / f"{kind}-{content_key(cfg.fingerprint_hex, metadata.version('amaranth'), *sources)}.v"
     if kept.is_file():
         return kept.read_text(encoding="utf-8")
     (progress or silent)("Verilog", 0, 1)
-    from vta_hw.verilog import generate_verilog
-
-    text: str = generate_verilog(cfg)
+    text = _generate(cfg, traced)
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache, prefix="building-") as scratch:
@@ -76,6 +77,13 @@ def cached_verilog(cfg: VTAConfig, progress: Progress | None) -> str:
         raise _unwritable(cache, error) from None
     (progress or silent)("Verilog", 1, 1)
     return text
+
+
+def _generate(cfg: VTAConfig, traced: bool) -> str:
+    from vta_hw.observe import traced_verilog
+    from vta_hw.verilog import generate_verilog
+
+    return traced_verilog(cfg) if traced else generate_verilog(cfg)
 
 
 def _unwritable(cache: Path, error: OSError) -> DeviceError:

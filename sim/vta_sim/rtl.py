@@ -155,6 +155,7 @@ class RtlDevice:
     """
 
     coverage = False
+    trace = False
 
     def __init__(
         self,
@@ -175,7 +176,7 @@ class RtlDevice:
         self.max_cycles = max_cycles
         self._on_cycles = on_cycles
         model = memory if memory is not None else MemoryModel()
-        self._library = _load(build(cfg, progress, verilog=verilog, coverage=self.coverage))
+        self._library = _load(build(cfg, progress, verilog=verilog, coverage=self.coverage, trace=self.trace))
         self._handle = self._library.vta_create(_parameters(model, model.seed if seed is None else seed))
         self._regions = RegionAllocator(REGION_ALIGNMENT, 1 << cfg.axi_addr_width)
         self.window: tuple[int, int] | None = None

@@ -75,7 +75,12 @@ class _Tools:
 
 
 def build(
-    cfg: VTAConfig, progress: Progress | None = None, *, verilog: str | None = None, coverage: bool = False
+    cfg: VTAConfig,
+    progress: Progress | None = None,
+    *,
+    verilog: str | None = None,
+    coverage: bool = False,
+    trace: bool = False,
 ) -> Path:
     """The shared library that simulates the accelerator of ``cfg``; built when it is not in the cache.
 
@@ -83,20 +88,27 @@ def build(
         progress: told about the stages of a build; not called when the cache has the library.
         verilog: text of another top ``vta_top`` with the same ports; default is the accelerator's own.
         coverage: counts executed lines and toggled bits, see :mod:`vta_sim.coverage`; slower.
+        trace: ``verilog`` has the port ``observed``, whose changes are recorded, see :mod:`vta_sim.trace_device`.
 
     Raises DeviceError when a tool is missing or fails, or the cache cannot be written.
     """
     tools = _Tools(find_verilator(), find_compiler(), progress or silent, coverage)
     text = cached_verilog(cfg, progress) if verilog is None else verilog
-    name = f"rtl-{content_key(text, str(cfg.axi_data_width), *_harness_texts(), *tools.identity)}"
+    defines = _defines(cfg, trace)
+    name = f"rtl-{content_key(text, *defines, *_harness_texts(), *tools.identity)}"
     library = cache_directory() / name / LIBRARY
     if library.is_file():
         return library
     runtime = _runtime_objects(tools)
     with new_entry(name) as folder:
         if folder is not None:
-            _build_library(folder, text, cfg, tools, runtime)
+            _build_library(folder, text, defines, tools, runtime)
     return library
+
+
+def _defines(cfg: VTAConfig, trace: bool) -> tuple[str, ...]:
+    """What the harness must know of the top's ports."""
+    return (f"-DVTA_AXI_BYTES={cfg.axi_data_width // 8}", *(["-DVTA_TRACE=1"] if trace else []))
 
 
 def _harness() -> list[Path]:
@@ -126,7 +138,7 @@ def _runtime_objects(tools: _Tools) -> list[Path]:
     return sorted((cache_directory() / name).glob("*.o"))
 
 
-def _build_library(folder: Path, text: str, cfg: VTAConfig, tools: _Tools, runtime: list[Path]) -> None:
+def _build_library(folder: Path, text: str, defines: Sequence[str], tools: _Tools, runtime: list[Path]) -> None:
     """Fill ``folder`` with the library and the Verilog that it is made from."""
     (folder / f"{TOP}.v").write_text(text, encoding="utf-8")
     work = folder.parent
@@ -143,7 +155,7 @@ def _build_library(folder: Path, text: str, cfg: VTAConfig, tools: _Tools, runti
     harness = Path(__file__).parent / "cpp"
     sources = [*sorted((work / "cpp").glob("*.cpp")), *harness.glob("*.cpp")]
     include = [work / "cpp", harness, tools.verilator.include, tools.verilator.include / "vltstd"]
-    objects = _compile(sources, work, include, tools, f"-DVTA_AXI_BYTES={cfg.axi_data_width // 8}")
+    objects = _compile(sources, work, include, tools, *defines)
     link: list[str | Path] = [*tools.compiler.command, "-shared", "-pthread", *objects, *runtime]
     run_tool([*link, "-o", folder / LIBRARY], "C++ linker", timeout=TOOL_SECONDS)
 

@@ -11,12 +11,14 @@ from vta_arch.errors import DataError, DeviceError
 from vta_arch.program import Program
 
 from ..arrays import read_array, split_key, write_arrays
-from ..devices import Backend
+from ..devices import Backend, check_traceable
 from ..listing import check_configuration
 from ..options import ConfigOrNone, JsonFile, check_output
 from ..output import print_done, print_table, progress_bars, write_json
 
 if TYPE_CHECKING:
+    from vta_sim.trace_summary import Summary
+
     from ..inference import RunReport
 
 
@@ -33,6 +35,15 @@ def run(
     check: Annotated[bool, typer.Option("--check", help="Compare every layer with the integer reference.")] = False,
     layer: Annotated[
         str | None, typer.Option("--layer", metavar="NAME[,NAME]", help="Run these layers alone, and compare them.")
+    ] = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option(
+            "--trace",
+            metavar="F.json",
+            callback=check_output,
+            help="Write a timeline of every unit for ui.perfetto.dev; needs --backend rtl.",
+        ),
     ] = None,
     json: JsonFile = None,
     output: Annotated[
@@ -51,6 +62,8 @@ def run(
     """
     from ..inference import run as run_program
 
+    if trace is not None:
+        check_traceable(backend)
     loaded = Program.load(program)
     check_configuration(loaded, config, program)
     names = _layer_names(layer)
@@ -63,6 +76,7 @@ def run(
             limit=limit,
             check=check,
             layers=names,
+            trace=trace,
             progress=progress,
         )
     if output is not None:
@@ -100,6 +114,17 @@ def _print(report: RunReport) -> None:
     if report.mismatches is not None:
         rows.append(("differing elements", f"{report.mismatches:,} in {len(report.mismatches_by_layer)} layers"))
     print_table(["result", "value"], rows)
+    if report.timeline is not None:
+        _print_timeline(report.timeline)
     for name, count in report.mismatches_by_layer.items():
         if count:
             print_done(f"layer {name}: {count:,} elements differ")
+
+
+def _print_timeline(summary: Summary) -> None:
+    """Busy and waiting shares of every engine, and the cycles of each layer."""
+    print_table(
+        ["engine", "instructions", "busy", "longest waits"], summary.engine_rows(), right=["instructions", "busy"]
+    )
+    columns = ["layer", "cycles", "of the run", "array busy"]
+    print_table(columns, summary.layer_rows(), right=columns[1:])

@@ -7,6 +7,7 @@
 #endif
 #include "Vvta_top.h"
 #include "axi_memory.h"
+#include "trace_recorder.h"
 #include "verilated.h"
 
 #ifndef VTA_AXI_BYTES
@@ -97,6 +98,7 @@ class Simulation {
     uint64_t cycle() const { return cycle_; }
     AxiMemory<VTA_AXI_BYTES>& axi() { return axi_; }
     VerilatedContext& context() { return context_; }
+    TraceRecorder& recorder() { return recorder_; }
 
   private:
     // Drive the inputs and let combinational outputs settle.
@@ -122,6 +124,9 @@ class Simulation {
         out.wdata = reinterpret_cast<const uint8_t*>(&top_.m_axi_gmem_wdata);
         out.bready = top_.m_axi_gmem_bready, out.rready = top_.m_axi_gmem_rready;
         const bool fine = axi_.sample(cycle_, out);
+#if VTA_TRACE
+        recorder_.sample(cycle_, top_.observed);
+#endif
         top_.aclk = 1, top_.eval();
         top_.aclk = 0;
         ++cycle_;
@@ -132,6 +137,7 @@ class Simulation {
     AxiMemory<VTA_AXI_BYTES> axi_;
     Vvta_top top_;
     uint64_t cycle_ = 0;
+    TraceRecorder recorder_;
 };
 
 }  // namespace
@@ -152,6 +158,9 @@ int vta_run(Simulation* s, uint64_t cycles) { return s->run(cycles); }
 uint64_t vta_cycles(const Simulation* s) { return s->cycle(); }
 void vta_stats(Simulation* s, MemoryStats* stats) { *stats = s->axi().stats; }
 const char* vta_violation(Simulation* s) { return s->axi().violation.c_str(); }
+uint64_t vta_trace_changes(Simulation* s) { return s->recorder().changes(); }
+void vta_trace_take(Simulation* s, uint64_t* words) { s->recorder().take(words); }
+void vta_trace_clear(Simulation* s) { s->recorder().clear(); }
 #if VM_COVERAGE
 void vta_coverage_write(Simulation* s, const char* path) { s->context().coveragep()->write(path); }
 #endif
