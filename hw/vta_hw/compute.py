@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import or_
+
 from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from vta_arch.config import UOP_BITS, VTAConfig
-from vta_arch.isa import INSN_BITS, Memory, Opcode
+from vta_arch.isa import INSN_BITS, AluOp, Memory, Opcode
 
 from .activity import ActivityPort
 from .axi import ReadSignature
 from .blame import Blame, BlamedPort
 from .decode import ENGINES, Decode, Engine
-from .engines import AluEngine, GemmEngine, claim_layout, overlap
+from .engines import AluEngine, GemmEngine, alu_granules, claim_layout, overlap
 from .hazards import BankOrder
 from .issue import TokenPort, insn_stream
 from .lane_memory import loaded_scratchpad
 from .layouts import insn_layout
 from .loader import Loader
+from .requantizer import Requantizer, RequantPort
 from .retire import Retire
 from .scratchpad import AccScratchpad, ReadPort
 
-LOADED = {"uop": Memory.UOP, "acc": Memory.ACC, "acc8": Memory.ACC_8BIT}
 UNDER_WAY = 4
 """Tokens for each neighbour that wait for their instructions; less than half of the sequence numbers."""
+
+
+def loaded(cfg: VTAConfig) -> dict[str, Memory]:
+    """The unit's loaders, and the memory that each fills."""
+    base = {"uop": Memory.UOP, "acc": Memory.ACC, "acc8": Memory.ACC_8BIT}
+    return base | ({"req": Memory.REQ} if "requant" in cfg.extensions else {})
 
 
 class ComputeUnit(wiring.Component):
@@ -39,6 +48,7 @@ class ComputeUnit(wiring.Component):
 
     def __init__(self, cfg: VTAConfig) -> None:
         self._cfg = cfg
+        self._loaded = loaded(cfg)
         bus = ReadSignature(cfg.axi_addr_width, cfg.axi_data_width)
         super().__init__(
             {
@@ -48,18 +58,19 @@ class ComputeUnit(wiring.Component):
                 "next": Out(TokenPort()),
                 "uop_base": In(cfg.axi_addr_width),
                 "acc_base": In(cfg.axi_addr_width),
-                **{f"{name}_bus": Out(bus) for name in LOADED},
+                **{f"{name}_bus": Out(bus) for name in self._loaded},
                 "inp": Out(ReadPort(cfg.log_inp_depth, cfg.inp_elem_bits)),
                 "wgt": Out(ReadPort(cfg.log_wgt_depth, cfg.wgt_elem_bits)),
                 "store": In(ReadPort(cfg.log_acc_depth, cfg.acc_elem_bits)),
                 "store_ready": Out(1),
+                **({"store_requant": In(RequantPort(cfg))} if "requant" in cfg.extensions else {}),
                 "finished": Out(1),
                 "busy": Out(1),
                 "waiting": Out(1),
                 "activity": Out(ActivityPort()),
                 "stuck": In(1),
                 "expired": In(1),
-                "outside": In(len(LOADED)),
+                "outside": In(len(self._loaded)),
                 "blamed": Out(BlamedPort()).array(ENGINES + 1),
                 **{f"{error}_error": Out(1) for error in ("range", "opcode", "memory", "bank", "bus")},
             }
@@ -67,7 +78,7 @@ class ComputeUnit(wiring.Component):
 
     def buses(self) -> list[wiring.PureInterface]:
         """The read buses of its loaders."""
-        return [getattr(self, f"{name}_bus") for name in LOADED]
+        return [getattr(self, f"{name}_bus") for name in self._loaded]
 
     def elaborate(self, _platform: object) -> Module:
         m = Module()
@@ -89,6 +100,8 @@ class ComputeUnit(wiring.Component):
         self._elaborate_room(m, head, ready, order, gemm, alu, uop_claim)
         self._elaborate_uops(m, [gemm, alu], loaders["uop"])
         self._elaborate_accumulators(m, gemm, alu, loaders)
+        if "requant" in cfg.extensions:
+            self._elaborate_requantizer(m, head, issue, ready, alu, loaders["req"])
         self._elaborate_status(m, decode, retire, issue, order, gemm, alu, loaders)
 
         sources: list[GemmEngine | AluEngine | Loader] = [gemm, alu, *loaders.values()]
@@ -151,9 +164,9 @@ class ComputeUnit(wiring.Component):
             Engine.GEMM: gemm.range_error | order.bank_error[0],
             Engine.ALU: alu.range_error | order.bank_error[1],
         }
-        for engine, names in {Engine.UOP: ("uop",), Engine.ACC: ("acc", "acc8")}.items():
+        for engine, names in {Engine.UOP: ["uop"], Engine.ACC: [name for name in loaders if name != "uop"]}.items():
             own = [loaders[name].range_error | loaders[name].bus_error for name in names]
-            faults[engine] = Cat(*own, *(self.outside[list(LOADED).index(name)] for name in names)).any()
+            faults[engine] = Cat(*own, *(self.outside[list(self._loaded).index(name)] for name in names)).any()
         m.d.comb += [
             blame.issue.eq(issue),
             blame.index.eq(head.index),
@@ -176,7 +189,7 @@ class ComputeUnit(wiring.Component):
     def _elaborate_loaders(self, m: Module, head: data.View, issue: Signal) -> tuple[dict[str, Loader], data.View]:
         """One load of micro-ops and one of accumulators at a time; returns the micro-ops being written."""
         loaders = {}
-        for name, memory in LOADED.items():
+        for name, memory in self._loaded.items():
             engine = Engine.UOP if memory == Memory.UOP else Engine.ACC
             lanes = Loader.full_lanes(self._cfg, memory) if memory == Memory.UOP else 1
             loaders[name] = loader = Loader(self._cfg, memory, lanes=lanes)
@@ -223,7 +236,7 @@ class ComputeUnit(wiring.Component):
             order.alu_done.eq(alu.done),
             order.load_issue.eq(issue[Engine.ACC]),
             order.load_banks.eq(head.banks),
-            order.load_done.eq(loaders["acc"].done | loaders["acc8"].done),
+            order.load_done.eq(reduce(or_, (loader.done for name, loader in loaders.items() if name != "uop"))),
         ]
 
     def _elaborate_room(
@@ -273,20 +286,15 @@ class ComputeUnit(wiring.Component):
         """Both banks, shared by the engines and the store unit."""
         cfg = self._cfg
         wide, narrow = loaders["acc"], loaders["acc8"]
-        granules = wide.chunks
+        granules = max(wide.chunks, alu_granules(cfg))
         readers = [gemm.acc, alu.dst, alu.src]
         values = [narrow.write.data.word_select(lane, 8).as_signed() for lane in range(narrow.chunk_bytes)]
         extended = Cat(_extend(value, cfg.acc_width) for value in values)
-        copies = granules // narrow.chunks
         writers = [
             (gemm.write.mask.replicate(granules), gemm.write.addr, gemm.write.data),
-            (alu.write.mask.replicate(granules), alu.write.addr, alu.write.data),
-            (wide.write.select, wide.write.addr, wide.write.data.replicate(wide.chunks)),
-            (
-                Cat(bit.replicate(copies) for bit in narrow.write.select),
-                narrow.write.addr,
-                extended.replicate(narrow.chunks),
-            ),
+            (_spread(alu.write.mask, granules), alu.write.addr, alu.write.data),
+            (_spread(wide.write.select, granules), wide.write.addr, wide.write.data.replicate(wide.chunks)),
+            (_spread(narrow.write.select, granules), narrow.write.addr, extended.replicate(narrow.chunks)),
         ]
         m.submodules.accumulators = acc = AccScratchpad(
             bits=cfg.acc_elem_bits,
@@ -301,6 +309,37 @@ class ComputeUnit(wiring.Component):
             connect(m, reader, port)
         for (mask, addr, value), port in zip(writers, acc.write, strict=True):
             m.d.comb += [port.mask.eq(mask), port.addr.eq(addr), port.data.eq(value)]
+
+    def _elaborate_requantizer(
+        self, m: Module, head: data.View, issue: Signal, ready: Signal, alu: AluEngine, loader: Loader
+    ) -> None:
+        """Shared with the store unit. A load of parameters and an ALU operation that uses them wait for each other."""
+        m.submodules.requantizer = requantizer = Requantizer(self._cfg, chunk_bytes=loader.chunk_bytes)
+        connect(m, loader.write, requantizer.write)
+        connect(m, flipped(self.store_requant), requantizer.clients[0])
+        connect(m, alu.requant, requantizer.clients[1])
+        m.d.comb += Cat(requantizer.vectors).eq(Cat(self.store.data, alu.dst.data))
+        loads, uses = (
+            data.View(insn_layout(self._cfg, opcode), head.insn)[name] == value
+            for opcode, name, value in (
+                (Opcode.LOAD, "memory_type", Memory.REQ),
+                (Opcode.ALU, "alu_opcode", AluOp.REQ),
+            )
+        )
+        filling = Signal()
+        with m.If(issue[Engine.ACC] & loads):
+            m.d.sync += filling.eq(1)
+        with m.Elif(loader.done):
+            m.d.sync += filling.eq(0)
+        with m.If(uses & filling):
+            m.d.comb += ready[Engine.ALU].eq(0)
+        with m.If(loads & ~alu.room & alu.requantizes):
+            m.d.comb += ready[Engine.ACC].eq(0)
+
+
+def _spread(mask: Value, granules: int) -> Value:
+    """A mask of fewer granules as one of ``granules``."""
+    return Cat(bit.replicate(granules // len(mask)) for bit in mask)
 
 
 def _extend(value: Value, width: int) -> Value:

@@ -21,9 +21,9 @@ class RequantLane(wiring.Component):
     """clip(round_half_even((acc + bias) * multiplier / 2**shift) + zero_point, low, high), or the rounded value
     itself saturated to the accumulator's width (``wide``): exactly as ``vta_arch.requant.requantize``.
 
-    One element a cycle, LATENCY cycles from ``acc``, ``bias``, ``multiplier``, ``shift`` and ``wide`` to ``result``. The
-    limits ``zero_point``, ``low`` and ``high`` come LIMITS_AT cycles after the others, and so does ``blank``, which
-    makes the result 0. ``low`` must not be above ``high``. There is no back-pressure.
+    One element a cycle, LATENCY cycles from ``acc``, ``bias``, ``multiplier``, ``shift`` and ``wide`` to ``result``.
+    ``zero_point``, ``low`` and ``high`` come LIMITS_AT cycles after the others, and so does ``blank``, which makes the
+    result 0. ``low`` must not be above ``high``. There is no back-pressure.
 
     The sum has 33 bits. Two hardware multipliers form its product with 24 bits, the low half handing its carries on to
     the high one. The shifter keeps one bit below the result, notes whether any lower bit was set, and whether what it

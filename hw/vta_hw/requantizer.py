@@ -8,7 +8,6 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from vta_arch.config import VTAConfig
 
 from .layouts import requant_layout
-from .loader import ChunkPort
 from .req_memory import WORD_BITS, ReqMemory, memory_channels
 from .requant_lane import RequantLane, delayed
 
@@ -24,9 +23,9 @@ def vector_parts(cfg: VTAConfig) -> int:
 class RequantPort(wiring.Signature):
     """A client's side of the requantizer.
 
-    While ``ask`` and ``go`` the client may read a vector and says so by ``taken``, with the ``index`` of its parameters;
-    the vector must be there one cycle later, for that cycle. Its parts come Requantizer.LATENCY cycles after
-    ``taken`` and in the cycles that follow, each with its bit of ``part``, and cannot be refused.
+    ``ask`` wants a turn. With ``go`` the client may read a vector and says so by ``taken``, with the ``index`` of its
+    parameters; the vector must be there one cycle later, for that cycle. Its parts come Requantizer.LATENCY cycles
+    after ``taken`` and in the cycles that follow, each with its bit of ``part``, and cannot be refused.
     """
 
     def __init__(self, cfg: VTAConfig) -> None:
