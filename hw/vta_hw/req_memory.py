@@ -28,11 +28,11 @@ class ReqMemory(wiring.Component):
 
     A row is the index of a vector and, below it, the number of a group of :func:`memory_channels` channels. ``early``
     (bias, multiplier, shift, wide) and ``blank`` come a cycle after ``early_row``, ``late`` (zero point, low, high) a
-    cycle after ``late_row``. ``blank`` says that the vector was filled with padding: its parameters are all zero,
+    cycle after ``late_row``. With ``blank`` the vector was filled with padding: its parameters are all zero,
     whatever comes. Where ``low`` is above ``high`` it comes as ``high``, which gives the same results.
 
-    ``write`` takes the chunks of a loader, one a cycle, or a whole vector of padding. Memory: three of 32 bits for each
-    channel of a group, or for each channel of a chunk where these are more.
+    ``write`` takes the chunks of a loader, one a cycle, or all chunks of a vector at once: those are padding. Memory:
+    three of 32 bits for each channel of a group, or for each channel of a chunk where these are more.
     """
 
     def __init__(self, cfg: VTAConfig, *, chunk_bytes: int) -> None:
@@ -62,7 +62,7 @@ class ReqMemory(wiring.Component):
         selects = [self.write.select[n * span : (n + 1) * span] for n in range(self._parts)]
         part, select = Signal(part_bits), Signal(span)
         for number, chosen in enumerate(selects):
-            with m.If(chosen.any() & ~self.write.pad):
+            with m.If(chosen.any()):
                 m.d.comb += [part.eq(number), select.eq(chosen)]
         write_row = Cat(part, self.write.addr)
 
@@ -86,13 +86,15 @@ class ReqMemory(wiring.Component):
         return m
 
     def _elaborate_blanks(self, m: Module) -> None:
-        """Padding needs no cycle for each group: a bit stands for the whole vector."""
+        """A vector in several rows cannot be filled with zero bits in one cycle: a bit stands for them."""
+        if self._parts == 1:
+            return
         m.submodules.blanks = blanks = Memory(shape=1, depth=self._depth, init=[])
         write, read = blanks.write_port(), blanks.read_port()
         m.d.comb += [
             write.en.eq(self.write.select.any()),
             write.addr.eq(self.write.addr),
-            write.data.eq(self.write.pad),
+            write.data.eq(self.write.select.all()),
             read.addr.eq(self.early_row[self.row_bits - len(read.addr) :]),
             self.blank.eq(read.data),
         ]

@@ -287,7 +287,7 @@ def _touched(cfg: VTAConfig, manifest: Manifest) -> Iterable[tuple[int, int]]:
     for memory_type, dram_base, y_size, x_size, stride in _transfers(cfg, manifest.instructions):
         memory = Memory(memory_type)
         size = memory_elem_bytes(cfg, memory)
-        base = manifest.bases[Memory.ACC if memory is Memory.ACC_8BIT else memory]
+        base = manifest.bases[memory if memory in BASE_MEMORIES else Memory.ACC]
         low = (base + dram_base * size) % space
         high = low + ((y_size - 1) * stride + x_size) * size
         yield low, min(high, space)
