@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import or_
+
 from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from vta_arch.config import UOP_BITS, VTAConfig
-from vta_arch.isa import INSN_BITS, Memory, Opcode
+from vta_arch.isa import INSN_BITS, AluOp, Memory, Opcode
 
 from .activity import ActivityPort
 from .axi import ReadSignature
 from .blame import Blame, BlamedPort
 from .decode import ENGINES, Decode, Engine
 from .depthwise import input_port
-from .engines import AluEngine, GemmEngine, claim_layout, overlap
+from .engines import AluEngine, GemmEngine, alu_granules, claim_layout, overlap
 from .hazards import LOADS, BankOrder
 from .issue import TokenPort, insn_stream
 from .lane_memory import loaded_scratchpad
 from .layouts import insn_layout
 from .loader import Loader
+from .requantizer import Requantizer, RequantPort
 from .retire import Retire
 from .scratchpad import AccScratchpad, ReadPort
 
-LOADED = {"uop": Memory.UOP, "acc": Memory.ACC, "acc8": Memory.ACC_8BIT}
 UNDER_WAY = 4
 """Tokens for each neighbour that wait for their instructions; less than half of the sequence numbers."""
+
+
+def loaded(cfg: VTAConfig) -> dict[str, Memory]:
+    """The unit's loaders, and the memory that each fills."""
+    base = {"uop": Memory.UOP, "acc": Memory.ACC, "acc8": Memory.ACC_8BIT}
+    return base | ({"req": Memory.REQ} if "requant" in cfg.extensions else {})
 
 
 class ComputeUnit(wiring.Component):
@@ -40,6 +49,7 @@ class ComputeUnit(wiring.Component):
 
     def __init__(self, cfg: VTAConfig) -> None:
         self._cfg = cfg
+        self._loaded = loaded(cfg)
         bus = ReadSignature(cfg.axi_addr_width, cfg.axi_data_width)
         super().__init__(
             {
@@ -49,18 +59,19 @@ class ComputeUnit(wiring.Component):
                 "next": Out(TokenPort()),
                 "uop_base": In(cfg.axi_addr_width),
                 "acc_base": In(cfg.axi_addr_width),
-                **{f"{name}_bus": Out(bus) for name in LOADED},
+                **{f"{name}_bus": Out(bus) for name in self._loaded},
                 "inp": Out(input_port(cfg)),
                 "wgt": Out(ReadPort(cfg.log_wgt_depth, cfg.wgt_elem_bits)),
                 "store": In(ReadPort(cfg.log_acc_depth, cfg.acc_elem_bits)),
                 "store_ready": Out(1),
+                **({"store_requant": In(RequantPort(cfg))} if "requant" in cfg.extensions else {}),
                 "finished": Out(1),
                 "busy": Out(1),
                 "waiting": Out(1),
                 "activity": Out(ActivityPort()),
                 "stuck": In(1),
                 "expired": In(1),
-                "outside": In(len(LOADED)),
+                "outside": In(len(self._loaded)),
                 "blamed": Out(BlamedPort()).array(ENGINES + 1),
                 **{f"{error}_error": Out(1) for error in ("range", "opcode", "memory", "bank", "bus")},
             }
@@ -68,7 +79,7 @@ class ComputeUnit(wiring.Component):
 
     def buses(self) -> list[wiring.PureInterface]:
         """The read buses of its loaders."""
-        return [getattr(self, f"{name}_bus") for name in LOADED]
+        return [getattr(self, f"{name}_bus") for name in self._loaded]
 
     def elaborate(self, _platform: object) -> Module:
         m = Module()
@@ -90,6 +101,8 @@ class ComputeUnit(wiring.Component):
         self._elaborate_room(m, head, ready, order, gemm, alu, uop_claim, load_room)
         self._elaborate_uops(m, [gemm, alu], loaders["uop"])
         self._elaborate_accumulators(m, gemm, alu, loaders)
+        if "requant" in cfg.extensions:
+            self._elaborate_requantizer(m, head, ready, alu, loaders["req"])
         self._elaborate_status(m, decode, retire, issue, order, gemm, alu, loaders)
         self.observed = self._observed(decode, retire, gemm, alu, loaders)
 
@@ -183,12 +196,12 @@ class ComputeUnit(wiring.Component):
             Engine.GEMM: gemm.range_error | order.bank_error[0],
             Engine.ALU: alu.range_error | order.bank_error[1],
         }
-        for engine, names in {Engine.UOP: ("uop",), Engine.ACC: ("acc", "acc8")}.items():
+        for engine, names in {Engine.UOP: ["uop"], Engine.ACC: [name for name in loaders if name != "uop"]}.items():
             bus_error = Signal(name=f"{names[0]}_bus_error")
             # `done` of the LOAD before comes this late, too.
             m.d.sync += bus_error.eq(Cat(loaders[name].bus_error for name in names).any())
             faults[engine] = Cat(bus_error, *(loaders[name].range_error for name in names)).any()
-            outside = Cat(self.outside[list(LOADED).index(name)] for name in names).any()
+            outside = Cat(self.outside[list(loaders).index(name)] for name in names).any()
             m.d.comb += blame.outside[engine].eq(outside)
         m.d.comb += [
             blame.issue.eq(issue),
@@ -217,7 +230,7 @@ class ComputeUnit(wiring.Component):
         Returns the loaders, the micro-ops being written, and whether the head's loader takes it.
         """
         loaders, takes = {}, []
-        for name, memory in LOADED.items():
+        for name, memory in self._loaded.items():
             engine = Engine.UOP if memory == Memory.UOP else Engine.ACC
             lanes = Loader.full_lanes(self._cfg, memory) if memory == Memory.UOP else 1
             loaders[name] = loader = Loader(self._cfg, memory, lanes=lanes)
@@ -232,7 +245,9 @@ class ComputeUnit(wiring.Component):
             takes.append((mem.memory_type == memory) & loader.ready & ~loader.start)
         # Loads of accumulators by two loaders would land in any order: one type at a time.
         other = Cat(
-            (mem.memory_type != LOADED[name]) & (loaders[name].busy | loaders[name].start) for name in ("acc", "acc8")
+            (mem.memory_type != self._loaded[name]) & (loader.busy | loader.start)
+            for name, loader in loaders.items()
+            if name != "uop"
         ).any()
         room = Cat(*takes).any() & ((mem.memory_type == Memory.UOP) | ~other)
         return loaders, self._elaborate_claim(m, head, issue[Engine.UOP], loaders["uop"]), room
@@ -283,7 +298,7 @@ class ComputeUnit(wiring.Component):
             order.alu_done.eq(alu.done),
             order.load_issue.eq(issue[Engine.ACC]),
             order.load_banks.eq(head.banks),
-            order.load_done.eq(loaders["acc"].done | loaders["acc8"].done),
+            order.load_done.eq(reduce(or_, (loader.done for name, loader in loaders.items() if name != "uop"))),
         ]
 
     def _elaborate_room(
@@ -335,20 +350,15 @@ class ComputeUnit(wiring.Component):
         """Both banks, shared by the engines and the store unit."""
         cfg = self._cfg
         wide, narrow = loaders["acc"], loaders["acc8"]
-        granules = wide.chunks
+        granules = max(wide.chunks, alu_granules(cfg))
         readers = [gemm.acc, alu.dst, alu.src]
         values = [narrow.write.data.word_select(lane, 8).as_signed() for lane in range(narrow.chunk_bytes)]
         extended = Cat(_extend(value, cfg.acc_width) for value in values)
-        copies = granules // narrow.chunks
         writers = [
             (gemm.write.mask.replicate(granules), gemm.write.addr, gemm.write.data),
-            (alu.write.mask.replicate(granules), alu.write.addr, alu.write.data),
-            (wide.write.select, wide.write.addr, wide.write.data.replicate(wide.chunks)),
-            (
-                Cat(bit.replicate(copies) for bit in narrow.write.select),
-                narrow.write.addr,
-                extended.replicate(narrow.chunks),
-            ),
+            (_spread(alu.write.mask, granules), alu.write.addr, alu.write.data),
+            (_spread(wide.write.select, granules), wide.write.addr, wide.write.data.replicate(wide.chunks)),
+            (_spread(narrow.write.select, granules), narrow.write.addr, extended.replicate(narrow.chunks)),
         ]
         m.submodules.accumulators = acc = AccScratchpad(
             bits=cfg.acc_elem_bits,
@@ -363,6 +373,30 @@ class ComputeUnit(wiring.Component):
             connect(m, reader, port)
         for (mask, addr, value), port in zip(writers, acc.write, strict=True):
             m.d.comb += [port.mask.eq(mask), port.addr.eq(addr), port.data.eq(value)]
+
+    def _elaborate_requantizer(self, m: Module, head: data.View, ready: Signal, alu: AluEngine, loader: Loader) -> None:
+        """Shared with the store unit. A load of parameters and an ALU operation that uses them wait for each other."""
+        m.submodules.requantizer = requantizer = Requantizer(self._cfg, chunk_bytes=loader.chunk_bytes)
+        connect(m, loader.write, requantizer.write)
+        connect(m, flipped(self.store_requant), requantizer.clients[0])
+        connect(m, alu.requant, requantizer.clients[1])
+        m.d.comb += Cat(requantizer.vectors).eq(Cat(self.store.data, alu.dst.data))
+        loads, uses = (
+            data.View(insn_layout(self._cfg, opcode), head.insn)[name] == value
+            for opcode, name, value in (
+                (Opcode.LOAD, "memory_type", Memory.REQ),
+                (Opcode.ALU, "alu_opcode", AluOp.REQ),
+            )
+        )
+        with m.If(uses & (loader.busy | loader.start)):
+            m.d.comb += ready[Engine.ALU].eq(0)
+        with m.If(loads & ~alu.room & alu.requantizes):
+            m.d.comb += ready[Engine.ACC].eq(0)
+
+
+def _spread(mask: Value, granules: int) -> Value:
+    """A mask of fewer granules as one of ``granules``."""
+    return Cat(bit.replicate(granules // len(mask)) for bit in mask)
 
 
 def _extend(value: Value, width: int) -> Value:

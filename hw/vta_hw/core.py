@@ -7,12 +7,12 @@ from amaranth.lib import wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out, connect, flipped
 from vta_arch.config import VTAConfig
-from vta_arch.isa import INSN_BITS
+from vta_arch.isa import INSN_BITS, Memory
 from vta_arch.registers import BASE_MEMORIES, COUNTER_BITS, COUNTERS, FATAL, NO_INSN, Errors
 
 from .activity import Activity
 from .axi import ReadSignature, WriteSignature
-from .compute import ComputeUnit
+from .compute import ComputeUnit, loaded
 from .counters import EventCounters
 from .dispatch import Dispatch
 from .fetch import LOG_INSN_BYTES, Fetch
@@ -27,9 +27,13 @@ from .tokens import TokenQueue
 
 QUEUE_DEPTH = 512
 """Instructions that wait for each unit: as many as upstream's."""
-READERS = ("READ_INSN", "READ_INP", "READ_WGT", "READ_UOP", "READ_ACC", "READ_ACC")
-"""Byte counter of each client of the read arbiter: fetch, the two of load, the three of compute."""
-_FETCH, _LOAD, _COMPUTE = (0,), (1, 2), (3, 4, 5)
+_FETCH, _LOAD, _FIRST_OF_COMPUTE = (0,), (1, 2), 3
+
+
+def readers(cfg: VTAConfig) -> tuple[str, ...]:
+    """Byte counter of each client of the read arbiter: fetch, the two of load, and those of compute."""
+    compute = ("READ_UOP" if memory is Memory.UOP else "READ_ACC" for memory in loaded(cfg).values())
+    return ("READ_INSN", "READ_INP", "READ_WGT", *compute)
 
 
 class Core(wiring.Component):
@@ -80,6 +84,8 @@ class Core(wiring.Component):
         connect(m, compute.inp, load.inp)
         connect(m, compute.wgt, load.wgt)
         connect(m, store.acc, compute.store)
+        if "requant" in cfg.extensions:
+            connect(m, store.requant, compute.store_requant)
         m.d.comb += [
             fetch.start.eq(self.start),
             fetch.stop.eq(dispatch.finish_seen),
@@ -114,8 +120,9 @@ class Core(wiring.Component):
             **{f"to_{name}": getattr(dispatch, name).valid for name in ("load", "compute", "store")},
         }
         beats: dict[str, Value] = {"ar_wait": bus.ar.valid & ~bus.ar.ready}
-        for name in dict.fromkeys(READERS):
-            mine = Cat(self._reads.beats[number] for number, reader in enumerate(READERS) if reader == name)
+        counted = readers(self._cfg)
+        for name in dict.fromkeys(counted):
+            mine = Cat(self._reads.beats[number] for number, reader in enumerate(counted) if reader == name)
             beats[name] = mine.any()
         return {
             "run": {"start": self.start, "done": self.done},
@@ -255,7 +262,8 @@ class Core(wiring.Component):
             (dispatch.opcode_error, dispatch.index),
         ]
         # A unit has several instructions under way, and knows itself which one is to blame.
-        for unit, clients in ((load, _LOAD), (compute, _COMPUTE)):
+        of_compute = tuple(range(_FIRST_OF_COMPUTE, len(readers(self._cfg))))
+        for unit, clients in ((load, _LOAD), (compute, of_compute)):
             m.d.comb += [unit.outside[place].eq(reader((client,))) for place, client in enumerate(clients)]
         m.d.comb += store.outside.eq(guard.write_outside)
         for unit in (load, compute, store):
@@ -282,7 +290,8 @@ class Core(wiring.Component):
             self.counter.eq(counters.value),
         ]
         sent = store.bus.w.valid & store.bus.w.ready
-        for name in dict.fromkeys(READERS):
-            mine = Cat(self._reads.beats[number] for number, reader in enumerate(READERS) if reader == name)
+        counted = readers(self._cfg)
+        for name in dict.fromkeys(counted):
+            mine = Cat(self._reads.beats[number] for number, reader in enumerate(counted) if reader == name)
             m.d.comb += counters.events[names.index(name)].eq(mine.any())
         m.d.comb += counters.events[names.index("WRITE_OUT")].eq(sent)

@@ -8,7 +8,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from vta_arch.config import VTAConfig
-from vta_arch.isa import INSN_BITS, Memory, Opcode, alu_ops, opcodes
+from vta_arch.isa import INSN_BITS, LOAD_UNIT_MEMORIES, Memory, Opcode, alu_ops, loadable, opcodes
 
 from .issue import INDEX_BITS, insn_stream
 from .layouts import insn_layout, load_rows
@@ -25,7 +25,11 @@ class Engine(IntEnum):
 
 
 ENGINES = len(Engine) - 1
-COMPUTE_MEMORIES = (Memory.UOP, Memory.ACC, Memory.ACC_8BIT)
+
+
+def compute_memories(cfg: VTAConfig) -> tuple[Memory, ...]:
+    """Memory types whose LOAD runs in the compute unit."""
+    return tuple(memory for memory in loadable(cfg) if memory not in LOAD_UNIT_MEMORIES)
 
 
 def decoded_layout(cfg: VTAConfig) -> data.StructLayout:
@@ -79,7 +83,7 @@ class Decode(wiring.Component):
         )
         rows = load_rows(cfg, mem)
         nothing = (mem.x_size == 0) | (rows == 0)
-        unknown = ~Cat(mem.memory_type == memory for memory in COMPUTE_MEMORIES).any()
+        unknown = ~Cat(mem.memory_type == memory for memory in compute_memories(cfg)).any()
         bad_alu = ~Cat(alu.alu_opcode == op for op in alu_ops(cfg)).any()
         array_opcodes = [op for op in (Opcode.GEMM, Opcode.DEPTHWISE) if op in opcodes(cfg)]
         engine = Signal(len(Engine).bit_length())
@@ -108,7 +112,11 @@ class Decode(wiring.Component):
         last = (end - 1)[: cfg.log_acc_depth]
         both = several | (end > cfg.acc_depth)
         top = cfg.log_acc_depth - 1
-        m.d.sync += [out.banks[bank].eq(both | (mem.sram_base[top] == bank) | (last[top] == bank)) for bank in range(2)]
+        banks = [both | (mem.sram_base[top] == bank) | (last[top] == bank) for bank in range(2)]
+        if "requant" in cfg.extensions:
+            # A load of parameters writes no accumulator.
+            banks = [bank & (mem.memory_type != Memory.REQ) for bank in banks]
+        m.d.sync += [out.banks[number].eq(bank) for number, bank in enumerate(banks)]
 
     def _decode_uops(
         self, m: Module, out: data.View, gemm: data.View, is_load: Value, base: Value, end: Value, rows: Value

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from vta_arch.config import UOP_BITS, VTAConfig
-from vta_arch.isa import INSN_BITS, Opcode
+from vta_arch.isa import INSN_BITS, AluOp, Opcode
 
 from .alu import Alu
 from .depthwise import input_port
 from .gemm import Gemm
 from .layouts import insn_layout
 from .loop import MicroOpLoop
+from .requant_engine import RequantEngine
+from .requantizer import RequantPort, vector_parts
 from .scratchpad import ReadPort, WritePort
 
 
@@ -27,7 +29,12 @@ def overlap(left: data.View, right: data.View) -> Value:
     return shared
 
 
-def _engine_ports(cfg: VTAConfig) -> dict[str, wiring.Member]:
+def alu_granules(cfg: VTAConfig) -> int:
+    """Parts in which the ALU writes an accumulator."""
+    return vector_parts(cfg) if "requant" in cfg.extensions else 1
+
+
+def _engine_ports(cfg: VTAConfig, granules: int) -> dict[str, wiring.Member]:
     return {
         "issue": In(1),
         "insn": In(INSN_BITS),
@@ -36,7 +43,7 @@ def _engine_ports(cfg: VTAConfig) -> dict[str, wiring.Member]:
         "go": In(1),
         "step": Out(1),
         "uop": Out(ReadPort(cfg.log_uop_depth, UOP_BITS)),
-        "write": Out(WritePort(cfg.log_acc_depth, cfg.acc_elem_bits, 1)),
+        "write": Out(WritePort(cfg.log_acc_depth, cfg.acc_elem_bits, granules)),
         "done": Out(1),
         "range_error": Out(1),
     }
@@ -54,7 +61,7 @@ class GemmEngine(wiring.Component):
         self._cfg = cfg
         super().__init__(
             {
-                **_engine_ports(cfg),
+                **_engine_ports(cfg, granules=1),
                 "bank": Out(1),
                 "last": Out(1),
                 "waiting_claim": Out(claim_layout(cfg)),
@@ -114,6 +121,7 @@ class AluEngine(wiring.Component):
 
     ``issue`` takes ``insn`` and the micro-ops it ``claim``s while ``room``. A step goes on when ``go``; ``banks`` are
     the banks of the step that asks, ``step`` says that it went. ``loop_claim`` are the micro-ops still to be read.
+    ``requantizes``: the instruction under way is REQ, which a :class:`RequantEngine` executes.
     """
 
     def __init__(self, cfg: VTAConfig) -> None:
@@ -121,11 +129,12 @@ class AluEngine(wiring.Component):
         port = ReadPort(cfg.log_acc_depth, cfg.acc_elem_bits)
         super().__init__(
             {
-                **_engine_ports(cfg),
+                **_engine_ports(cfg, alu_granules(cfg)),
                 "banks": Out(2),
                 "loop_claim": Out(claim_layout(cfg)),
                 "dst": Out(port),
                 "src": Out(port),
+                **({"requant": Out(RequantPort(cfg)), "requantizes": Out(1)} if "requant" in cfg.extensions else {}),
             }
         )
 
@@ -134,35 +143,61 @@ class AluEngine(wiring.Component):
         m.submodules.loop = loop = MicroOpLoop(self._cfg, Opcode.ALU)
         m.submodules.alu = alu = Alu(self._cfg)
         connect(m, loop.uop, flipped(self.uop))
-        for name in ("dst", "src", "write"):
-            connect(m, getattr(alu, name), flipped(getattr(self, name)))
+        connect(m, alu.src, flipped(self.src))
         starts, busy = Signal(), Signal()
         insn = data.View(insn_layout(self._cfg, Opcode.ALU), Signal(INSN_BITS, name="held_insn", reset_less=True))
         claim = data.View(claim_layout(self._cfg), Signal(claim_layout(self._cfg).size, name="held_claim"))
+        step = loop.steps.payload
+        goes = self.go | step.void
+        requantizes, ready, executing = self._elaborate_executors(m, alu, insn, loop.steps.valid & goes, step)
         m.d.comb += [
             self.room.eq(~busy),
             loop.start.eq(starts),
             loop.insn.eq(insn),
-            alu.insn.eq(insn),
             self.loop_claim.eq(claim),
             self.loop_claim.valid.eq(starts | loop.busy),
-            self.done.eq(busy & ~starts & ~loop.busy & ~alu.busy),
+            self.done.eq(busy & ~starts & ~loop.busy & ~executing),
         ]
         m.d.sync += starts.eq(self.issue)
         with m.If(self.issue):
             m.d.sync += [busy.eq(1), insn.eq(self.insn), claim.eq(self.claim)]
         with m.Elif(self.done):
             m.d.sync += busy.eq(0)
-        step = loop.steps.payload
-        goes = self.go | step.void
         dst, src = step.dst[-1], step.src[self._cfg.log_acc_depth - 1]
         one_hot = Cat(~dst, dst)
         m.d.comb += [
-            self.banks.eq(one_hot | Mux(insn.use_imm, 0, Cat(~src, src))),
+            self.banks.eq(one_hot | Mux(insn.use_imm | requantizes, 0, Cat(~src, src))),
             self.step.eq(loop.steps.valid & loop.steps.ready & ~step.void),
-            loop.steps.ready.eq(alu.steps.ready & goes),
-            alu.steps.valid.eq(loop.steps.valid & goes),
-            alu.steps.payload.eq(step),
-            self.range_error.eq(alu.range_error),
+            loop.steps.ready.eq(ready & goes),
         ]
         return m
+
+    def _elaborate_executors(
+        self, m: Module, alu: Alu, insn: data.View, valid: Value, step: data.View
+    ) -> tuple[Value, Value, Value]:
+        """The ALU, and what requantizes. Returns whether that has the instruction, whether the step can be
+        taken, and whether steps are being executed."""
+        m.d.comb += [alu.insn.eq(insn), alu.steps.payload.eq(step)]
+        if "requant" not in self._cfg.extensions:
+            for name in ("dst", "write"):
+                connect(m, getattr(alu, name), flipped(getattr(self, name)))
+            m.d.comb += [alu.steps.valid.eq(valid), self.range_error.eq(alu.range_error)]
+            return Const(0), alu.steps.ready, alu.busy
+        m.submodules.requant = requant = RequantEngine(self._cfg)
+        connect(m, requant.requant, flipped(self.requant))
+        chosen = self.requantizes
+        m.d.comb += [
+            chosen.eq(insn.alu_opcode == AluOp.REQ),
+            requant.insn.eq(insn),
+            requant.steps.payload.eq(step),
+            alu.steps.valid.eq(valid & ~chosen),
+            requant.steps.valid.eq(valid & chosen),
+            self.range_error.eq(alu.range_error | requant.range_error),
+            self.dst.en.eq(alu.dst.en | requant.dst.en),
+            self.dst.addr.eq(Mux(chosen, requant.dst.addr, alu.dst.addr)),
+            alu.dst.data.eq(self.dst.data),
+            self.write.mask.eq(alu.write.mask.replicate(len(self.write.mask)) | requant.write.mask),
+            self.write.addr.eq(Mux(chosen, requant.write.addr, alu.write.addr)),
+            self.write.data.eq(Mux(chosen, requant.write.data, alu.write.data)),
+        ]
+        return chosen, Mux(chosen, requant.steps.ready, alu.steps.ready), alu.busy | requant.busy

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from amaranth.hdl import Cat, Const, Mux, Value, signed, unsigned
 from amaranth.lib import data
-from vta_arch.config import UOP_BITS, VTAConfig
+from vta_arch.config import REQ_CHANNEL_BYTES, UOP_BITS, VTAConfig
 from vta_arch.isa import INSN_BITS, Field, Memory, Opcode, insn_fields, padded_load_fields, uop_fields
+from vta_arch.requant import REQ_FIELDS
 
 
 def _layout(size: int, fields: dict[str, Field]) -> data.FlexibleLayout:
@@ -50,3 +51,8 @@ def load_padding(cfg: VTAConfig, insn: data.View, memory: Memory) -> Value:
 def uop_layout(cfg: VTAConfig) -> data.FlexibleLayout:
     """The 32-bit micro-op."""
     return _layout(UOP_BITS, uop_fields(cfg))
+
+
+def requant_layout() -> data.FlexibleLayout:
+    """Requantization parameters of one channel."""
+    return _layout(REQ_CHANNEL_BYTES * 8, REQ_FIELDS)

@@ -19,12 +19,14 @@ def step_layout(cfg: VTAConfig) -> data.StructLayout:
     with this step, ``void`` that it has no step at all and this one stands for it. With the extension ``depthwise``,
     a bit of that name tells DEPTHWISE from GEMM, and ``ends`` says that this is the last micro-op of its iteration.
     """
+    requant = "requant" in cfg.extensions
     return data.StructLayout(
         {
             "dst": cfg.log_acc_depth,
-            "src": max(cfg.log_acc_depth, cfg.log_inp_depth),
+            # With requantization, src may also be an index of parameters.
+            "src": max(cfg.log_acc_depth, cfg.log_inp_depth, cfg.log_req_depth if requant else 0),
             "wgt": cfg.log_wgt_depth,
-            **{f"{name}_over": 1 for name in ("uop", "dst", "inp", "acc", "wgt")},
+            **{f"{name}_over": 1 for name in ("uop", "dst", "inp", "acc", "wgt", *(["req"] if requant else []))},
             "reset": 1,
             "one_bank": 1,
             "last": 1,
@@ -106,6 +108,8 @@ class MicroOpLoop(wiring.Component):
             elif name == "src":
                 m.d.sync += step.acc_over.eq(index >> cfg.log_acc_depth != 0)
                 m.d.sync += step.inp_over.eq(index >> cfg.log_inp_depth != 0)
+                if "requant" in cfg.extensions:
+                    m.d.sync += step.req_over.eq(index >> cfg.log_req_depth != 0)
             else:
                 m.d.sync += step.wgt_over.eq(index >> cfg.log_wgt_depth != 0)
 

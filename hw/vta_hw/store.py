@@ -15,6 +15,7 @@ from .burst import BurstGenerator
 from .issue import INDEX_BITS, TokenPort, insn_stream
 from .landing import LandingOrder
 from .layouts import insn_layout
+from .requantizer import RequantPort
 from .scratchpad import ReadPort
 
 MAX_OUTSTANDING_WRITES = 16
@@ -23,14 +24,17 @@ UNDER_WAY = 8
 """Instructions issued and not yet retired."""
 READ_AHEAD = 4
 """Accumulators read and not yet sent."""
+REQUANT_READ_AHEAD = 32
+"""The same where some may be in the requantizer: more than its pipeline holds."""
 
 
 class StoreUnit(wiring.Component):
     """Executes STORE: contiguous accumulators to strided rows in DRAM.
 
-    Sends the low input-width bits of each accumulator. Throughput: a bus word a cycle, or an element a cycle
-    if that is narrower. The next STORE begins when the last beat of this one is made; its token is given when
-    the last write response of this one and of all older ones are there. ``idle``: all issued are retired.
+    Sends the low input-width bits of each accumulator, or of what the requantizer makes of it. Throughput: a bus word
+    a cycle, or an element a cycle if that is narrower. The next STORE begins when the last beat of this one is made;
+    its token is given when the last write response of this one and of all older ones are there. ``idle``: all issued
+    are retired.
     ``blamed`` are the instructions to blame: for the unit's own errors, for a write ``outside`` the DMA window, for a
     run that is ``stuck`` or whose watchdog has ``expired``. ``clear`` forgets tokens that wait to be given; nothing
     may be executing then.
@@ -40,6 +44,8 @@ class StoreUnit(wiring.Component):
         self._cfg = cfg
         self._bus_bytes = cfg.axi_data_width // 8
         self._elem_bytes = cfg.out_elem_bytes
+        self._has_requant = "requant" in cfg.extensions
+        self._read_ahead = REQUANT_READ_AHEAD if self._has_requant else READ_AHEAD
         super().__init__(
             {
                 "clear": In(1),
@@ -49,6 +55,7 @@ class StoreUnit(wiring.Component):
                 "bus": Out(WriteSignature(cfg.axi_addr_width, cfg.axi_data_width)),
                 "acc": Out(ReadPort(cfg.log_acc_depth, cfg.acc_elem_bits)),
                 "acc_ready": In(1),
+                **({"requant": Out(RequantPort(cfg))} if self._has_requant else {}),
                 "idle": Out(1),
                 "busy": Out(1),
                 "waiting": Out(1),
@@ -72,7 +79,7 @@ class StoreUnit(wiring.Component):
         with m.If(start):
             m.d.sync += [self._x_size.eq(insn.x_size), self._x_stride.eq(insn.x_stride)]
 
-        m.submodules.elements = elements = SyncFIFO(width=self._cfg.out_elem_bits, depth=READ_AHEAD)
+        m.submodules.elements = elements = SyncFIFO(width=self._cfg.out_elem_bits, depth=self._read_ahead)
         reading = self._elaborate_reads(m, insn, start, elements)
         addressing, burst_sent, answered = self._elaborate_addresses(m, insn, start)
         sending = self._elaborate_beats(m, insn, start, elements, burst_sent)
@@ -140,22 +147,23 @@ class StoreUnit(wiring.Component):
         addr = Signal(cfg.log_acc_depth, reset_less=True)
         wrapped = Signal()
         columns, rows = Signal(len(insn.x_size), reset_less=True), Signal(len(insn.y_size))
-        reserved = Signal(range(READ_AHEAD + 1))
+        reserved = Signal(range(self._read_ahead + 1))
         arriving, arrived = Signal(), Signal()
         narrowed = Signal(cfg.out_elem_bits, reset_less=True)
         taken = self.acc.en & self.acc_ready
+        reads = (rows != 0) & (reserved != self._read_ahead)
         m.d.comb += [
-            self.acc.en.eq((rows != 0) & (reserved != READ_AHEAD)),
+            self.acc.en.eq(reads),
             self.acc.addr.eq(addr),
             elements.w_en.eq(arrived),
             elements.w_data.eq(narrowed),
         ]
-        lanes = (self.acc.data.word_select(n, cfg.acc_width) for n in range(cfg.batch * cfg.block_out))
+        m.d.sync += [arriving.eq(taken), arrived.eq(arriving), narrowed.eq(self._narrow(self.acc.data))]
+        over = wrapped
+        if self._has_requant:
+            over |= self._elaborate_requant(m, insn, start, reads, taken & (columns == 1), narrowed, arrived)
         m.d.sync += [
-            arriving.eq(taken),
-            arrived.eq(arriving),
-            narrowed.eq(Cat(lane[: cfg.inp_width] for lane in lanes)),
-            self.range_error.eq(taken & wrapped),
+            self.range_error.eq(taken & over),
             reserved.eq(reserved + taken - (elements.r_en & elements.r_rdy)),
         ]
         with m.If(start):
@@ -172,6 +180,36 @@ class StoreUnit(wiring.Component):
             with m.If(columns == 1):
                 m.d.sync += [columns.eq(self._x_size), rows.eq(rows - 1)]
         return rows != 0
+
+    def _narrow(self, values: Value) -> Value:
+        """The low bits of accumulators side by side."""
+        width = self._cfg.acc_width
+        return Cat(values.word_select(n, width)[: self._cfg.inp_width] for n in range(len(values) // width))
+
+    def _elaborate_requant(
+        self, m: Module, insn: data.View, start: Value, reads: Value, row_read: Value, narrowed: Signal, arrived: Signal
+    ) -> Value:
+        """Reads go by the requantizer's turns, and elements come from it in parts. Returns whether the index of the
+        parameters is past their end."""
+        cfg, port = self._cfg, self.requant
+        requantizes, each_row, over = Signal(), Signal(reset_less=True), Signal(reset_less=True)
+        with m.If(start):
+            m.d.sync += [
+                requantizes.eq(insn.requant),
+                each_row.eq(insn.req_rows),
+                Cat(port.index, over).eq(Cat(insn.req_index[: cfg.log_req_depth], insn.req_index >= cfg.req_depth)),
+            ]
+        with m.Elif(row_read & each_row):
+            m.d.sync += [port.index.eq(port.index + 1), over.eq(over | port.index.all())]
+        m.d.comb += port.taken.eq(port.go & self.acc_ready)
+        with m.If(requantizes):
+            m.d.comb += [port.ask.eq(reads), self.acc.en.eq(port.go)]
+            m.d.sync += [narrowed.eq(narrowed), arrived.eq(port.part[-1])]
+            bits = len(narrowed) // len(port.part)
+            for place, comes in enumerate(port.part):
+                with m.If(comes):
+                    m.d.sync += narrowed.word_select(place, bits).eq(self._narrow(port.data))
+        return requantizes & over
 
     def _elaborate_addresses(self, m: Module, insn: data.View, start: Value) -> tuple[Value, Signal, Value]:
         """One row after the other as bursts.

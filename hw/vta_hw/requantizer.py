@@ -1,0 +1,141 @@
+"""Requantizes accumulator vectors for STORE and for the ALU operation: one set of lanes for both."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+from vta_arch.config import VTAConfig
+
+from .layouts import requant_layout
+from .req_memory import WORD_BITS, ReqMemory, memory_channels
+from .requant_lane import RequantLane, delayed
+
+CLIENTS = 2
+"""The store unit and the ALU."""
+
+
+def vector_parts(cfg: VTAConfig) -> int:
+    """Cycles that the lanes take for a vector."""
+    return cfg.batch * cfg.block_out // cfg.requant_width
+
+
+class RequantPort(wiring.Signature):
+    """A client's side of the requantizer.
+
+    ``ask`` wants a turn. With ``go`` the client may read a vector and says so by ``taken``, with the ``index`` of its
+    parameters; the vector must be there one cycle later, for that cycle. Its parts come Requantizer.LATENCY cycles
+    after ``taken`` and in the cycles that follow, each with its bit of ``part``, and cannot be refused.
+    """
+
+    def __init__(self, cfg: VTAConfig) -> None:
+        super().__init__(
+            {
+                "ask": Out(1),
+                "go": In(1),
+                "taken": Out(1),
+                "index": Out(cfg.log_req_depth),
+                "part": In(vector_parts(cfg)),
+                "data": In(cfg.requant_width * cfg.acc_width),
+            }
+        )
+
+
+class Requantizer(wiring.Component):
+    """``requant_width`` elements a cycle, the vectors of both clients without a gap; they take turns when both ask.
+
+    ``vectors`` are what the clients read. Who takes a turn keeps the lanes for :func:`vector_parts` cycles. LATENCY
+    cycles from ``taken`` to the first part. ``write`` fills the parameters, at any time; they are read from two cycles
+    after ``taken`` on.
+    """
+
+    LATENCY = RequantLane.LATENCY + 3
+
+    def __init__(self, cfg: VTAConfig, *, chunk_bytes: int) -> None:
+        self._cfg = cfg
+        self._parts = vector_parts(cfg)
+        self._parameters = ReqMemory(cfg, chunk_bytes=chunk_bytes)
+        super().__init__(
+            {
+                "clients": In(RequantPort(cfg)).array(CLIENTS),
+                "vectors": In(cfg.acc_elem_bits).array(CLIENTS),
+                "write": In(self._parameters.write.signature.flip()),
+            }
+        )
+
+    def elaborate(self, _platform: object) -> Module:
+        m = Module()
+        cfg, clients = self._cfg, list(self.clients)
+        self._elaborate_turns(m, clients)
+        # Cycle 1: the vector is there. Cycle 2 and on: its parts, one after the other.
+        came = Signal(CLIENTS)
+        index = Signal(cfg.log_req_depth, reset_less=True)
+        m.d.sync += came.eq(Cat(client.taken for client in clients))
+        m.d.sync += index.eq(Mux(clients[1].taken, clients[1].index, clients[0].index))
+        held = [Signal(cfg.acc_elem_bits, name=f"held_{number}", reset_less=True) for number in range(CLIENTS)]
+        for number, vector in enumerate(self.vectors):
+            with m.If(came[number]):
+                m.d.sync += held[number].eq(vector)
+        part, owner = Signal(self._parts), Signal(range(CLIENTS), reset_less=True)
+        now = Signal.like(index, name="index_now", reset_less=True)
+        m.d.sync += part.eq(part << 1)
+        with m.If(came.any()):
+            m.d.sync += [part.eq(1), now.eq(index), owner.eq(came[1])]
+        results = self._elaborate_lanes(m, now, part, owner, held)
+
+        for number, client in enumerate(clients):
+            mine: Value = part & (owner == number).replicate(self._parts)
+            for _ in range(self.LATENCY - 2):
+                register = Signal(self._parts, name=f"part_{number}")
+                m.d.sync += register.eq(mine)
+                mine = register
+            m.d.comb += [client.part.eq(mine), client.data.eq(results)]
+        return m
+
+    def _elaborate_turns(self, m: Module, clients: list[wiring.PureInterface]) -> None:
+        """``go`` depends on no ``taken``: whether a client can take its turn may depend on the other's."""
+        turn = Signal(range(CLIENTS))
+        left = Signal(range(self._parts))
+        with m.If(left == 0):
+            for number, client in enumerate(clients):
+                other = clients[1 - number]
+                m.d.comb += client.go.eq(client.ask & (~other.ask | (turn == number)))
+                with m.If(client.go):
+                    m.d.sync += turn.eq(1 - number)
+                with m.If(client.taken):
+                    m.d.sync += left.eq(self._parts - 1)
+        with m.Else():
+            m.d.sync += left.eq(left - 1)
+
+    def _elaborate_lanes(self, m: Module, index: Value, part: Signal, owner: Value, held: list[Signal]) -> Value:
+        """All lanes, fed with the part whose bit is set; returns their results."""
+        cfg, parameters = self._cfg, self._parameters
+        m.submodules.parameters = parameters
+        connect(m, flipped(self.write), parameters.write)
+        channels = memory_channels(cfg)
+        groups = cfg.block_out // channels
+        number = Signal(range(self._parts))
+        for place in range(self._parts):
+            with m.If(part[place]):
+                m.d.comb += number.eq(place)
+        row = Cat(number[: (groups - 1).bit_length()], index)
+        m.d.comb += [
+            parameters.early_row.eq(row),
+            parameters.late_row.eq(delayed(m, row, RequantLane.LIMITS_AT)),
+        ]
+        width = cfg.requant_width * cfg.acc_width
+        chosen = Array(vector.word_select(n, width) for vector in held for n in range(self._parts))
+        accs = Signal(width, reset_less=True)
+        m.d.sync += accs.eq(chosen[Cat(number[: (self._parts - 1).bit_length()], owner)])
+        blank = delayed(m, parameters.blank, RequantLane.LIMITS_AT)
+        results = []
+        for element in range(cfg.requant_width):
+            m.submodules[f"lane{element}"] = lane = RequantLane(cfg)
+            channel = element % channels
+            words = Cat(parameters.early[channel], parameters.late[channel], Const(0, WORD_BITS))
+            fields = data.View(requant_layout(), words)
+            m.d.comb += lane.acc.eq(accs.word_select(element, cfg.acc_width).as_signed())
+            m.d.comb += [getattr(lane, name).eq(fields[name]) for name, _ in requant_layout()]
+            m.d.comb += lane.blank.eq(blank)
+            results.append(lane.result)
+        return Cat(*results)
