@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from vta_arch.config import LOOP_ITER_BITS, UOP_BITS, VTAConfig
@@ -10,6 +10,9 @@ from vta_arch.isa import INSN_BITS, Opcode
 
 from .layouts import insn_layout, uop_layout
 from .scratchpad import ReadPort
+
+FLAGS = ("uop_over", "reset", "one_bank", "last", "void")
+"""Fields of a step that do not depend on what the micro-op says."""
 
 
 def step_layout(cfg: VTAConfig) -> data.StructLayout:
@@ -36,7 +39,7 @@ class MicroOpLoop(wiring.Component):
     """for iter_out, for iter_in, for uop: the micro-op's indices plus the loops' offsets.
 
     ``start`` takes ``insn`` while ``ready``; the next may start in the cycle of the last step, so that
-    instructions follow each other without a gap. Latency three cycles from ``start`` to the first
+    instructions follow each other without a gap. Latency four cycles from ``start`` to the first
     step; one step a cycle, through loop ends. ``busy`` is high until the last step has been taken.
     """
 
@@ -73,26 +76,31 @@ class MicroOpLoop(wiring.Component):
         with m.Elif(advance & last):
             m.d.sync += active.eq(0)
 
-        read_valid, read_over = Signal(), Signal()
         m.d.comb += [self.uop.en.eq(advance & active), self.uop.addr.eq(uop_index)]
-        read_offsets = {name: Signal.like(offset, reset_less=True) for name, offset in offsets.items()}
-        flags = {"reset": insn.reset, "one_bank": insn["one_bank"] if "overlap" in self._cfg.extensions else 0}
-        flags |= {"last": last, "void": void}
-        read_flags = {name: Signal(name=f"read_{name}", reset_less=True) for name in flags}
+        names = {"reset": insn.reset, "one_bank": insn["one_bank"] if "overlap" in self._cfg.extensions else 0}
+        names |= {"last": last, "void": void, "uop_over": uop_index >> self._cfg.log_uop_depth != 0}
+        names |= {f"{name}_offset": offset for name, offset in offsets.items()}
+        # One stage while the memory is read, one for what it gave.
+        valid, values = [active], [names]
+        for stage in ("read", "given"):
+            valid.append(Signal(name=f"{stage}_valid"))
+            values.append(
+                {n: Signal(len(Value.cast(v)), name=f"{stage}_{n}", reset_less=True) for n, v in names.items()}
+            )
+            with m.If(advance):
+                m.d.sync += valid[-1].eq(valid[-2])
+                m.d.sync += [values[-1][name].eq(value) for name, value in values[-2].items()]
+        uop = data.View(uop_layout(self._cfg), Signal(UOP_BITS, name="given_uop", reset_less=True))
         with m.If(advance):
-            m.d.sync += [read_valid.eq(active), read_over.eq(uop_index >> self._cfg.log_uop_depth != 0)]
-            m.d.sync += [read_offsets[name].eq(offset) for name, offset in offsets.items()]
-            m.d.sync += [read_flags[name].eq(flag) for name, flag in flags.items()]
-            m.d.sync += [self.steps.valid.eq(read_valid), self.steps.payload.uop_over.eq(read_over)]
-            m.d.sync += [self.steps.payload[name].eq(flag) for name, flag in read_flags.items()]
-            self._elaborate_indices(m, read_offsets)
-        m.d.comb += self.busy.eq(active | read_valid | self.steps.valid)
+            m.d.sync += [uop.eq(self.uop.data), self.steps.valid.eq(valid[-1])]
+            m.d.sync += [self.steps.payload[name].eq(values[-1][name]) for name in FLAGS]
+            self._elaborate_indices(m, uop, {name: values[-1][f"{name}_offset"] for name in offsets})
+        m.d.comb += self.busy.eq(Cat(*valid).any() | self.steps.valid)
         return m
 
-    def _elaborate_indices(self, m: Module, offsets: dict[str, Signal]) -> None:
+    def _elaborate_indices(self, m: Module, uop: data.View, offsets: dict[str, Signal]) -> None:
         """The micro-op's fields plus the offsets, and whether they leave the memories."""
         cfg, step = self._cfg, self.steps.payload
-        uop = data.View(uop_layout(cfg), self.uop.data)
         for name, offset in offsets.items():
             index = Signal(len(offset) + 1, name=f"{name}_index")
             m.d.comb += index.eq(uop[name] + offset)
