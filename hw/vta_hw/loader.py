@@ -146,8 +146,8 @@ class Loader(wiring.Component):
         room, word_done = self._elaborate_beats(m, incoming, current, taken, active & ~nothing & is_data, x)
         moves = active & ~nothing & (~is_data | (self.bus.r.valid & word_done))
         count = Mux(x.left > room, room, x.left)[: self.lanes.bit_length()] if self.lanes > 1 else Const(1)
-        x.advance(m, current, moves, count)
-        row_ends = x.ends(current, count)
+        x.advance(m, current, moves, room)
+        row_ends = x.ends(current, room)
         y.advance(m, current, moves & row_ends, 1)
         m.d.comb += finished.eq(active & (nothing | (moves & row_ends & y.ends(current, 1))))
         with m.If(taken):
@@ -203,13 +203,16 @@ class Loader(wiring.Component):
             m.d.sync += [addr.eq(base), wrapped.eq(base >= self._depth)]
         with m.Elif(moves):
             m.d.sync += [addr.eq(following), wrapped.eq(wrapped | following[-1])]
+        over = wrapped
         padded = active & ~is_data
         arrived = active & is_data & self.bus.r.valid
         if self.lanes == 1:
             select: Value = Mux(padded, (1 << self.chunks) - 1, Mux(arrived, self._chunk_select, 0))
             word = self.bus.r.payload.data.word_select(self._lane, self.chunk_bytes * 8)
         else:
-            place = addr[: self.lanes.bit_length() - 1]
+            log_lanes = self.lanes.bit_length() - 1
+            place = addr[:log_lanes]
+            over = wrapped | (addr[log_lanes:].all() & (place + count > self.lanes))
             enabled = Cat(count > n for n in range(self.lanes))
             select = Mux(moves, _rotate(enabled, place, 1), 0)
             word = _rotate(self.bus.r.payload.data, (place - self._lane)[: len(place)], self.chunk_bytes * 8)
@@ -218,7 +221,7 @@ class Loader(wiring.Component):
             self.write.addr.eq(addr),
             self.write.data.eq(Mux(padded, 0, word)),
             self.write.pad.eq(padded),
-            self.range_error.eq(moves & (wrapped | (following[-1] & following[:-1].any()))),
+            self.range_error.eq(moves & over),
         ]
 
 
