@@ -145,7 +145,6 @@ class Loader(wiring.Component):
         ]
         room, word_done = self._elaborate_beats(m, incoming, current, taken, active & ~nothing & is_data, x)
         moves = active & ~nothing & (~is_data | (self.bus.r.valid & word_done))
-        count = Mux(x.left > room, room, x.left)[: self.lanes.bit_length()] if self.lanes > 1 else Const(1)
         x.advance(m, current, moves, room)
         row_ends = x.ends(current, room)
         y.advance(m, current, moves & row_ends, 1)
@@ -161,7 +160,7 @@ class Loader(wiring.Component):
         with m.Elif(finished):
             m.d.sync += active.eq(0)
         m.d.sync += self.done.eq(finished)
-        self._elaborate_writes(m, incoming.sram_base, taken, active & ~nothing, is_data, moves, count)
+        self._elaborate_writes(m, incoming.sram_base, taken, active & ~nothing, is_data, moves, x.left, room)
 
     def _elaborate_beats(
         self, m: Module, incoming: data.View, current: data.View, taken: Value, wanted: Value, x: Walker
@@ -192,9 +191,20 @@ class Loader(wiring.Component):
         return room, Const(1)
 
     def _elaborate_writes(
-        self, m: Module, base: Value, taken: Value, active: Value, is_data: Value, moves: Value, count: Value
+        self,
+        m: Module,
+        base: Value,
+        taken: Value,
+        active: Value,
+        is_data: Value,
+        moves: Value,
+        left: Signal,
+        room: Value,
     ) -> None:
         """The register stage before the scratchpad, its addresses, and what lies beyond its end."""
+        fits = left <= room
+        some = left[: self.lanes.bit_length()]
+        count = Mux(fits, some, room) if self.lanes > 1 else Const(1)
         addr = Signal(len(self.write.addr), reset_less=True)
         following = Signal(len(addr) + 1)
         wrapped = Signal()
@@ -212,7 +222,8 @@ class Loader(wiring.Component):
         else:
             log_lanes = self.lanes.bit_length() - 1
             place = addr[:log_lanes]
-            over = wrapped | (addr[log_lanes:].all() & (place + count > self.lanes))
+            passes = Mux(fits, place + some > self.lanes, place + room > self.lanes)
+            over = wrapped | (addr[log_lanes:].all() & passes)
             enabled = Cat(count > n for n in range(self.lanes))
             select = Mux(moves, _rotate(enabled, place, 1), 0)
             word = _rotate(self.bus.r.payload.data, (place - self._lane)[: len(place)], self.chunk_bytes * 8)

@@ -116,26 +116,30 @@ class MicroOpLoop(wiring.Component):
     def _elaborate_counters(
         self, m: Module, insn: data.View, step: Value, void: Signal, last: Signal
     ) -> tuple[Signal, dict[str, Signal]]:
-        """The three nested counters and, for each index, the sum of the loops' offsets."""
+        """The three nested counters and, for each index, the sum of the loops' offsets.
+
+        All that ``last`` needs is compared with a constant or a register, since issue waits for it.
+        """
         first = data.View(self._layout, self.insn)
-        uop = Signal(len(insn.uop_end), reset_less=True)
-        inner, outer = (Signal(LOOP_ITER_BITS, name=n, reset_less=True) for n in ("inner", "outer"))
+        uop, last_index = (Signal(len(insn.uop_end), name=n, reset_less=True) for n in ("uop_index", "last_index"))
+        inner, outer = (Signal(LOOP_ITER_BITS, name=f"{n}_left", reset_less=True) for n in ("inner", "outer"))
         last_uop, last_inner, last_outer = (Signal(name=f"last_{n}") for n in ("uop", "inner", "outer"))
         m.d.comb += [
-            last_uop.eq(uop + 1 == insn.uop_end),
-            last_inner.eq(inner + 1 == insn.iter_in),
-            last_outer.eq(outer + 1 == insn.iter_out),
+            last_uop.eq(uop == last_index),
+            last_inner.eq(inner == 1),
+            last_outer.eq(outer == 1),
             last.eq(void | (last_uop & last_inner & last_outer)),
         ]
         with m.If(self.start):
-            m.d.sync += [uop.eq(first.uop_bgn), inner.eq(0), outer.eq(0)]
+            m.d.sync += [uop.eq(first.uop_bgn), last_index.eq(first.uop_end - 1)]
+            m.d.sync += [inner.eq(first.iter_in), outer.eq(first.iter_out)]
             m.d.sync += void.eq((first.uop_end <= first.uop_bgn) | (first.iter_in == 0) | (first.iter_out == 0))
         with m.Elif(step):
             m.d.sync += uop.eq(Mux(last_uop, insn.uop_bgn, uop + 1))
             with m.If(last_uop):
-                m.d.sync += inner.eq(Mux(last_inner, 0, inner + 1))
+                m.d.sync += inner.eq(Mux(last_inner, insn.iter_in, inner - 1))
                 with m.If(last_inner):
-                    m.d.sync += outer.eq(outer + 1)
+                    m.d.sync += outer.eq(outer - 1)
         offsets = {}
         for name, width in self._widths.items():
             offsets[name] = total = Signal(width + LOOP_ITER_BITS + 1, name=f"{name}_offset", reset_less=True)
