@@ -12,9 +12,9 @@ from __future__ import annotations
 from enum import IntEnum
 
 from .config import VTAConfig
-from .encoding import Insn, encode
+from .encoding import Insn, encode, insn_format
 from .errors import IsaError
-from .isa import AluOp, Memory, Opcode, insn_fields
+from .isa import AluOp, Memory, Opcode, insn_fields, opcodes, padded_load_fields
 
 _KINDS: dict[int, tuple[str, type[IntEnum]]] = {
     Opcode.LOAD: ("memory_type", Memory),
@@ -31,7 +31,7 @@ def disassemble(cfg: VTAConfig, insn: Insn) -> str:
     kind = _KINDS.get(insn.opcode)
     if kind is not None:
         words.append(_name(kind[1], insn[kind[0]]))
-    formats = insn_fields(cfg, Opcode(insn.opcode)) if kind or insn.opcode in Opcode.__members__.values() else {}
+    formats = insn_format(cfg, insn)
     order = [name for name in insn.fields if name not in _TOKENS]
     for name in [*order, *(name for name in _TOKENS if name in insn.fields)]:
         value = insn[name]
@@ -48,8 +48,10 @@ def assemble(cfg: VTAConfig, line: str) -> Insn:
     if not words:
         raise IsaError("an instruction line is empty; expected a mnemonic and its fields")
     opcode = _number(Opcode, words.pop(0), "opcode")
-    known = opcode in Opcode.__members__.values()
-    names = [name for name in insn_fields(cfg, Opcode(opcode) if known else Opcode.FINISH) if name != "opcode"]
+    formats = insn_fields(cfg, Opcode(opcode) if opcode in opcodes(cfg) else Opcode.FINISH)
+    if "pad" in formats and "pad" in words:
+        formats = padded_load_fields(cfg)
+    names = [name for name in formats if name != "opcode"]
     values = dict.fromkeys(names, 0)
     kind = _KINDS.get(opcode)
     if kind is not None:

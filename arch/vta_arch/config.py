@@ -18,17 +18,33 @@ LOOP_ITER_BITS = 14
 """Width of the loop counts of GEMM and ALU instructions."""
 UOP_BITS = 32
 SRAM_BASE_BITS = 16
+REQ_CHANNEL_BYTES = 16
+"""Bytes of one channel's requantization parameters in DRAM."""
 BASE_ALIGNMENT = 64
 """Base registers and the instruction address are multiples of this many bytes."""
 
-EXTENSIONS: dict[str, int] = {"overlap": 0}
+EXTENSIONS: dict[str, int] = {"overlap": 0, "requant": 1, "pad_value": 2, "depthwise": 3}
 """Name of each instruction-set extension -> its bit in the capability register.
 
 overlap: a GEMM or ALU instruction may declare that it stays in one accumulator bank, so that work in
 the other bank goes on beside it, and a GEMM may overwrite its accumulators instead of adding to them.
 A token of a declared instruction says that this instruction is done, and what is older in its bank; any
 other token says that everything older in its unit is done.
+
+requant: STORE, and an ALU operation from accumulator to accumulator, requantize with a bias, a multiplier, a zero
+point and a clamp for each channel; see :mod:`vta_arch.requant`.
+
+pad_value: LOAD pads with a given value instead of zero bits.
+
+depthwise: an opcode for convolutions of one channel each (or of two), several taps and outputs a cycle.
 """
+
+DEPTHWISE_TAPS = 4
+"""Most neighbouring input vectors that a depthwise step reads: banks of the input scratchpad."""
+DEPTHWISE_OUTPUTS = 2
+"""Most neighbouring accumulators that a depthwise step adds to."""
+DEPTHWISE_GROUP = 2
+"""Channels of a depthwise group: each output channel sees the inputs of its pair."""
 
 _UNHASHED = ("name", "board", "clock_mhz")
 
@@ -67,6 +83,10 @@ class VTAConfig:
     log_inp_buff: int = 16
     log_wgt_buff: int = 17
     log_acc_buff: int = 17
+    log_req_depth: int = 8
+    """Base-2 logarithm of the vectors of requantization parameters on the chip (extension ``requant``)."""
+    requant_lanes: int = 0
+    """Elements requantized a cycle (extension ``requant``), a power of two; 0: as many as the bus takes."""
     axi_data_width: int = 64
     axi_addr_width: int = 32
     extensions: frozenset[str] = field(default_factory=frozenset)
@@ -126,6 +146,28 @@ class VTAConfig:
     def out_elem_bytes(self) -> int:
         return self.out_elem_bits // 8
 
+    @property
+    def req_elem_bytes(self) -> int:
+        """A vector of requantization parameters: one set for each output channel of a block."""
+        return self.block_out * REQ_CHANNEL_BYTES
+
+    @property
+    def requant_width(self) -> int:
+        """Elements that the requantizer takes a cycle."""
+        vector = self.batch * self.block_out
+        return min(vector, self.requant_lanes or max(1, self.axi_data_width // self.inp_width))
+
+    # Depthwise steps -----------------------------------------------------------------------
+    @property
+    def depthwise_taps(self) -> int:
+        """Neighbouring input vectors that a depthwise step reads."""
+        return min(DEPTHWISE_TAPS, self.block_in // DEPTHWISE_GROUP)
+
+    @property
+    def depthwise_outputs(self) -> int:
+        """Neighbouring accumulators that a depthwise step adds to."""
+        return min(DEPTHWISE_OUTPUTS, self.block_in // (DEPTHWISE_GROUP * self.depthwise_taps))
+
     # Scratchpad depths, in elements --------------------------------------------------------
     @property
     def log_uop_depth(self) -> int:
@@ -142,6 +184,10 @@ class VTAConfig:
     @property
     def log_acc_depth(self) -> int:
         return self.log_acc_buff + 3 - (self.acc_elem_bits.bit_length() - 1)
+
+    @property
+    def req_depth(self) -> int:
+        return 1 << self.log_req_depth
 
     @property
     def uop_depth(self) -> int:
@@ -256,6 +302,8 @@ _LEGAL_VALUES: dict[str, tuple[int, ...]] = {
     "block_out": (1, 2, 4, 8, 16, 32, 64, 128),
     "axi_data_width": (32, 64, 128, 256, 512),
     "axi_addr_width": tuple(range(32, 65)),
+    "log_req_depth": tuple(range(1, 11)),
+    "requant_lanes": (0, 1, 2, 4, 8, 16, 32, 64, 128),
 }
 
 
@@ -263,12 +311,17 @@ def _check_values(cfg: VTAConfig) -> None:
     for name, legal in _LEGAL_VALUES.items():
         value = getattr(cfg, name)
         if value not in legal:
-            shown = f"{legal[0]} to {legal[-1]}" if name == "axi_addr_width" else ", ".join(map(str, legal))
+            shown = (
+                f"{legal[0]} to {legal[-1]}"
+                if name in ("axi_addr_width", "log_req_depth")
+                else ", ".join(map(str, legal))
+            )
             raise ConfigError(f"{name} = {value}: must be one of {shown}; the nearest is {_nearest(value, legal)}")
     for name in sorted(cfg.extensions):
         if name not in EXTENSIONS:
             known = ", ".join(sorted(EXTENSIONS)) or "none"
             raise ConfigError(f"extension {name!r} is unknown; known extensions: {known}")
+    _check_depthwise(cfg)
     if not 1 <= cfg.clock_mhz <= 2000:
         raise ConfigError(f"clock_mhz = {cfg.clock_mhz}: must be from 1 to 2000")
     for memory in ("inp", "wgt", "out"):
@@ -277,6 +330,19 @@ def _check_values(cfg: VTAConfig) -> None:
             raise ConfigError(
                 f"{memory} element has {bits} bits: an element is at least one byte; raise the block size or the width"
             )
+
+
+def _check_depthwise(cfg: VTAConfig) -> None:
+    """A depthwise step pairs input and output channels, and needs weights that can be zero."""
+    if "depthwise" not in cfg.extensions:
+        return
+    if cfg.block_in != cfg.block_out or cfg.block_in < DEPTHWISE_GROUP:
+        raise ConfigError(
+            f"extension 'depthwise' needs block_in = block_out >= {DEPTHWISE_GROUP}, found {cfg.block_in} and "
+            f"{cfg.block_out}; make them equal or leave the extension out"
+        )
+    if cfg.wgt_width == 1:
+        raise ConfigError("extension 'depthwise' needs weights of 2 bits or more: a 1-bit weight cannot be 0")
 
 
 def _check_depth(cfg: VTAConfig, memory: str, limit: int, rule: str, least: int) -> None:

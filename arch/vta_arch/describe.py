@@ -14,7 +14,6 @@ from .files import write_text
 from .isa import (
     INSN_BITS,
     LOAD_UNIT_MEMORIES,
-    LOADABLE,
     TOKEN_LIMIT,
     AluOp,
     Field,
@@ -22,11 +21,13 @@ from .isa import (
     Opcode,
     insn_fields,
     memory_elem_bytes,
+    padded_load_fields,
     sram_depth,
     uop_fields,
 )
 from .presets import load_preset
 from .registers import ERROR_TEXT, Errors
+from .requant import REQ_FIELDS
 
 _SHOWN = ("pynq-z1", "classic", "tiny")
 """Presets whose bit positions are printed: they depend on the scratchpads' depths."""
@@ -38,6 +39,8 @@ _ALU_TEXT = {
     AluOp.SHR: "acc[dst] shifted right, arithmetic and truncating; a negative amount shifts left; the magnitude "
     "saturates at the accumulator width - 1",
     AluOp.MUL: "the low bits of acc[dst] * operand",
+    AluOp.REQ: "acc[dst] requantized with the parameters whose index is the operand's (`src` itself, or `imm` without "
+    "a sign): extension `requant`",
 }
 _OPCODE_TEXT = {
     Opcode.LOAD: "DRAM to a scratchpad, with padding",
@@ -45,6 +48,7 @@ _OPCODE_TEXT = {
     Opcode.GEMM: "vector times weight tile, added to an accumulator, once a micro-op and iteration",
     Opcode.FINISH: "end of the stream",
     Opcode.ALU: "operation on accumulators, once a micro-op and iteration",
+    Opcode.DEPTHWISE: "several taps of channel pairs to several accumulators: extension `depthwise`; format of GEMM",
 }
 _SEMANTICS = (
     "**Addresses.** The byte address of an element is the base register of its memory + `dram_base` * element bytes, "
@@ -65,6 +69,21 @@ _SEMANTICS = (
     "undefined results); work in the other bank may then go on beside it. `reset` with `one_bank` writes the product "
     "instead of 0. A token of a declared instruction says that it is done, and what is older in its bank; any other "
     "token says that everything older in its unit is done.",
+    "**Requantize** (extension `requant`): with `requant`, STORE sends y = clip(round half even((acc + bias) * "
+    "multiplier / 2^shift) + zero_point, low, high) instead of acc, computed exactly; `req_index` names the "
+    "parameters, with `req_rows` those of row r are `req_index` + r. LOAD REQ (compute unit, base register of ACC) "
+    "fills the parameters: for each output channel of a block 16 bytes, fields below. The ALU operation REQ does the "
+    "same to an accumulator. With `wide` the rounded value, saturated to the accumulator's width, is the result. An "
+    "index past the last parameters wraps, and is an error.",
+    "**Pad value** (extension `pad_value`): a LOAD whose bit `pad` is set pads with `pad_value`, of which each element "
+    "takes its low bits (accumulators: sign-extended); micro-ops and requantization parameters are padded with zero "
+    "bits all the same. `y_size` has 8 bits then.",
+    "**DEPTHWISE** (extension `depthwise`): T taps and P outputs of the configuration, T = min(4, block_in / 2), "
+    "P = min(2, block_in / 2T). For `iter_out`, for `iter_in`: `sum[p][b][o] = sum over the micro-ops, c < 2, t < T "
+    "of inp[src + t][b][2 * floor(o / 2) + c] * wgt[wgt][o][(2 * p + c) * T + t]`; then for p < P `acc[dst + p][b][o] "
+    "+= sum[p][b][o]`, with the `dst` of the last micro-op; dst + p wraps within the accumulator bank of dst, which is "
+    "an index error. No micro-op, no result. `reset` and `one_bank` as for GEMM. What lies in other columns of the "
+    "weights is ignored.",
     "**Tokens.** Four queues: load to compute, compute to load, compute to store, store to compute. For LOAD of INP "
     "and WGT `next` is compute; for STORE `prev` is compute; for all else `prev` is load and `next` is store; the "
     "other bits are ignored. All pops come before the instruction starts, all pushes after its data has landed. A "
@@ -89,7 +108,10 @@ def _bits(item: Field) -> str:
 
 def field_table(configs: Sequence[VTAConfig], opcode: Opcode | None) -> str:
     """Bit positions of an instruction's fields, or of a micro-op's (None), one column a configuration."""
-    tables = [uop_fields(cfg) if opcode is None else insn_fields(cfg, opcode) for cfg in configs]
+    return _format_table(configs, [uop_fields(c) if opcode is None else insn_fields(c, opcode) for c in configs])
+
+
+def _format_table(configs: Sequence[VTAConfig], tables: Sequence[dict[str, Field]]) -> str:
     rows = [
         (
             f"`{name}`",
@@ -105,7 +127,7 @@ def field_table(configs: Sequence[VTAConfig], opcode: Opcode | None) -> str:
 def _memories(configs: Sequence[VTAConfig]) -> str:
     rows = []
     for memory in Memory:
-        unit = ("load" if memory in LOAD_UNIT_MEMORIES else "compute") if memory in LOADABLE else "-"
+        unit = ("load" if memory in LOAD_UNIT_MEMORIES else "compute") if memory is not Memory.OUT else "-"
         sizes = [f"{sram_depth(cfg, memory)} x {memory_elem_bytes(cfg, memory)} B" for cfg in configs]
         rows.append((memory.value, memory.name, unit, *sizes))
     columns = ["number", "memory", "unit that loads it", *(f"{cfg.name}: elements" for cfg in configs)]
@@ -122,9 +144,12 @@ def isa_page() -> str:
         "of a word starts the next one, so that positions depend on the scratchpads' depths; columns are presets.\n",
         opcodes,
     ]
-    for op in (Opcode.LOAD, Opcode.GEMM, Opcode.ALU, Opcode.FINISH):
-        title = "LOAD and STORE" if op is Opcode.LOAD else op.name
-        parts.append(f"## {title}\n\n{field_table(configs, op)}")
+    for op in (Opcode.LOAD, Opcode.STORE, Opcode.GEMM, Opcode.ALU, Opcode.FINISH):
+        parts.append(f"## {op.name}\n\n{field_table(configs, op)}")
+    padded = _format_table(
+        configs, [padded_load_fields(cfg) if "pad_value" in cfg.extensions else {} for cfg in configs]
+    )
+    parts.append(f"## LOAD with `pad`\n\n{padded}")
     parts.append(f"## Micro-op (32 bits)\n\n{field_table(configs, None)}")
     memories = "Sizes are those in DRAM; the scratchpad of ACC_8BIT and OUT is that of ACC.\n\n" + _memories(configs)
     parts.append(f"## Memory types\n\n{memories}")
@@ -133,6 +158,11 @@ def isa_page() -> str:
     )
     parts.append(f"## ALU operations\n\nThe operand is acc[src], or `imm` with `use_imm`.\n\n{operations}")
     parts.append("## Semantics\n\n" + "\n".join(f"* {text}" for text in _SEMANTICS) + "\n")
+    parameters = markdown_table(
+        ["field", "bits", "", "meaning"],
+        [(f"`{f.name}`", _bits(f), "signed" if f.signed else "", f.help) for f in REQ_FIELDS.values()],
+    )
+    parts.append(f"## Requantization parameters of a channel\n\n{parameters}")
     errors = markdown_table(["error", "when"], [(f"`{bit.name}`", ERROR_TEXT[bit]) for bit in Errors])
     parts.append(
         "## Sticky errors\n\nAn unknown opcode is dropped together with its tokens; the tokens of a LOAD of an unknown "

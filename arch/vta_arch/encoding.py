@@ -9,7 +9,19 @@ from numpy.typing import NDArray
 
 from .config import VTAConfig
 from .errors import IsaError
-from .isa import INSN_BYTES, LOAD_UNIT_MEMORIES, AluOp, Field, Memory, Opcode, Unit, insn_fields, uop_fields
+from .isa import (
+    INSN_BYTES,
+    LOAD_UNIT_MEMORIES,
+    AluOp,
+    Field,
+    Memory,
+    Opcode,
+    Unit,
+    insn_fields,
+    opcodes,
+    padded_load_fields,
+    uop_fields,
+)
 
 
 @dataclass(frozen=True)
@@ -33,22 +45,32 @@ class Insn:
             return Unit.STORE
         if self.opcode == Opcode.LOAD:
             return Unit.LOAD if self["memory_type"] in LOAD_UNIT_MEMORIES else Unit.COMPUTE
-        if self.opcode in (Opcode.GEMM, Opcode.ALU, Opcode.FINISH):
+        if self.opcode in (Opcode.GEMM, Opcode.ALU, Opcode.FINISH, Opcode.DEPTHWISE):
             return Unit.COMPUTE
         raise IsaError(f"opcode {self.opcode} is unknown; known: {', '.join(f'{o.name} {o.value}' for o in Opcode)}")
 
 
-def _format(cfg: VTAConfig, opcode: int) -> dict[str, Field]:
-    known = opcode in Opcode.__members__.values()
-    return insn_fields(cfg, Opcode(opcode) if known else Opcode.FINISH)
+def _format(cfg: VTAConfig, opcode: int, *, pad: int = 0) -> dict[str, Field]:
+    if pad:
+        return padded_load_fields(cfg)
+    return insn_fields(cfg, Opcode(opcode) if opcode in opcodes(cfg) else Opcode.FINISH)
+
+
+def insn_format(cfg: VTAConfig, insn: Insn) -> dict[str, Field]:
+    """Fields of an instruction by name; those of an unknown opcode are the token bits."""
+    return _format(cfg, insn.opcode, pad=insn.fields.get("pad", 0))
 
 
 def make(cfg: VTAConfig, opcode: Opcode, **values: int) -> Insn:
     """An instruction with the given fields, the others 0.
 
-    Raises IsaError naming the field when a value does not fit or the field does not exist.
+    Raises IsaError naming the field when a value does not fit or the field does not exist, and for an opcode
+    that the configuration does not have.
     """
-    fields = _format(cfg, opcode)
+    if opcode not in opcodes(cfg):
+        raise IsaError(f"{opcode.name}: configuration {cfg.name} does not have this opcode's extension")
+    has_pad = opcode == Opcode.LOAD and "pad_value" in cfg.extensions
+    fields = _format(cfg, opcode, pad=values.get("pad", 0) if has_pad else 0)
     for name, value in values.items():
         if name == "opcode" or name not in fields:
             raise IsaError(
@@ -75,6 +97,11 @@ def gemm(cfg: VTAConfig, **values: int) -> Insn:
     return make(cfg, Opcode.GEMM, **values)
 
 
+def depthwise(cfg: VTAConfig, **values: int) -> Insn:
+    """DEPTHWISE (extension of this name); see :func:`make`."""
+    return make(cfg, Opcode.DEPTHWISE, **values)
+
+
 def alu(cfg: VTAConfig, op: AluOp, **values: int) -> Insn:
     """ALU operation; give ``imm`` together with ``use_imm=1``; see :func:`make`."""
     return make(cfg, Opcode.ALU, alu_opcode=int(op), **values)
@@ -88,7 +115,7 @@ def finish(cfg: VTAConfig, **values: int) -> Insn:
 def encode(cfg: VTAConfig, insn: Insn) -> int:
     """The 128-bit word of an instruction. Raises IsaError when a field does not fit."""
     word = insn.opcode
-    formats = _format(cfg, insn.opcode)
+    formats = insn_format(cfg, insn)
     for name, value in insn.fields.items():
         item = formats[name]
         if not item.min <= value <= item.max:
@@ -107,6 +134,8 @@ def decode(cfg: VTAConfig, word: int) -> Insn:
     """The instruction of a 128-bit word; an unknown opcode keeps its number and token bits."""
     opcode = word & 7
     formats = _format(cfg, opcode)
+    if "pad" in formats and extract(formats["pad"], word):
+        formats = padded_load_fields(cfg)
     return Insn(opcode, {name: extract(item, word) for name, item in formats.items() if name != "opcode"})
 
 

@@ -7,6 +7,7 @@ generated documentation all take their positions from :func:`insn_fields` and :f
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
@@ -27,6 +28,8 @@ class Opcode(IntEnum):
     GEMM = 2
     FINISH = 3
     ALU = 4
+    DEPTHWISE = 5
+    """Extension ``depthwise``."""
 
 
 class Memory(IntEnum):
@@ -38,6 +41,8 @@ class Memory(IntEnum):
     ACC = 3
     OUT = 4
     ACC_8BIT = 5
+    REQ = 6
+    """Requantization parameters (extension ``requant``)."""
 
 
 class AluOp(IntEnum):
@@ -46,6 +51,8 @@ class AluOp(IntEnum):
     ADD = 2
     SHR = 3
     MUL = 4
+    REQ = 5
+    """Requantize (extension ``requant``)."""
 
 
 class Unit(IntEnum):
@@ -96,21 +103,54 @@ def _common(_cfg: VTAConfig | None = None) -> list[_Spec]:
     ]
 
 
-def _memory_specs(_cfg: VTAConfig) -> list[_Spec]:
+def _memory_specs(free: list[_Spec], rows: list[_Spec], last: list[_Spec]) -> list[_Spec]:
+    """LOAD or STORE: extensions choose what stands in the base format's free bits, rows and pads."""
     return [
         *_common(),
         ("memory_type", 3, False, "scratchpad that is loaded (STORE ignores it)"),
         ("sram_base", SRAM_BASE_BITS, False, "first scratchpad index"),
         ("dram_base", 32, False, "first element in DRAM, counted from the memory's base register"),
-        ("reserved", 6, False, "0"),
-        ("y_size", 16, False, "rows"),
+        *free,
+        *rows,
         ("x_size", 16, False, "elements in a row"),
         ("x_stride", 16, False, "elements from one row to the next in DRAM"),
-        ("y_pad_0", 4, False, "rows of padding before"),
-        ("y_pad_1", 4, False, "rows of padding after"),
-        ("x_pad_0", 4, False, "elements of padding before each row"),
-        ("x_pad_1", 4, False, "elements of padding after each row"),
+        *last,
     ]
+
+
+_FREE: list[_Spec] = [("reserved", 6, False, "0")]
+_ROWS: list[_Spec] = [("y_size", 16, False, "rows")]
+_PADS: list[_Spec] = [
+    ("y_pad_0", 4, False, "rows of padding before"),
+    ("y_pad_1", 4, False, "rows of padding after"),
+    ("x_pad_0", 4, False, "elements of padding before each row"),
+    ("x_pad_1", 4, False, "elements of padding after each row"),
+]
+
+
+def _load_specs(cfg: VTAConfig) -> list[_Spec]:
+    if "pad_value" not in cfg.extensions:
+        return _memory_specs(_FREE, _ROWS, _PADS)
+    free: list[_Spec] = [("pad", 1, False, "padding is pad_value (the rows' upper half)"), ("reserved", 5, False, "0")]
+    return _memory_specs(free, _ROWS, _PADS)
+
+
+def _padded_load_specs(cfg: VTAConfig) -> list[_Spec]:
+    """LOAD with ``pad``: fewer rows, and the value."""
+    rows: list[_Spec] = [("y_size", 8, False, "rows"), ("pad_value", 8, True, "value of the padding's elements")]
+    return [item for spec in _load_specs(cfg) for item in (rows if spec[0] == "y_size" else [spec])]
+
+
+def _store_specs(cfg: VTAConfig) -> list[_Spec]:
+    if "requant" not in cfg.extensions:
+        return _memory_specs(_FREE, _ROWS, _PADS)
+    free: list[_Spec] = [
+        ("requant", 1, False, "requantize with parameters req_index"),
+        ("req_rows", 1, False, "each row has parameters of its own: req_index + row"),
+        ("reserved", 4, False, "0"),
+    ]
+    last: list[_Spec] = [("req_index", 16, False, "requantization parameters; ignored without requant")]
+    return _memory_specs(free, _ROWS, last)
 
 
 def _loop_specs(cfg: VTAConfig) -> list[_Spec]:
@@ -130,7 +170,7 @@ def _loop_specs(cfg: VTAConfig) -> list[_Spec]:
 ACC_BANKS = 2
 """Banks of the accumulators, chosen by the top bits of the index."""
 ONE_BANK_BIT = 63
-"""Bit of GEMM and ALU that declares one accumulator bank (extension ``overlap``)."""
+"""Bit of GEMM, DEPTHWISE and ALU that declares one accumulator bank (extension ``overlap``)."""
 
 
 def _gemm_specs(cfg: VTAConfig) -> list[_Spec]:
@@ -166,13 +206,33 @@ def _pack(specs: list[_Spec], word_bits: int) -> dict[str, Field]:
     return fields
 
 
-_SPECS = {
-    Opcode.LOAD: _memory_specs,
-    Opcode.STORE: _memory_specs,
+_SPECS: dict[Opcode, Callable[[VTAConfig], list[_Spec]]] = {
+    Opcode.LOAD: _load_specs,
+    Opcode.STORE: _store_specs,
     Opcode.GEMM: _gemm_specs,
     Opcode.FINISH: _common,
     Opcode.ALU: _alu_specs,
+    Opcode.DEPTHWISE: _gemm_specs,
 }
+
+_OPCODE_EXTENSIONS = {Opcode.DEPTHWISE: "depthwise"}
+_MEMORY_EXTENSIONS = {Memory.REQ: "requant"}
+_ALU_EXTENSIONS = {AluOp.REQ: "requant"}
+
+
+def opcodes(cfg: VTAConfig) -> tuple[Opcode, ...]:
+    """Opcodes that the configuration knows; any other one is dropped with its tokens."""
+    return tuple(op for op in Opcode if _OPCODE_EXTENSIONS.get(op, "") in ("", *cfg.extensions))
+
+
+def alu_ops(cfg: VTAConfig) -> tuple[AluOp, ...]:
+    """ALU operations that the configuration knows; of any other one only the tokens count."""
+    return tuple(op for op in AluOp if _ALU_EXTENSIONS.get(op, "") in ("", *cfg.extensions))
+
+
+def loadable(cfg: VTAConfig) -> tuple[Memory, ...]:
+    """Memory types that LOAD fills; of any other one only the tokens count."""
+    return tuple(m for m in Memory if m is not Memory.OUT and _MEMORY_EXTENSIONS.get(m, "") in ("", *cfg.extensions))
 
 
 @lru_cache(maxsize=256)
@@ -182,7 +242,7 @@ def insn_fields(cfg: VTAConfig, opcode: Opcode) -> dict[str, Field]:
     Raises ConfigError when an extension's bit is taken by a field of the base format.
     """
     fields = _pack(_SPECS[opcode](cfg), WORD_BITS)
-    if "overlap" in cfg.extensions and opcode in (Opcode.GEMM, Opcode.ALU):
+    if "overlap" in cfg.extensions and opcode in (Opcode.GEMM, Opcode.ALU, Opcode.DEPTHWISE):
         taken = [item.name for item in fields.values() if item.low <= ONE_BANK_BIT <= item.high]
         if taken:
             raise ConfigError(
@@ -191,6 +251,12 @@ def insn_fields(cfg: VTAConfig, opcode: Opcode) -> dict[str, Field]:
             )
         fields["one_bank"] = Field("one_bank", ONE_BANK_BIT, 1, help="all accumulators lie in one bank")
     return fields
+
+
+@lru_cache(maxsize=64)
+def padded_load_fields(cfg: VTAConfig) -> dict[str, Field]:
+    """Fields of a LOAD whose ``pad`` bit is set (extension ``pad_value``)."""
+    return _pack(_padded_load_specs(cfg), WORD_BITS)
 
 
 @lru_cache(maxsize=64)
@@ -216,12 +282,10 @@ def memory_elem_bytes(cfg: VTAConfig, memory: Memory) -> int:
         Memory.ACC: cfg.acc_elem_bytes,
         Memory.OUT: cfg.out_elem_bytes,
         Memory.ACC_8BIT: cfg.acc8_elem_bytes,
+        Memory.REQ: cfg.req_elem_bytes,
     }
     return sizes[memory]
 
-
-LOADABLE = (Memory.UOP, Memory.WGT, Memory.INP, Memory.ACC, Memory.ACC_8BIT)
-"""Memory types that LOAD fills; another one is an error that keeps the instruction's tokens."""
 
 LOAD_UNIT_MEMORIES = (Memory.INP, Memory.WGT)
 """Memory types whose LOAD runs in the load unit; every other LOAD runs in the compute unit."""
@@ -229,5 +293,10 @@ LOAD_UNIT_MEMORIES = (Memory.INP, Memory.WGT)
 
 def sram_depth(cfg: VTAConfig, memory: Memory) -> int:
     """Elements in the scratchpad that ``memory`` fills (OUT: the accumulators that STORE sends)."""
-    depths = {Memory.UOP: cfg.uop_depth, Memory.WGT: cfg.wgt_depth, Memory.INP: cfg.inp_depth}
+    depths = {
+        Memory.UOP: cfg.uop_depth,
+        Memory.WGT: cfg.wgt_depth,
+        Memory.INP: cfg.inp_depth,
+        Memory.REQ: cfg.req_depth,
+    }
     return depths.get(memory, cfg.acc_depth)

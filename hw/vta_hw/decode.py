@@ -8,10 +8,10 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from vta_arch.config import VTAConfig
-from vta_arch.isa import INSN_BITS, AluOp, Memory, Opcode
+from vta_arch.isa import INSN_BITS, Memory, Opcode, alu_ops
 
 from .issue import INDEX_BITS, insn_stream
-from .layouts import insn_layout
+from .layouts import insn_layout, load_rows
 
 
 class Engine(IntEnum):
@@ -83,9 +83,10 @@ class Decode(wiring.Component):
         mem, gemm, alu = (
             data.View(insn_layout(cfg, opcode), insn) for opcode in (Opcode.LOAD, Opcode.GEMM, Opcode.ALU)
         )
-        nothing = (mem.x_size == 0) | (mem.y_size == 0)
+        rows = load_rows(cfg, mem)
+        nothing = (mem.x_size == 0) | (rows == 0)
         unknown = ~Cat(mem.memory_type == memory for memory in COMPUTE_MEMORIES).any()
-        bad_alu = alu.alu_opcode > max(AluOp)
+        bad_alu = ~Cat(alu.alu_opcode == op for op in alu_ops(cfg)).any()
         engine = Signal(len(Engine).bit_length())
         m.d.comb += engine.eq(Engine.NONE)
         with m.Switch(mem.opcode):
@@ -105,10 +106,10 @@ class Decode(wiring.Component):
             out.bad_memory.eq(is_load & unknown),
             out.bad_opcode.eq((mem.opcode == Opcode.ALU) & bad_alu),
         ]
-        rows = (mem.y_size != 1) | (mem.y_pad_0 != 0) | (mem.y_pad_1 != 0)
-        self._decode_uops(m, out, gemm, is_load, mem.sram_base, end, rows)
+        several = (rows != 1) | (mem.y_pad_0 != 0) | (mem.y_pad_1 != 0)
+        self._decode_uops(m, out, gemm, is_load, mem.sram_base, end, several)
         last = (end - 1)[: cfg.log_acc_depth]
-        both = rows | (end > cfg.acc_depth)
+        both = several | (end > cfg.acc_depth)
         top = cfg.log_acc_depth - 1
         m.d.sync += [out.banks[bank].eq(both | (mem.sram_base[top] == bank) | (last[top] == bank)) for bank in range(2)]
 

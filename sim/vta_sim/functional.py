@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -12,13 +12,12 @@ from threadpoolctl import ThreadpoolController
 from vta_arch.config import BASE_ALIGNMENT, VTAConfig
 from vta_arch.encoding import decode, decode_uops
 from vta_arch.errors import DeviceError
-from vta_arch.isa import INSN_BYTES, AluOp, Memory, Opcode
+from vta_arch.isa import INSN_BYTES, Memory, Opcode, alu_ops, opcodes
 from vta_arch.registers import BASE_MEMORIES, NO_INSN, Errors, Status
 from vta_runtime.device import RegionAllocator, RunResult, name_blamed
 
-from .functional_alu import alu_operations
-from .functional_gemm import gemm_operations, overwrite_operations, reset_operations
-from .loops import Operation, bank_errors, index_errors, iteration_space, live_loops, uop_indices
+from .loop_plans import Plan, make_plan
+from .loops import uop_indices
 from .lru import Lru
 from .scratchpads import Scratchpads, Step, bind_load, bind_store
 from .sparse_memory import SparseMemory
@@ -53,15 +52,6 @@ class Segment:
     state: SchedulerState
     waiting: Status
     finished: bool
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a GEMM or ALU instruction does with the micro-ops that it finds."""
-
-    operations: Iterable[Operation]
-    """A tuple, if they can be run again."""
-    errors: int
 
 
 _START = Segment((), (), Errors(0), None, None, SchedulerState(), Status(0), finished=False)
@@ -150,7 +140,7 @@ class FunctionalDevice:
         values = {memory: int(bases.get(memory, 0)) for memory in BASE_MEMORIES}
         for memory, value in values.items():
             self._check_aligned(f"base of {memory.name}", value)
-        return {**values, Memory.ACC_8BIT: values[Memory.ACC]}
+        return {**values, Memory.ACC_8BIT: values[Memory.ACC], Memory.REQ: values[Memory.ACC]}
 
     def _check_aligned(self, what: str, address: int) -> None:
         if address % BASE_ALIGNMENT or not 0 <= address < self._dram.size:
@@ -188,7 +178,7 @@ class FunctionalDevice:
         for at in range(0, len(chunk), INSN_BYTES):
             word = chunk[at : at + INSN_BYTES]
             insn = decode(self.config, int.from_bytes(word, "little"))
-            if insn.opcode in Opcode.__members__.values():
+            if insn.opcode in opcodes(self.config):
                 scheduler.dispatch(make_job(insn, word, at // INSN_BYTES))
             else:
                 dropped = at // INSN_BYTES if dropped is None else dropped
@@ -214,13 +204,13 @@ class FunctionalDevice:
                 return bind_load(self._pads, self._dram, bases, job.insn)
             case Opcode.STORE:
                 return bind_store(self._pads, self._dram, bases, job.insn)
-            case Opcode.GEMM | Opcode.ALU:
+            case Opcode.GEMM | Opcode.DEPTHWISE | Opcode.ALU:
                 return self._bind_loops(job)
         return None
 
     def _bind_loops(self, job: Job) -> Step | None:
         insn, uops, plans = job.insn, self._pads.uop, self._plans
-        if insn.opcode == Opcode.ALU and insn["alu_opcode"] not in AluOp.__members__.values():
+        if insn.opcode == Opcode.ALU and insn["alu_opcode"] not in alu_ops(self.config):
             return partial(int, Errors.UNKNOWN_OPCODE)
         indices = uop_indices(self.config, insn)
         if not len(uops[indices]):
@@ -238,27 +228,11 @@ class FunctionalDevice:
 
     def _plan(self, job: Job, words: bytes) -> Plan:
         """The plan of a job that finds these micro-ops, kept unless it is very large."""
-        cfg, insn = self.config, job.insn
-        table = decode_uops(cfg, np.frombuffer(words, dtype=np.uint32))
-        depths = {"dst": cfg.acc_depth}
-        one_bank = bool(insn.fields.get("one_bank"))
-        if insn.opcode == Opcode.ALU:
-            make, sources = alu_operations, {} if insn["use_imm"] else {"src": cfg.acc_depth}
-        elif insn["reset"] and not one_bank:
-            make, sources = reset_operations, {}
-        else:
-            make = overwrite_operations if insn["reset"] else gemm_operations
-            sources = {"src": cfg.inp_depth, "wgt": cfg.wgt_depth}
-        depths |= sources
-        loops, _ = live_loops(insn, depths)
-        indices = iteration_space(loops) * len(table)
-        operations: Iterable[Operation] = make(self._pads, insn, table)
-        errors = int(index_errors(cfg, insn, table, depths))
-        if one_bank:
-            errors |= int(bank_errors(cfg, insn, table))
-        if indices > _KEEP_PLAN:
-            return Plan(operations, errors)
-        kept = tuple(operations)
-        plan = Plan(kept, errors)
-        self._plans.put((job.word, words), plan, indices + len(words) + _OPERATION * len(kept))
+        table = decode_uops(self.config, np.frombuffer(words, dtype=np.uint32))
+        plan = make_plan(self._pads, job.insn, table)
+        if plan.indices > _KEEP_PLAN:
+            return plan
+        kept = tuple(plan.operations)
+        plan = replace(plan, operations=kept)
+        self._plans.put((job.word, words), plan, plan.indices + len(words) + _OPERATION * len(kept))
         return plan

@@ -18,11 +18,12 @@ from vta_arch.encoding import Insn
 from vta_arch.isa import AluOp
 from vta_arch.numerics import multiply_low, wrap
 
-from .loops import Ints, Loop, Operation, Rows, as_rows, chunks, iteration_space, live_loops, offsets
+from .loops import Ints, Loop, Operation, Rows, as_rows, chunks, iteration_space, live_loops, offsets, sequential_loops
 from .scratchpads import Scratchpads
 
 Signed = NDArray[Any]
-_CHUNK = 1 << 18
+CHUNK = 1 << 18
+"""Steps that are looked at together."""
 _UFUNCS = {AluOp.MIN: np.minimum, AluOp.MAX: np.maximum, AluOp.ADD: np.add, AluOp.MUL: np.multiply}
 
 
@@ -37,7 +38,7 @@ def _immediate(pads: Scratchpads, insn: Insn, table: Ints) -> Iterator[Operation
     depth, bits = pads.cfg.acc_depth, pads.cfg.acc_width
     loops, repeat = live_loops(insn, ("dst",))
     hits = np.zeros(depth, dtype=np.int64)
-    for positions in chunks(iteration_space(loops), _CHUNK // len(table)):
+    for positions in chunks(iteration_space(loops), CHUNK // len(table)):
         dst = offsets(loops, positions, 1) + table[None, :, 0]
         hits += np.bincount(dst.reshape(-1) % depth, minlength=depth)
     rows = np.flatnonzero(hits)
@@ -116,28 +117,30 @@ def _tensor(pads: Scratchpads, insn: Insn, table: Ints) -> Iterator[Operation]:
     op = AluOp(insn["alu_opcode"])
     loops, repeat = live_loops(insn, ("dst", "src"))
     apart = False
-    if iteration_space(loops) * len(table) <= _CHUNK:
+    if iteration_space(loops) * len(table) <= CHUNK:
         dst, src = _pairs(pads.cfg, table, loops, np.arange(iteration_space(loops)))
         apart = not np.isin(src, dst).any()
     if apart and op is not AluOp.SHR:
         # Sources never change: what repeats do has a closed form.
-        yield from (_step(pads, op, *rows, repeat) for rows in _ranked(dst, src))
+        yield from (_step(pads, op, *rows, repeat) for rows in ranked(dst, src))
         return
-    # A dead inner loop under a live outer one does not repeat the whole body, but each part of it.
-    if loops and insn["iter_in"] > 1 and not insn["dst_factor_in"] and not insn["src_factor_in"]:
-        loops, repeat = (*loops, (insn["iter_in"], (0, 0))), repeat // insn["iter_in"]
-    body = partial(_body, pads, op, table, loops)
-    if repeat == 1:
-        yield from body()
-    else:
-        yield partial(_run_repeated, pads, body, repeat)
+    loops, repeat = sequential_loops(insn, ("dst", "src"))
+    yield from repeated(pads, partial(_body, pads, op, table, loops), repeat)
 
 
 def _body(pads: Scratchpads, op: AluOp, table: Ints, loops: tuple[Loop, ...]) -> Iterator[Operation]:
     """The loops once, cut into steps of operations that do not depend on each other."""
-    for positions in chunks(iteration_space(loops), _CHUNK // len(table)):
+    for positions in chunks(iteration_space(loops), CHUNK // len(table)):
         for dst, src in _steps(*_pairs(pads.cfg, table, loops, positions)):
             yield _step(pads, op, dst, src)
+
+
+def repeated(pads: Scratchpads, body: Callable[[], Iterator[Operation]], repeat: int) -> Iterator[Operation]:
+    """The operations of ``body``, ``repeat`` times."""
+    if repeat == 1:
+        yield from body()
+    else:
+        yield partial(_run_repeated, pads, body, repeat)
 
 
 def _run_repeated(pads: Scratchpads, body: Callable[[], Iterable[Operation]], repeat: int) -> None:
@@ -180,7 +183,7 @@ def _last_write(dst: Ints, index: Ints) -> Ints:
 def _steps(dst: Ints, src: Ints) -> Iterator[tuple[Ints, Ints]]:
     """The pairs in order, cut before each that depends on an earlier one of its step."""
     if not np.isin(src, dst).any():
-        yield from _ranked(dst, src)
+        yield from ranked(dst, src)
         return
     depends = np.maximum(_last_write(dst, dst), _last_write(dst, src))
     start = 0
@@ -190,7 +193,7 @@ def _steps(dst: Ints, src: Ints) -> Iterator[tuple[Ints, Ints]]:
         start = end
 
 
-def _ranked(dst: Ints, src: Ints) -> Iterator[tuple[Ints, Ints]]:
+def ranked(dst: Ints, src: Ints) -> Iterator[tuple[Ints, Ints]]:
     """Reductions, whose sources nobody writes: the n-th operation on each accumulator is in step n."""
     order = np.argsort(dst, kind="stable")
     ordered = dst[order]

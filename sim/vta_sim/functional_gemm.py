@@ -22,7 +22,8 @@ Floats = NDArray[np.float32]
 
 EXACT_FLOAT32 = 1 << 24
 """Integers up to this magnitude are exact in float32, and so are their sums below it."""
-_MAX_TABLE = 1 << 16
+MAX_TABLE = 1 << 16
+"""Steps that are looked at together."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Block:
 def reset_operations(pads: Scratchpads, insn: Insn, table: Ints) -> Iterator[Operation]:
     """A GEMM with the reset bit: zero every accumulator it addresses."""
     loops, _ = live_loops(insn, ("dst",))
-    for positions in chunks(iteration_space(loops), _MAX_TABLE // len(table)):
+    for positions in chunks(iteration_space(loops), MAX_TABLE // len(table)):
         dst = offsets(loops, positions, 1) + table[None, :, 0]
         rows = as_rows(np.unique(dst % pads.cfg.acc_depth))
         yield partial(pads.acc.__setitem__, rows, 0)
@@ -50,7 +51,7 @@ def overwrite_operations(pads: Scratchpads, insn: Insn, table: Ints) -> Iterator
     """A GEMM that overwrites: of all steps on an accumulator, the product of the last one stays."""
     depth = pads.cfg.acc_depth
     loops, _ = live_loops(insn, ("dst", "src", "wgt"))
-    for positions in chunks(iteration_space(loops), _MAX_TABLE // len(table)):
+    for positions in chunks(iteration_space(loops), MAX_TABLE // len(table)):
         steps = (offsets(loops, positions, 3)[:, None, :] + table[None, :, :]).reshape(-1, 3)[::-1]
         dst, last = np.unique(steps[:, 0] % depth, return_index=True)
         kept = np.column_stack((dst, steps[last, 1:]))
@@ -64,7 +65,7 @@ def gemm_operations(pads: Scratchpads, insn: Insn, table: Ints) -> Iterator[Oper
     loops, repeat = live_loops(insn, ("dst", "src", "wgt"))
     expand = tuple(loop for loop in loops if loop[1][2] or not loop[1][0])
     pixels = tuple(loop for loop in loops if loop not in expand)
-    for positions in chunks(iteration_space(expand), _MAX_TABLE // len(table)):
+    for positions in chunks(iteration_space(expand), MAX_TABLE // len(table)):
         shift = offsets(expand, positions, 3)
         for block in _group((shift[:, None, :] + table[None, :, :]).reshape(-1, 3)):
             yield from _products(pads, block, pixels, repeat)
@@ -135,7 +136,7 @@ def _product(pads: Scratchpads, dst: Ints, src: Ints, wgt: Ints, repeat: int) ->
         right, product = right[0], product[0]
     sums = space.sums[:size].reshape(columns * rows, cfg.batch * cfg.block_out)
     whole = product.reshape(sums.shape)
-    accumulate = _accumulation(pads, dst.reshape(-1), sums)
+    accumulate = accumulation(pads, dst.reshape(-1), sums)
     factor = np.array(repeat, dtype=np.int64).astype(np.int32)
 
     def operation() -> None:
@@ -161,7 +162,7 @@ def _operand(memory: Floats, indices: Ints, buffer: Floats) -> tuple[Floats, Ope
     return gathered, lambda: memory.take(flat, 0, gathered, "clip")
 
 
-def _accumulation(pads: Scratchpads, dst: Ints, sums: NDArray[np.int32]) -> Operation:
+def accumulation(pads: Scratchpads, dst: Ints, sums: NDArray[np.int32]) -> Operation:
     """acc[dst] += sums; both wrap by themselves."""
     rows, order = as_rows(dst), np.argsort(dst, kind="stable")
     unique, starts = np.unique(dst[order], return_index=True)

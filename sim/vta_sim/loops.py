@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from vta_arch.config import VTAConfig
 from vta_arch.encoding import Insn
-from vta_arch.isa import ACC_BANKS, Opcode
+from vta_arch.isa import ACC_BANKS, AluOp, Opcode
 from vta_arch.registers import Errors
 
 Ints = NDArray[np.int64]
@@ -41,6 +41,15 @@ def live_loops(insn: Insn, indices: Iterable[str]) -> tuple[tuple[Loop, ...], in
         else:
             repeat *= count
     return tuple(loops), repeat
+
+
+def sequential_loops(insn: Insn, indices: Iterable[str]) -> tuple[tuple[Loop, ...], int]:
+    """Loops that run all steps in order, and how often the whole of them is repeated; see :func:`live_loops`."""
+    loops, repeat = live_loops(insn, names := tuple(indices))
+    # A dead inner loop under a live outer one does not repeat the whole body, but each part of it.
+    if loops and insn["iter_in"] > 1 and not any(insn[f"{name}_factor_in"] for name in names):
+        return (*loops, (insn["iter_in"], (0,) * len(names))), repeat // insn["iter_in"]
+    return loops, repeat
 
 
 def iteration_space(loops: tuple[Loop, ...]) -> int:
@@ -79,7 +88,8 @@ def index_errors(cfg: VTAConfig, insn: Insn, table: Ints, depths: Mapping[str, i
 
 def bank_errors(cfg: VTAConfig, insn: Insn, table: Ints) -> Errors:
     """ONE_BANK if the accumulators that ``insn`` addresses do not all lie in one bank."""
-    names = ("dst", "src") if insn.opcode == Opcode.ALU and not insn["use_imm"] else ("dst",)
+    both = insn.opcode == Opcode.ALU and not insn["use_imm"] and insn["alu_opcode"] != AluOp.REQ
+    names = ("dst", "src") if both else ("dst",)
     loops, _ = live_loops(insn, names)
     seen: set[int] = set()
     for positions in chunks(iteration_space(loops), _BANK_CHUNK // len(table)):

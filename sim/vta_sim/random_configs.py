@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from vta_arch.config import UOP_BITS, VTAConfig
+from vta_arch.config import EXTENSIONS, UOP_BITS, VTAConfig
 from vta_arch.errors import ConfigError
 from vta_arch.presets import load_preset
 
@@ -78,6 +78,32 @@ def named_configs() -> dict[str, VTAConfig]:
         "unsigned": sized_config(name="t-unsigned", inp_signed=False, axi_data_width=512, **depths),
         "narrow": sized_config(name="t-narrow", block_in=1, block_out=2, axi_data_width=128, **overlap),
         "wide-address": sized_config(name="t-wide-address", block_in=8, block_out=2, axi_addr_width=40, **overlap),
+        **_extended_configs(depths),
+    }
+
+
+def _extended_configs(depths: dict[str, Any]) -> dict[str, VTAConfig]:
+    """Configurations with the extensions requant, pad_value and depthwise; names start with "x-"."""
+    every: dict[str, Any] = {**depths, "extensions": frozenset(EXTENSIONS), "log_req_depth": 3}
+    some: dict[str, Any] = {**every, "extensions": frozenset({"requant", "pad_value"})}
+    return {
+        "x-tiny": replace(load_preset("tiny"), name="tx-tiny", extensions=frozenset(EXTENSIONS), log_req_depth=4),
+        "x-block16": sized_config(name="tx-block16", block_in=16, block_out=16, **every),
+        "x-int4": sized_config(
+            name="tx-int4", inp_width=4, wgt_width=4, block_in=8, block_out=8, axi_data_width=32, **every
+        ),
+        "x-batch2": sized_config(
+            name="tx-batch2", batch=2, block_in=8, block_out=8, axi_data_width=128, requant_lanes=2, **every
+        ),
+        "x-acc16": sized_config(
+            name="tx-acc16", inp_signed=False, wgt_width=2, acc_width=16, block_in=2, block_out=2, **every
+        ),
+        "x-int2": sized_config(
+            name="tx-int2", inp_width=2, wgt_width=4, block_in=16, block_out=16, requant_lanes=1, **every
+        ),
+        "x-int1": sized_config(
+            name="tx-int1", inp_width=1, wgt_width=1, block_in=32, block_out=8, axi_data_width=512, **some
+        ),
     }
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from vta_arch.config import BASE_ALIGNMENT, VTAConfig
 from vta_arch.encoding import Insn, alu, encode_stream, finish, store
-from vta_arch.isa import INSN_BYTES, AluOp, Memory, Opcode, memory_elem_bytes, sram_depth
+from vta_arch.isa import INSN_BYTES, AluOp, Memory, memory_elem_bytes, opcodes, sram_depth
 from vta_runtime.device import Device, RunResult
 
 from .hazard_pieces import hazard
@@ -282,7 +282,7 @@ class _Builder:
         )
 
     def _unknown_opcode(self) -> bytes:
-        known = {int(opcode) for opcode in Opcode}
+        known = {int(opcode) for opcode in opcodes(self.cfg)}
         number = int(self.rng.choice([n for n in range(8) if n not in known]))
         word = int.from_bytes(self.rng.bytes(INSN_BYTES), "little") & ~7 | number
         return word.to_bytes(INSN_BYTES, "little")

@@ -21,7 +21,7 @@ import numpy as np
 from vta_arch.config import BASE_ALIGNMENT, VTAConfig
 from vta_arch.encoding import decode_stream
 from vta_arch.errors import DataError
-from vta_arch.isa import INSN_BYTES, LOADABLE, Memory, Opcode, memory_elem_bytes
+from vta_arch.isa import INSN_BYTES, Memory, Opcode, loadable, memory_elem_bytes
 from vta_arch.registers import BASE_MEMORIES, Errors, describe_errors
 from vta_runtime.device import Device
 
@@ -287,7 +287,7 @@ def _touched(cfg: VTAConfig, manifest: Manifest) -> Iterable[tuple[int, int]]:
     for memory_type, dram_base, y_size, x_size, stride in _transfers(cfg, manifest.instructions):
         memory = Memory(memory_type)
         size = memory_elem_bytes(cfg, memory)
-        base = manifest.bases[Memory.ACC if memory is Memory.ACC_8BIT else memory]
+        base = manifest.bases[memory if memory in BASE_MEMORIES else Memory.ACC]
         low = (base + dram_base * size) % space
         high = low + ((y_size - 1) * stride + x_size) * size
         yield low, min(high, space)
@@ -302,6 +302,6 @@ def _transfers(cfg: VTAConfig, stream: bytes) -> set[tuple[int, int, int, int, i
         if insn.opcode not in (Opcode.LOAD, Opcode.STORE) or not insn["x_size"] or not insn["y_size"]:
             continue
         memory = Memory.OUT if insn.opcode == Opcode.STORE else insn["memory_type"]
-        if insn.opcode == Opcode.STORE or memory in LOADABLE:
+        if insn.opcode == Opcode.STORE or memory in loadable(cfg):
             found.add((int(memory), insn["dram_base"], insn["y_size"], insn["x_size"], insn["x_stride"]))
     return found

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from vta_arch.config import VTAConfig
 from vta_arch.encoding import Insn, alu, encode_uops, gemm, load, store
 from vta_arch.isa import AluOp, Memory, memory_elem_bytes, sram_depth
+from vta_arch.requant import LIMIT_BITS, MULTIPLIER_BITS, SHIFT_BITS, RequantParams
 
 Rng = np.random.Generator
 
@@ -90,6 +91,28 @@ def filled(fields: dict[str, int]) -> int:
     """Scratchpad elements that a LOAD writes."""
     rows = fields["y_pad_0"] + fields["y_size"] + fields["y_pad_1"]
     return rows * (fields["x_pad_0"] + fields["x_size"] + fields["x_pad_1"])
+
+
+def random_requant(cfg: VTAConfig, rng: Rng, count: int) -> RequantParams:
+    """[count, block_out] parameters of every kind: results that vary, ties, clamps, wide ones, arbitrary bits."""
+    shape = (count, cfg.block_out)
+    shift = rng.integers(0, 1 << SHIFT_BITS, size=shape)
+    # Up to a shift of 40 accumulators of every size come out with about as many bits as an activation.
+    useful = rng.random(shape) < 0.75
+    shift = np.where(useful, rng.integers(0, 41, size=shape), shift)
+    log = np.clip(shift - rng.integers(0, cfg.acc_width - cfg.inp_width + 2, size=shape), 0, MULTIPLIER_BITS - 1)
+    multiplier = np.where(useful, 1 << log, 0) + np.where(
+        rng.random(shape) < 0.6, rng.integers(0, 1 << np.where(useful, log, MULTIPLIER_BITS)), 0
+    )
+    limit = 1 << (LIMIT_BITS - 1)
+    arbitrary = rng.integers(-limit, limit, size=(3, *shape))
+    usual = np.stack(
+        np.broadcast_arrays(rng.integers(cfg.inp_min, cfg.inp_max + 1, size=shape), cfg.inp_min, cfg.inp_max)
+    )
+    zero_point, low, high = np.where(rng.random(shape) < 0.7, usual, arbitrary)
+    bias = rng.integers(-(1 << 31), 1 << 31, size=shape) >> rng.integers(0, 32, size=shape)
+    wide = (rng.random(shape) < 0.2).astype(np.int64)
+    return RequantParams(bias, multiplier, shift, wide, zero_point, low, high)
 
 
 @dataclass

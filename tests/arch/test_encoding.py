@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from vta_arch.config import EXTENSIONS
 from vta_arch.disasm import assemble, disassemble
 from vta_arch.encoding import decode, decode_stream, decode_uops, encode, encode_stream, encode_uops, gemm, load, make
 from vta_arch.errors import IsaError
-from vta_arch.isa import AluOp, Memory, Opcode, Unit, insn_fields, uop_fields
+from vta_arch.isa import AluOp, Memory, Opcode, Unit, insn_fields, opcodes, padded_load_fields, uop_fields
 from vta_arch.presets import load_preset, preset_names
 
 CLASSIC = load_preset("classic")
 CONFIGS = {name: load_preset(name) for name in preset_names()}
+CONFIGS["extended"] = replace(load_preset("tiny"), extensions=frozenset(EXTENSIONS))
 
 # Digits most significant first; the opcode and the fields that are not 0.
 WORKED: list[tuple[str, Opcode, dict[str, int]]] = [
@@ -119,9 +123,13 @@ def test_decode_encode_round_trip(name: str, word: int) -> None:
 @given(st.sampled_from(sorted(CONFIGS)), st.data())
 def test_encode_decode_round_trip(name: str, data: st.DataObject) -> None:
     cfg = CONFIGS[name]
-    opcode = data.draw(st.sampled_from(list(Opcode)))
+    opcode = data.draw(st.sampled_from(opcodes(cfg)))
     formats = insn_fields(cfg, opcode)
+    pad = opcode is Opcode.LOAD and "pad" in formats and data.draw(st.booleans())
+    formats = padded_load_fields(cfg) if pad else formats
     fields = {n: data.draw(st.integers(f.min, f.max)) for n, f in formats.items() if n != "opcode"}
+    if "pad" in formats:
+        fields["pad"] = int(pad)
     insn = make(cfg, opcode, **fields)
     assert decode(cfg, encode(cfg, insn)) == insn
 
