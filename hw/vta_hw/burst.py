@@ -39,29 +39,26 @@ class BurstGenerator(wiring.Component):
         log_bus, log_beats = self._log_bus, self._log_beats
         row, burst = self.row.payload, self.burst.payload
         word = Signal(len(row.addr) - log_bus, reset_less=True)
-        left = Signal(self._size_width + 1, reset_less=True)
-        active = Signal()
-
-        room = Signal(log_beats + 1)
-        beats = Signal(log_beats + 1)
-        whole = Signal()
+        # Beats of the row's end, counted from the last multiple of max_beats before ``word``: only its upper half
+        # changes from burst to burst, and says whether the next one is the last.
+        span = Signal(max(self._size_width, log_bus + log_beats) + 1 - log_bus, reset_less=True)
+        active, whole = Signal(), Signal()
+        place, block = word[:log_beats], word[log_beats:]
         m.d.comb += [
-            room.eq((1 << log_beats) - word[:log_beats]),
-            whole.eq(left <= room),
-            beats.eq(Mux(whole, left, room)),
+            whole.eq(span[log_beats:] == 0),
             burst.addr.eq(word << log_bus),
-            burst.len.eq(beats - 1),
+            burst.len.eq((Mux(whole, span[:log_beats], (1 << log_beats) - 1) - place)[:log_beats]),
             self.burst.valid.eq(active),
             self.last.eq(whole),
             self.row.ready.eq(~active | (self.burst.ready & whole)),
         ]
         with m.If(self.burst.valid & self.burst.ready):
-            m.d.sync += [word.eq(word + beats), left.eq(left - beats), active.eq(~whole)]
+            m.d.sync += [place.eq(0), block.eq(block + 1), active.eq(~whole)]
+            m.d.sync += span[log_beats:].eq(span[log_beats:] - 1)
         with m.If(self.row.valid & self.row.ready):
-            offset = row.addr[:log_bus]
             m.d.sync += [
                 word.eq(row.addr[log_bus:]),
-                left.eq((offset + row.size + ((1 << log_bus) - 1)) >> log_bus),
+                span.eq((row.addr[: log_bus + log_beats] + row.size - 1) >> log_bus),
                 active.eq(1),
             ]
         return m

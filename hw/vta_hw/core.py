@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, ResetInserter, Signal, Value
 from amaranth.lib import wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out, connect, flipped
 from vta_arch.config import VTAConfig
-from vta_arch.isa import INSN_BITS, Memory
+from vta_arch.isa import Memory
 from vta_arch.registers import BASE_MEMORIES, COUNTER_BITS, COUNTERS, FATAL, NO_INSN, Errors
 
 from .activity import Activity
@@ -18,7 +17,7 @@ from .dispatch import Dispatch
 from .fetch import LOG_INSN_BYTES, Fetch
 from .first_error import FirstError
 from .guard import BusGuard
-from .issue import INDEX_BITS
+from .issue import INDEX_BITS, InsnQueue
 from .load import LoadUnit
 from .read_arbiter import ReadArbiter
 from .run_control import RunControl
@@ -135,22 +134,14 @@ class Core(wiring.Component):
 
     def _elaborate_queues(self, m: Module) -> Signal:
         """An instruction queue before each unit; returns whether all are empty."""
-        levels = []
+        queues = []
         for name, unit in {"load": self._load, "compute": self._compute, "store": self._store}.items():
-            queue = self._clear(SyncFIFOBuffered(width=INSN_BITS + INDEX_BITS, depth=QUEUE_DEPTH))
-            m.submodules[f"{name}_queue"] = queue
-            port = getattr(self._dispatch, name)
-            m.d.comb += [
-                queue.w_data.eq(port.payload),
-                queue.w_en.eq(port.valid),
-                port.ready.eq(queue.w_rdy),
-                unit.insns.payload.eq(queue.r_data),
-                unit.insns.valid.eq(queue.r_rdy),
-                queue.r_en.eq(unit.insns.ready),
-            ]
-            levels.append(queue.level)
+            m.submodules[f"{name}_queue"] = queue = self._clear(InsnQueue(QUEUE_DEPTH))
+            connect(m, getattr(self._dispatch, name), queue.given)
+            connect(m, queue.insns, unit.insns)
+            queues.append(queue)
         empty = Signal()
-        m.d.comb += empty.eq(~Cat(*levels).any())
+        m.d.comb += empty.eq(Cat(queue.empty for queue in queues).all())
         return empty
 
     def _elaborate_tokens(self, m: Module) -> None:

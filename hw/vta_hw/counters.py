@@ -13,8 +13,8 @@ class EventCounters(wiring.Component):
     """``count`` counters of COUNTER_BITS bits, each of the cycles in which its bit of ``events`` is high.
 
     Events gather in a few bits for each counter; every ``count`` cycles they are added to the counter, which lives in
-    a distributed memory. So a counter is exact ``count`` cycles after its last event. ``start`` sets all to 0; it must
-    not come within ``count`` cycles of another. ``value`` is the counter ``select``, in the same cycle.
+    a distributed memory. So a counter is exact ``count`` + 1 cycles after its last event. ``start`` sets all to 0; it
+    must not come within ``count`` cycles of another. ``value`` is the counter ``select``, in the same cycle.
     """
 
     def __init__(self, count: int) -> None:
@@ -34,14 +34,18 @@ class EventCounters(wiring.Component):
         total, shown, write = memory.read_port(domain="comb"), memory.read_port(domain="comb"), memory.write_port()
         slot, fresh = Signal(range(self._count)), Signal(range(self._count + 1))
         gathered = Signal(range(self._count + 1))
+        due_slot, due = Signal.like(slot), Signal.like(gathered)
+        before = Signal(COUNTER_BITS, reset_less=True)
         m.d.comb += [
             total.addr.eq(slot),
             shown.addr.eq(self.select),
             self.value.eq(shown.data),
-            write.addr.eq(slot),
-            write.data.eq(Mux(fresh != 0, 0, total.data) + gathered),
+            write.addr.eq(due_slot),
+            write.data.eq(before + due),
             write.en.eq(1),
         ]
+        # Reading and adding take a cycle each.
+        m.d.sync += [due_slot.eq(slot), due.eq(gathered), before.eq(Mux(fresh != 0, 0, total.data))]
         m.d.sync += slot.eq(Mux(slot == self._count - 1, 0, slot + 1))
         with m.If(self.start):
             m.d.sync += fresh.eq(self._count)

@@ -50,7 +50,7 @@ def decoded_layout(cfg: VTAConfig) -> data.StructLayout:
 
 
 class Decode(wiring.Component):
-    """One register stage: a decoded instruction a cycle, latency one cycle.
+    """Two register stages: a decoded instruction a cycle, latency two cycles. The first adds up what a load writes.
 
     The micro-ops of a load of several rows, or of one that wraps, count as all of them, and so do the
     banks: a wider claim only costs time.
@@ -67,19 +67,25 @@ class Decode(wiring.Component):
 
     def elaborate(self, _platform: object) -> Module:
         m = Module()
-        out = self.decoded.payload
-        m.d.comb += self.insns.ready.eq(~self.decoded.valid | self.decoded.ready)
+        out, given = self.decoded.payload, self.insns.payload
+        mem = data.View(insn_layout(self._cfg, Opcode.LOAD), given.insn)
+        valid, free = Signal(), Signal()
+        insn, index = Signal(INSN_BITS, reset_less=True), Signal(INDEX_BITS, reset_less=True)
+        end = Signal(len(mem.sram_base) + 2, reset_less=True)
+        m.d.comb += [free.eq(~self.decoded.valid | self.decoded.ready), self.insns.ready.eq(~valid | free)]
         with m.If(self.insns.ready):
-            m.d.sync += [self.decoded.valid.eq(self.insns.valid), out.insn.eq(self.insns.payload.insn)]
-            m.d.sync += out.index.eq(self.insns.payload.index)
-            self._decode(m, out)
+            m.d.sync += [valid.eq(self.insns.valid), insn.eq(given.insn), index.eq(given.index)]
+            m.d.sync += end.eq((mem.sram_base + mem.x_size) + (mem.x_pad_0 + mem.x_pad_1))
+        with m.If(free):
+            m.d.sync += [self.decoded.valid.eq(valid), out.insn.eq(insn), out.index.eq(index)]
+            self._decode(m, out, insn, end)
         return m
 
-    def _decode(self, m: Module, out: data.View) -> None:
+    def _decode(self, m: Module, out: data.View, insn: Signal, end: Signal) -> None:
+        """Everything about ``insn``, a load of which would write the elements before ``end``."""
         cfg = self._cfg
         mem, gemm, alu = (
-            data.View(insn_layout(cfg, opcode), self.insns.payload.insn)
-            for opcode in (Opcode.LOAD, Opcode.GEMM, Opcode.ALU)
+            data.View(insn_layout(cfg, opcode), insn) for opcode in (Opcode.LOAD, Opcode.GEMM, Opcode.ALU)
         )
         rows = load_rows(cfg, mem)
         nothing = (mem.x_size == 0) | (rows == 0)
@@ -106,8 +112,6 @@ class Decode(wiring.Component):
             out.bad_opcode.eq((mem.opcode == Opcode.ALU) & bad_alu),
         ]
         several = (rows != 1) | (mem.y_pad_0 != 0) | (mem.y_pad_1 != 0)
-        end = Signal(len(mem.sram_base) + 2)
-        m.d.comb += end.eq(mem.sram_base + mem.x_pad_0 + mem.x_size + mem.x_pad_1)
         self._decode_uops(m, out, gemm, is_load, mem.sram_base, end, several)
         last = (end - 1)[: cfg.log_acc_depth]
         both = several | (end > cfg.acc_depth)

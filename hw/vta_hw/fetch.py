@@ -24,7 +24,8 @@ class Fetch(wiring.Component):
     """Fetches ``count`` instructions from ``address`` (a multiple of 64 bytes) at ``start``.
 
     Nothing beyond ``count`` is read; ``stop`` ends requesting. ``idle`` is high while no read is
-    outstanding. ``index`` is that of the instruction that comes next. Throughput: a bus word a cycle.
+    outstanding. ``index`` is that of the instruction that comes next. A request every third cycle at most, which
+    is more than an instruction a cycle; data: a bus word a cycle.
     """
 
     def __init__(self, cfg: VTAConfig) -> None:
@@ -58,7 +59,7 @@ class Fetch(wiring.Component):
             self.insns.payload.eq(buffer.r_data),
             self.insns.valid.eq(buffer.r_rdy),
             buffer.r_en.eq(self.insns.ready),
-            self.idle.eq((outstanding == 0) & ~self.bus.ar.valid),
+            self.idle.eq(outstanding == 0),
             self.bus_error.eq(self.bus.r.valid & self.bus.r.ready & is_error(self.bus.r.payload.resp)),
         ]
         with m.If(self.start):
@@ -68,29 +69,39 @@ class Fetch(wiring.Component):
         return m
 
     def _request(self, m: Module) -> Signal:
-        """Asks for the next burst when the buffer has room for all of it; the instructions asked for."""
+        """Asks for the next burst when the buffer has room for all of it; the instructions asked for.
+
+        One cycle finds the burst's size, the next one sees whether there is room.
+        """
         per_burst = min(max(BURST_BYTES, self._bus_bytes), MAX_BURST_BEATS * self._bus_bytes) // INSN_BYTES
         log_burst = per_burst.bit_length() - 1 + LOG_INSN_BYTES
         left = Signal(32)
         addr = Signal(self._cfg.axi_addr_width)
         number, asked, to_boundary = (Signal(range(per_burst + 1), name=n) for n in ("number", "asked", "to_boundary"))
         reserved = Signal(range(PREFETCH_INSNS + 1))
-        held = Signal()
+        sized = Signal()
         bus_words = (number << LOG_INSN_BYTES) + (self._bus_bytes - 1) >> (self._bus_bytes.bit_length() - 1)
+        free = ~self.bus.ar.valid | self.bus.ar.ready
+        room = reserved + number <= PREFETCH_INSNS
         m.d.comb += [
             to_boundary.eq(per_burst - addr[LOG_INSN_BYTES:log_burst]),
-            number.eq(Mux(left < to_boundary, left, to_boundary)),
-            self.bus.ar.payload.addr.eq(addr),
-            self.bus.ar.payload.len.eq(bus_words - 1),
-            # Once valid a request stays so: `stop` may come while it waits.
-            self.bus.ar.valid.eq(held | ((left != 0) & (reserved + number <= PREFETCH_INSNS) & ~self.stop)),
+            asked.eq(Mux(sized & free & room & ~self.stop, number, 0)),
         ]
-        m.d.sync += held.eq(self.bus.ar.valid & ~self.bus.ar.ready)
-        with m.If(self.bus.ar.valid & self.bus.ar.ready):
-            m.d.comb += asked.eq(number)
-            m.d.sync += [left.eq(left - number), addr.eq(addr + (number << LOG_INSN_BYTES))]
+        m.d.sync += [
+            sized.eq((left != 0) & (asked == 0)),
+            number.eq(Mux(left < to_boundary, left, to_boundary)),
+        ]
+        with m.If(free):
+            m.d.sync += self.bus.ar.valid.eq(asked != 0)
+        with m.If(asked != 0):
+            m.d.sync += [
+                self.bus.ar.payload.addr.eq(addr),
+                self.bus.ar.payload.len.eq(bus_words - 1),
+                left.eq(left - number),
+                addr.eq(addr + (number << LOG_INSN_BYTES)),
+            ]
         with m.If(self.start):
-            m.d.sync += [left.eq(self.count), addr.eq(self.address)]
+            m.d.sync += [left.eq(self.count), addr.eq(self.address), sized.eq(0)]
         m.d.sync += reserved.eq(reserved + asked - (self.insns.valid & self.insns.ready))
         return asked
 

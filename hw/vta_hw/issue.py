@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from amaranth.hdl import Module
 from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 from vta_arch.isa import INSN_BITS
 
@@ -20,3 +22,28 @@ class TokenPort(wiring.Signature):
 
     def __init__(self) -> None:
         super().__init__({"pop": Out(1), "available": In(1), "push": Out(1), "full": In(1)})
+
+
+class InsnQueue(wiring.Component):
+    """``depth`` instructions, and one in a register: the first logic behind a block RAM does not share its cycle.
+
+    One instruction a cycle; latency three cycles. ``empty``: nothing is in it.
+    """
+
+    def __init__(self, depth: int) -> None:
+        self._depth = depth
+        super().__init__({"given": In(insn_stream()), "insns": Out(insn_stream()), "empty": Out(1)})
+
+    def elaborate(self, _platform: object) -> Module:
+        m = Module()
+        m.submodules.fifo = fifo = SyncFIFOBuffered(width=INSN_BITS + INDEX_BITS, depth=self._depth)
+        m.d.comb += [
+            fifo.w_data.eq(self.given.payload),
+            fifo.w_en.eq(self.given.valid),
+            self.given.ready.eq(fifo.w_rdy),
+            fifo.r_en.eq(~self.insns.valid | self.insns.ready),
+            self.empty.eq((fifo.level == 0) & ~self.insns.valid),
+        ]
+        with m.If(fifo.r_en):
+            m.d.sync += [self.insns.valid.eq(fifo.r_rdy), self.insns.payload.eq(fifo.r_data)]
+        return m

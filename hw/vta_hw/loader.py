@@ -154,9 +154,8 @@ class Loader(wiring.Component):
         ]
         room, word_done = self._elaborate_beats(m, incoming, current, taken, active & ~nothing & is_data, x)
         moves = active & ~nothing & (~is_data | (self.bus.r.valid & word_done))
-        count = Mux(x.left > room, room, x.left)[: self.lanes.bit_length()] if self.lanes > 1 else Const(1)
-        x.advance(m, current, moves, count)
-        row_ends = x.ends(current, count)
+        x.advance(m, current, moves, room)
+        row_ends = x.ends(current, room)
         y.advance(m, current, moves & row_ends, 1)
         m.d.comb += finished.eq(active & (nothing | (moves & row_ends & y.ends(current, 1))))
         with m.If(taken):
@@ -170,7 +169,9 @@ class Loader(wiring.Component):
         with m.Elif(finished):
             m.d.sync += active.eq(0)
         m.d.sync += self.done.eq(finished)
-        self._elaborate_writes(m, incoming.sram_base, current.pad, taken, active & ~nothing, is_data, moves, count)
+        self._elaborate_writes(
+            m, incoming.sram_base, current.pad, taken, active & ~nothing, is_data, moves, x.left, room
+        )
 
     def _elaborate_beats(
         self, m: Module, incoming: data.View, current: data.View, taken: Value, wanted: Value, x: Walker
@@ -209,9 +210,13 @@ class Loader(wiring.Component):
         active: Value,
         is_data: Value,
         moves: Value,
-        count: Value,
+        left: Signal,
+        room: Value,
     ) -> None:
         """The register stage before the scratchpad, its addresses, and what lies beyond its end."""
+        fits = left <= room
+        some = left[: self.lanes.bit_length()]
+        count = Mux(fits, some, room) if self.lanes > 1 else Const(1)
         addr = Signal(len(self.write.addr), reset_less=True)
         following = Signal(len(addr) + 1)
         wrapped = Signal()
@@ -220,13 +225,17 @@ class Loader(wiring.Component):
             m.d.sync += [addr.eq(base), wrapped.eq(base >= self._depth)]
         with m.Elif(moves):
             m.d.sync += [addr.eq(following), wrapped.eq(wrapped | following[-1])]
+        over = wrapped
         padded = active & ~is_data
         arrived = active & is_data & self.bus.r.valid
         if self.lanes == 1:
             select: Value = Mux(padded, (1 << self.chunks) - 1, Mux(arrived, self._chunk_select, 0))
             word = self.bus.r.payload.data.word_select(self._lane, self.chunk_bytes * 8)
         else:
-            place = addr[: self.lanes.bit_length() - 1]
+            log_lanes = self.lanes.bit_length() - 1
+            place = addr[:log_lanes]
+            passes = Mux(fits, place + some > self.lanes, place + room > self.lanes)
+            over = wrapped | (addr[log_lanes:].all() & passes)
             enabled = Cat(count > n for n in range(self.lanes))
             select = Mux(moves, _rotate(enabled, place, 1), 0)
             word = _rotate(self.bus.r.payload.data, (place - self._lane)[: len(place)], self.chunk_bytes * 8)
@@ -234,7 +243,7 @@ class Loader(wiring.Component):
             self.write.select.eq(select),
             self.write.addr.eq(addr),
             self.write.data.eq(Mux(padded, pad.replicate(len(word) // len(pad)), word)),
-            self.range_error.eq(moves & (wrapped | (following[-1] & following[:-1].any()))),
+            self.range_error.eq(moves & over),
         ]
 
 

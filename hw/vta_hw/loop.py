@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from vta_arch.config import LOOP_ITER_BITS, UOP_BITS, VTAConfig
@@ -40,7 +40,7 @@ class MicroOpLoop(wiring.Component):
     """for iter_out, for iter_in, for uop: the micro-op's indices plus the loops' offsets.
 
     ``start`` takes ``insn`` while ``ready``; the next may start in the cycle of the last step, so that
-    instructions follow each other without a gap. Latency three cycles from ``start`` to the first
+    instructions follow each other without a gap. Latency four cycles from ``start`` to the first
     step; one step a cycle, through loop ends. ``busy`` is high until the last step has been taken.
     """
 
@@ -77,28 +77,33 @@ class MicroOpLoop(wiring.Component):
         with m.Elif(advance & last):
             m.d.sync += active.eq(0)
 
-        read_valid, read_over = Signal(), Signal()
         m.d.comb += [self.uop.en.eq(advance & active), self.uop.addr.eq(uop_index)]
-        read_offsets = {name: Signal.like(offset, reset_less=True) for name, offset in offsets.items()}
         flags = {"reset": insn.reset, "one_bank": insn["one_bank"] if "overlap" in self._cfg.extensions else 0}
-        flags |= {"last": last, "void": void}
+        flags |= {"last": last, "void": void, "uop_over": uop_index >> self._cfg.log_uop_depth != 0}
         if "depthwise" in self._cfg.extensions:
             flags |= {"depthwise": insn.opcode == Opcode.DEPTHWISE, "ends": ends}
-        read_flags = {name: Signal(name=f"read_{name}", reset_less=True) for name in flags}
+        names = flags | {f"{name}_offset": offset for name, offset in offsets.items()}
+        # One stage while the memory is read, one for what it gave.
+        valid, values = [active], [names]
+        for stage in ("read", "given"):
+            valid.append(Signal(name=f"{stage}_valid"))
+            values.append(
+                {n: Signal(len(Value.cast(v)), name=f"{stage}_{n}", reset_less=True) for n, v in names.items()}
+            )
+            with m.If(advance):
+                m.d.sync += valid[-1].eq(valid[-2])
+                m.d.sync += [values[-1][name].eq(value) for name, value in values[-2].items()]
+        uop = data.View(uop_layout(self._cfg), Signal(UOP_BITS, name="given_uop", reset_less=True))
         with m.If(advance):
-            m.d.sync += [read_valid.eq(active), read_over.eq(uop_index >> self._cfg.log_uop_depth != 0)]
-            m.d.sync += [read_offsets[name].eq(offset) for name, offset in offsets.items()]
-            m.d.sync += [read_flags[name].eq(flag) for name, flag in flags.items()]
-            m.d.sync += [self.steps.valid.eq(read_valid), self.steps.payload.uop_over.eq(read_over)]
-            m.d.sync += [self.steps.payload[name].eq(flag) for name, flag in read_flags.items()]
-            self._elaborate_indices(m, read_offsets)
-        m.d.comb += self.busy.eq(active | read_valid | self.steps.valid)
+            m.d.sync += [uop.eq(self.uop.data), self.steps.valid.eq(valid[-1])]
+            m.d.sync += [self.steps.payload[name].eq(values[-1][name]) for name in flags]
+            self._elaborate_indices(m, uop, {name: values[-1][f"{name}_offset"] for name in offsets})
+        m.d.comb += self.busy.eq(Cat(*valid).any() | self.steps.valid)
         return m
 
-    def _elaborate_indices(self, m: Module, offsets: dict[str, Signal]) -> None:
+    def _elaborate_indices(self, m: Module, uop: data.View, offsets: dict[str, Signal]) -> None:
         """The micro-op's fields plus the offsets, and whether they leave the memories."""
         cfg, step = self._cfg, self.steps.payload
-        uop = data.View(uop_layout(cfg), self.uop.data)
         for name, offset in offsets.items():
             index = Signal(len(offset) + 1, name=f"{name}_index")
             m.d.comb += index.eq(uop[name] + offset)
@@ -116,27 +121,31 @@ class MicroOpLoop(wiring.Component):
     def _elaborate_counters(
         self, m: Module, insn: data.View, step: Value, void: Signal, last: Signal, ends: Signal
     ) -> tuple[Signal, dict[str, Signal]]:
-        """The three nested counters and, for each index, the sum of the loops' offsets."""
+        """The three nested counters and, for each index, the sum of the loops' offsets.
+
+        All that ``last`` needs is compared with a constant or a register, since issue waits for it.
+        """
         first = data.View(self._layout, self.insn)
-        uop = Signal(len(insn.uop_end), reset_less=True)
-        inner, outer = (Signal(LOOP_ITER_BITS, name=n, reset_less=True) for n in ("inner", "outer"))
+        uop, last_index = (Signal(len(insn.uop_end), name=n, reset_less=True) for n in ("uop_index", "last_index"))
+        inner, outer = (Signal(LOOP_ITER_BITS, name=f"{n}_left", reset_less=True) for n in ("inner", "outer"))
         last_uop, last_inner, last_outer = (Signal(name=f"last_{n}") for n in ("uop", "inner", "outer"))
         m.d.comb += [
-            last_uop.eq(uop + 1 == insn.uop_end),
-            last_inner.eq(inner + 1 == insn.iter_in),
-            last_outer.eq(outer + 1 == insn.iter_out),
+            last_uop.eq(uop == last_index),
+            last_inner.eq(inner == 1),
+            last_outer.eq(outer == 1),
             ends.eq(void | last_uop),
             last.eq(void | (last_uop & last_inner & last_outer)),
         ]
         with m.If(self.start):
-            m.d.sync += [uop.eq(first.uop_bgn), inner.eq(0), outer.eq(0)]
+            m.d.sync += [uop.eq(first.uop_bgn), last_index.eq(first.uop_end - 1)]
+            m.d.sync += [inner.eq(first.iter_in), outer.eq(first.iter_out)]
             m.d.sync += void.eq((first.uop_end <= first.uop_bgn) | (first.iter_in == 0) | (first.iter_out == 0))
         with m.Elif(step):
             m.d.sync += uop.eq(Mux(last_uop, insn.uop_bgn, uop + 1))
             with m.If(last_uop):
-                m.d.sync += inner.eq(Mux(last_inner, 0, inner + 1))
+                m.d.sync += inner.eq(Mux(last_inner, insn.iter_in, inner - 1))
                 with m.If(last_inner):
-                    m.d.sync += outer.eq(outer + 1)
+                    m.d.sync += outer.eq(outer - 1)
         offsets = {}
         for name, width in self._widths.items():
             offsets[name] = total = Signal(width + LOOP_ITER_BITS + 1, name=f"{name}_offset", reset_less=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
-from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 NEIGHBOURS = 2
@@ -62,7 +62,8 @@ class Retire(wiring.Component):
 
         rooms, empties, blocked = [], [], []
         for neighbour in range(NEIGHBOURS):
-            m.submodules[f"tokens{neighbour}"] = tokens = SyncFIFO(width=layout.size, depth=self._depth)
+            tokens = SyncFIFOBuffered(width=layout.size, depth=self._depth)
+            m.submodules[f"tokens{neighbour}"] = tokens
             head = data.View(layout, tokens.r_data)
             # Sequence numbers are compared modulo 16: behind by less than half means reached.
             late = Cat((completed[e] - head[e])[:SEQUENCE_BITS][-1] for e in range(self._engines)).any()
@@ -73,7 +74,7 @@ class Retire(wiring.Component):
                 self.push[neighbour].eq(tokens.r_rdy & tokens.r_en),
             ]
             rooms.append(tokens.w_rdy)
-            empties.append(~tokens.r_rdy)
+            empties.append(tokens.level == 0)
             blocked.append(tokens.r_rdy & ~late & self.full[neighbour])
         finishing = Signal()
         m.d.comb += [

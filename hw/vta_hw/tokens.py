@@ -20,12 +20,14 @@ class TokenQueue(wiring.Component):
 
     def elaborate(self, _platform: object) -> Module:
         m = Module()
+        # ``fewer`` is count - 1: no adder waits for the decision to pop, which comes late in its cycle.
         count = Signal(range(TOKEN_LIMIT + 1))
+        fewer = Signal(range(TOKEN_LIMIT + 1), init=TOKEN_LIMIT)
         m.d.comb += [self.full.eq(count == TOKEN_LIMIT), self.available.eq(count != 0)]
         pushed = self.push & ~self.full
         popped = self.pop & self.available
         with m.If(pushed & ~popped):
-            m.d.sync += count.eq(count + 1)
+            m.d.sync += [count.eq(count + 1), fewer.eq(count)]
         with m.Elif(popped & ~pushed):
-            m.d.sync += count.eq(count - 1)
+            m.d.sync += [count.eq(fewer), fewer.eq(fewer - 1)]
         return m

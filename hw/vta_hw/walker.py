@@ -35,12 +35,12 @@ class Walker:
         with m.Else():
             m.d.sync += [self._part.eq(_Part.INSIDE), self.left.eq(insn[f"{self._axis}_size"])]
 
-    def advance(self, m: Module, insn: data.View, step: Value, count: Value | int) -> None:
-        """Moves on by ``count`` at ``step``, from the last position back to the first."""
+    def advance(self, m: Module, insn: data.View, step: Value, room: Value | int) -> None:
+        """Moves on at ``step``, by ``room`` or to the end of the part; from the last position back to the first."""
         after = insn[f"{self._axis}_pad_1"]
         with m.If(step):
-            with m.If(self.left != count):
-                m.d.sync += self.left.eq(self.left - count)
+            with m.If(self.left > room):
+                m.d.sync += self.left.eq(self.left - room)
             with m.Elif(self._part == _Part.BEFORE):
                 m.d.sync += [self._part.eq(_Part.INSIDE), self.left.eq(insn[f"{self._axis}_size"])]
             with m.Elif((self._part == _Part.INSIDE) & (after != 0)):
@@ -48,7 +48,7 @@ class Walker:
             with m.Else():
                 self.start(m, insn)
 
-    def ends(self, insn: data.View, count: Value | int) -> Value:
-        """Whether ``count`` more positions, all of this part, are the axis' last ones."""
+    def ends(self, insn: data.View, room: Value | int) -> Value:
+        """Whether there is ``room`` for what is left of this part, and nothing follows on the axis."""
         last_part = Mux(insn[f"{self._axis}_pad_1"] == 0, _Part.INSIDE, _Part.AFTER)
-        return (self.left == count) & (self._part == last_part)
+        return (self.left <= room) & (self._part == last_part)

@@ -48,7 +48,8 @@ def test_bursts(bus: int, tmp_path: Path) -> None:
         # The last byte lies in the page of the first.
         bench.check((after - 1)[PAGE_BITS - log_bus :] == word[PAGE_BITS - log_bus :])
         bench.check(word <= last)
-        bench.check(bench.probe(SIZE_WIDTH + 1, "left") == last - word + 1)
+        span_width = max(SIZE_WIDTH, log_bus + 4) + 1 - log_bus
+        bench.check(bench.probe(span_width, "span") == last - (word & -beats))
         bench.check(bench.probe(width, "word") == word)
     bench.reached(burst.valid & burst.ready & (length == beats - 1) & (after <= last))
     bench.reached(burst.valid & burst.ready & (length == 2) & (after > last) & (after[0]))

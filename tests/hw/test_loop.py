@@ -112,6 +112,6 @@ def test_indices_in_order(name: str, is_alu: bool, stall: float) -> None:
             assert not wanted
             steps = len(expected_steps(insn.fields, uops))
             if not stall and steps:
-                assert cycles == steps + 2, "one step a cycle after two cycles of latency"
+                assert cycles == steps + 3, "one step a cycle after three cycles of latency"
 
     simulate(dut, bench)
