@@ -63,11 +63,11 @@ class Stream:
     def declared(self) -> dict[str, int]:
         return {"one_bank": self.pick(0, 1)} if "overlap" in self.cfg.extensions else {}
 
-    def requantize(self) -> Insn:
+    def requantize(self, *, moves: int = 1) -> Insn:
         """Of the accumulators' first half; the tensor form's indices may be those of the other half."""
         imm = self.pick(-(1 << 15), (1 << 15) - 1) if self.rng.random() < 0.1 else self.pick(0, self.cfg.req_depth - 1)
         fields = self.loop() | {"dst_factor_out": 0, "src_factor_in": self.pick(0, 1)} | self.declared()
-        if self.rng.random() < 0.5:
+        if not moves or self.rng.random() < 0.5:
             fields |= {"dst_factor_in": 0, "iter_in": self.pick(1, 9)}
         if fields["dst_factor_in"]:
             fields.pop("one_bank", None)
@@ -90,11 +90,11 @@ class Stream:
         kinds += [lambda: self.fill(Memory.REQ), lambda: self.fill(Memory.ACC_8BIT)]
         return [kinds[self.pick(0, len(kinds) - 1)]() for _ in range(self.pick(1, 6))]
 
-    def send(self) -> Insn:
+    def send(self, *, first: int = 0) -> Insn:
         columns, rows = self.pick(1, 9), self.pick(1, 3)
         index = self.pick(0, 65535) if self.rng.random() < 0.1 else self.pick(0, self.cfg.req_depth - 1)
         fields = {"requant": self.pick(0, 1), "req_rows": self.pick(0, 1), "req_index": index}
-        base = self.pick(0, self.cfg.acc_depth - columns * rows)
+        base = self.pick(first, self.cfg.acc_depth - columns * rows)
         shape = {"sram_base": base, "dram_base": self.sent, "x_size": columns, "y_size": rows, "x_stride": columns + 1}
         self.sent += rows * (columns + 1)
         return store(self.cfg, **shape, **fields)
@@ -121,7 +121,10 @@ class Stream:
         ]
         for _ in range(self.pick(1, 3)):
             found += [*self.compute(), load(cfg, Memory.UOP, push_next=1), store(cfg, pop_prev=1)]
-            found += [self.send() for _ in range(self.pick(1, 4))]
+            beside = self.rng.random() < 0.5
+            found += [self.send(first=cfg.acc_depth // 2 if beside else 0) for _ in range(self.pick(1, 4))]
+            # The store unit has the second half to itself: both want the requantizer at the same time.
+            found += [self.requantize(moves=0) for _ in range(4 * beside)]
             found += [store(cfg, push_prev=1), load(cfg, Memory.UOP, pop_next=1)]
         return [*found, *self.dump(), finish(cfg)]
 
