@@ -111,6 +111,8 @@ def random_config(rng: np.random.Generator) -> VTAConfig:
     """A legal small configuration (at most 256 products a cycle, depths of 32 to 256)."""
     while True:
         batch, block_in, block_out = (int(rng.choice(v)) for v in ([1, 1, 2, 4], _BLOCKS, _BLOCKS))
+        if rng.random() < 0.4:
+            block_out = block_in
         inp_width, wgt_width = (int(rng.choice([1, 2, 4, 8])) for _ in range(2))
         vector = batch * inp_width
         elements = (vector * block_in, vector * block_out, block_in * block_out * wgt_width)
@@ -133,13 +135,22 @@ def random_config(rng: np.random.Generator) -> VTAConfig:
             axi_data_width=int(rng.choice([32, 64, 128, 256, 512])),
             axi_addr_width=int(rng.choice([32, 40, 64])),
         )
-        if not rng.integers(2):
-            return found
+        return _extended(found, rng)
+
+
+def _extended(cfg: VTAConfig, rng: np.random.Generator) -> VTAConfig:
+    """``cfg`` with some of the extensions that it can have."""
+    for name in EXTENSIONS:
+        if rng.integers(2):
+            continue
         try:
-            return replace(found, extensions=frozenset({"overlap"}))
+            cfg = replace(cfg, extensions=cfg.extensions | {name})
         except ConfigError:
-            # A field of the base format takes the extension's bit.
-            return found
+            # A field of the base format takes the extension's bit, or blocks and widths do not suit it.
+            continue
+    if "requant" in cfg.extensions:
+        cfg = replace(cfg, log_req_depth=int(rng.integers(1, 7)), requant_lanes=int(rng.choice([0, 1, 2, 4])))
+    return cfg
 
 
 _BLOCKS = [1, 2, 4, 8, 16, 32]

@@ -11,7 +11,8 @@ from vta_arch.isa import INSN_BYTES, AluOp, Memory, memory_elem_bytes, sram_dept
 from vta_arch.registers import Errors
 from vta_sim.random_configs import named_configs
 from vta_sim.random_streams import StreamCase
-from vta_sim.stream_pieces import chance, pick, random_requant
+from vta_sim.requant_vectors import random_requant
+from vta_sim.stream_pieces import chance, pick
 
 CONFIGS = {name: cfg for name, cfg in named_configs().items() if name.startswith("x-")}
 DATA = {Memory.UOP: 0x10000, Memory.INP: 0x20000, Memory.WGT: 0x30000, Memory.ACC: 0x40000, Memory.OUT: 0x80000}
