@@ -98,11 +98,10 @@ class ComputeUnit(wiring.Component):
         self._elaborate_issue(m, decode, retire, ready, issue)
         loaders, uop_claim, load_room = self._elaborate_loaders(m, head, issue)
         self._elaborate_order(m, order, head, issue, gemm, alu, loaders)
-        self._elaborate_room(m, head, ready, order, gemm, alu, uop_claim, load_room)
+        held = self._elaborate_requantizer(m, head, alu, loaders["req"]) if "requant" in cfg.extensions else {}
+        self._elaborate_room(m, head, ready, order, gemm, alu, uop_claim, load_room, held)
         self._elaborate_uops(m, [gemm, alu], loaders["uop"])
         self._elaborate_accumulators(m, gemm, alu, loaders)
-        if "requant" in cfg.extensions:
-            self._elaborate_requantizer(m, head, ready, alu, loaders["req"])
         self._elaborate_status(m, decode, retire, issue, order, gemm, alu, loaders)
         self.observed = self._observed(decode, retire, gemm, alu, loaders)
 
@@ -311,8 +310,9 @@ class ComputeUnit(wiring.Component):
         alu: AluEngine,
         uop_claim: data.View,
         load_room: Value,
+        held: dict[Engine, Value],
     ) -> None:
-        """Which engines could take the head, micro-ops and accumulator banks considered."""
+        """Which engines could take the head, micro-ops and accumulator banks considered; ``held`` ones must not."""
         claim = data.View(claim_layout(self._cfg), Signal(claim_layout(self._cfg).size, name="head_claim"))
         m.d.comb += [claim.first.eq(head.first), claim.beyond.eq(head.beyond), claim.valid.eq(1)]
         readers = [gemm.waiting_claim, gemm.loop_claim, alu.loop_claim]
@@ -332,6 +332,7 @@ class ComputeUnit(wiring.Component):
             Engine.ACC: order.load_go & load_room,
             Engine.NONE: 1,
         }
+        rooms |= {engine: rooms[engine] & ~waits for engine, waits in held.items()}
         m.d.comb += [ready[engine].eq(room) for engine, room in rooms.items()]
 
     def _elaborate_uops(self, m: Module, engines: list[GemmEngine | AluEngine], loader: Loader) -> None:
@@ -374,24 +375,22 @@ class ComputeUnit(wiring.Component):
         for (mask, addr, value), port in zip(writers, acc.write, strict=True):
             m.d.comb += [port.mask.eq(mask), port.addr.eq(addr), port.data.eq(value)]
 
-    def _elaborate_requantizer(self, m: Module, head: data.View, ready: Signal, alu: AluEngine, loader: Loader) -> None:
-        """Shared with the store unit. A load of parameters and an ALU operation that uses them wait for each other."""
+    def _elaborate_requantizer(self, m: Module, head: data.View, alu: AluEngine, loader: Loader) -> dict[Engine, Value]:
+        """The requantizer, shared with the store unit.
+
+        Returns why engines must not take the head: a load of parameters and an ALU operation that uses them wait for
+        each other.
+        """
         m.submodules.requantizer = requantizer = Requantizer(self._cfg, chunk_bytes=loader.chunk_bytes)
         connect(m, loader.write, requantizer.write)
         connect(m, flipped(self.store_requant), requantizer.clients[0])
         connect(m, alu.requant, requantizer.clients[1])
         m.d.comb += Cat(requantizer.vectors).eq(Cat(self.store.data, alu.dst.data))
-        loads, uses = (
-            data.View(insn_layout(self._cfg, opcode), head.insn)[name] == value
-            for opcode, name, value in (
-                (Opcode.LOAD, "memory_type", Memory.REQ),
-                (Opcode.ALU, "alu_opcode", AluOp.REQ),
-            )
-        )
-        with m.If(uses & (loader.busy | loader.start)):
-            m.d.comb += ready[Engine.ALU].eq(0)
-        with m.If(loads & ~alu.room & alu.requantizes):
-            m.d.comb += ready[Engine.ACC].eq(0)
+        mem, operation = (data.View(insn_layout(self._cfg, code), head.insn) for code in (Opcode.LOAD, Opcode.ALU))
+        return {
+            Engine.ALU: (operation.alu_opcode == AluOp.REQ) & (loader.busy | loader.start),
+            Engine.ACC: (mem.memory_type == Memory.REQ) & ~alu.room & alu.requantizes,
+        }
 
 
 def _spread(mask: Value, granules: int) -> Value:

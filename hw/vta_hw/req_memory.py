@@ -60,11 +60,11 @@ class ReqMemory(wiring.Component):
         part_bits = (self._parts - 1).bit_length()
         span = len(self.write.select) // self._parts
         selects = [self.write.select[n * span : (n + 1) * span] for n in range(self._parts)]
-        part, select = Signal(part_bits), Signal(span)
+        part, select = Signal(max(1, part_bits)), Signal(span)
         for number, chosen in enumerate(selects):
             with m.If(chosen.any()):
                 m.d.comb += [part.eq(number), select.eq(chosen)]
-        write_row = Cat(part, self.write.addr)
+        write_row = Cat(part[:part_bits], self.write.addr)
 
         found: dict[tuple[int, int], Value] = {}
         for column in range(self._columns):
@@ -103,8 +103,8 @@ class ReqMemory(wiring.Component):
         """Chooses the group among the columns."""
         groups = self._columns // self._channels
         group_bits = (groups - 1).bit_length()
-        early, late = Signal(group_bits), Signal(group_bits)
-        m.d.sync += [early.eq(self.early_row), late.eq(self.late_row)]
+        early, late = (Signal(max(1, group_bits), name=n, reset_less=True) for n in ("early_group", "late_group"))
+        m.d.sync += [early.eq(self.early_row[:group_bits]), late.eq(self.late_row[:group_bits])]
         for channel in range(self._channels):
             columns = range(channel, self._columns, self._channels)
             words = [Cat(*(found[word, column] for column in columns)) for word in range(LATE_WORD + 1)]

@@ -95,7 +95,7 @@ class Requantizer(wiring.Component):
     def _elaborate_turns(self, m: Module, clients: list[wiring.PureInterface]) -> None:
         """``go`` depends on no ``taken``: whether a client can take its turn may depend on the other's."""
         turn = Signal(range(CLIENTS))
-        left = Signal(range(self._parts))
+        left = Signal(range(max(2, self._parts)))
         with m.If(left == 0):
             for number, client in enumerate(clients):
                 other = clients[1 - number]
@@ -114,7 +114,7 @@ class Requantizer(wiring.Component):
         connect(m, flipped(self.write), parameters.write)
         channels = memory_channels(cfg)
         groups = cfg.block_out // channels
-        number = Signal(range(self._parts))
+        number = Signal(range(max(2, self._parts)))
         for place in range(self._parts):
             with m.If(part[place]):
                 m.d.comb += number.eq(place)
