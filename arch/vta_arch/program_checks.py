@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from .config import REQ_CHANNEL_BYTES
 from .errors import ProgramError
 from .program import OPERATORS, CpuStep, Layer, Region, Tensor
 
 _STEP_LIMIT = 1 << 16
 _SHIFT_LIMIT = 32
 
+_LIMITS = {"low": 1, "high": 1}
+_WINDOW = {"kernel": 2, "strides": 2, "pads": 4, "dilations": 2}
+
 ATTRIBUTE_SIZES: dict[str, dict[str, int]] = {
-    "conv": {"kernel": 2, "strides": 2, "pads": 4, "dilations": 2, "low": 1, "high": 1},
-    "add": {"exponents": 2, "shift": 1, "low": 1, "high": 1},
+    "conv": _WINDOW | _LIMITS,
+    "add": {"factors": 2, "shift": 1} | _LIMITS,
 }
 ARRAY_RANKS: dict[str, dict[str, int]] = {"conv": {"weight": 4, "bias": 1, "shift": 1}, "add": {}}
+REQUANT_ATTRIBUTE_SIZES: dict[str, dict[str, int]] = {"conv": _WINDOW | {"pad_value": 1}, "add": {"factors": 2}}
+"""Attributes of a layer with the array ``requant``."""
+REQUANT_ARRAY_RANKS: dict[str, dict[str, int]] = {"conv": {"weight": 4, "requant": 2}, "add": {"requant": 2}}
+_REQ_WORDS = REQ_CHANNEL_BYTES // 4
 
 
 def check_layer(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -31,9 +39,11 @@ def check_layer(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[str
             raise ProgramError(
                 f"program manifest: layer {layer.name!r} uses tensor {name!r} that has no place in the arena"
             )
-    if {key: len(value) for key, value in layer.attributes.items()} != ATTRIBUTE_SIZES[layer.op]:
+    requant = "requant" in layer.arrays
+    sizes, ranks = (REQUANT_ATTRIBUTE_SIZES, REQUANT_ARRAY_RANKS) if requant else (ATTRIBUTE_SIZES, ARRAY_RANKS)
+    if {key: len(value) for key, value in layer.attributes.items()} != sizes[layer.op]:
         raise ProgramError(f"program manifest: layer {layer.name!r} has wrong attributes for {layer.op}")
-    if {key: len(shapes.get(array, ())) for key, array in layer.arrays.items()} != ARRAY_RANKS[layer.op]:
+    if {key: len(shapes.get(array, ())) for key, array in layer.arrays.items()} != ranks[layer.op]:
         raise ProgramError(f"program manifest: layer {layer.name!r} has wrong arrays for {layer.op}")
     if not _consistent(layer, tensors, shapes):
         raise ProgramError(
@@ -44,14 +54,18 @@ def check_layer(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[str
 def _consistent(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> bool:
     """Whether the output has the shape that the layer makes of its inputs."""
     if layer.op == "add":
-        scale = (*layer.attributes["exponents"], layer.scalar("shift"))
         same = all(tensors[name].shape == tensors[layer.output].shape for name in layer.inputs)
-        return same and all(-_SHIFT_LIMIT < value < _SHIFT_LIMIT for value in scale) and min(scale[:2]) >= 0
+        factors = all(0 < value < 1 << _SHIFT_LIMIT for value in layer.attributes["factors"])
+        if "requant" in layer.arrays:
+            return same and factors and shapes[layer.arrays["requant"]] == (1, _REQ_WORDS)
+        return same and factors and abs(layer.scalar("shift")) < _SHIFT_LIMIT
     n, c, *size = tensors[layer.inputs[0]].nchw
-    weight, vectors = shapes[layer.arrays["weight"]], {shapes[layer.arrays[key]] for key in ("bias", "shift")}
-    named = layer.attributes
+    weight, named = shapes[layer.arrays["weight"]], layer.attributes
+    vectors = {shapes[array] for key, array in layer.arrays.items() if key != "weight"}
+    expected = (weight[0], _REQ_WORDS) if "requant" in layer.arrays else weight[:1]
     steps, pads = (*named["strides"], *named["dilations"]), named["pads"]
-    if weight[1:] != (c, *named["kernel"]) or vectors != {weight[:1]}:
+    depthwise = weight[:2] == (c, 1)
+    if not (depthwise or weight[1] == c) or weight[2:] != named["kernel"] or vectors != {expected}:
         return False
     if min(steps) < 1 or max(steps) > _STEP_LIMIT or min(pads) < 0 or max(pads) > _STEP_LIMIT:
         return False

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from vta_arch.numerics import requantize_shift
 from vta_arch.program import Layer, Program
+from vta_arch.requant import RequantParams, requantize
 
 Ints = NDArray[np.integer]
 _FLOAT32_EXACT = 1 << 24
@@ -33,12 +34,18 @@ def _exact_type(weight: Ints, x: Ints) -> np.dtype[np.floating]:
 
 
 def convolve(x: Ints, weight: Ints, layer: Layer) -> NDArray[np.int64]:
-    """Exact convolution sums: x [N, C, H, W], weight [O, C, KH, KW] -> [N, O, OH, OW]."""
+    """Exact convolution sums: x [N, C, H, W], weight [O, C, KH, KW] -> [N, O, OH, OW].
+
+    A weight [C, 1, KH, KW] on several channels is depthwise.
+    """
     named = layer.attributes
     top, left, bottom, right = named["pads"]
-    kind = _exact_type(weight, x)
-    matrix = weight.reshape(weight.shape[0], -1).astype(kind)
-    padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right))).astype(kind)
+    value = named.get("pad_value", (0,))[0]
+    padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=value)
+    kind = _exact_type(weight, padded)
+    if weight.shape[1] == 1 < x.shape[1]:
+        return _depthwise(padded.astype(kind), weight.astype(kind), layer)
+    matrix, padded = weight.reshape(weight.shape[0], -1).astype(kind), padded.astype(kind)
     images = []
     for image in padded:
         columns = unfold(image, named["kernel"], named["strides"], named["dilations"])
@@ -52,18 +59,35 @@ def convolve(x: Ints, weight: Ints, layer: Layer) -> NDArray[np.int64]:
     return np.stack(images).astype(np.int64)
 
 
+def _depthwise(padded: NDArray[np.floating], weight: NDArray[np.floating], layer: Layer) -> NDArray[np.int64]:
+    """Sums of each channel with its own kernel: padded [N, C, H, W], weight [C, 1, KH, KW] -> [N, C, OH, OW]."""
+    named = layer.attributes
+    views = (unfold(image, named["kernel"], named["strides"], named["dilations"]) for image in padded)
+    return np.stack([np.einsum("cklhw,ckl->chw", view, weight[:, 0]) for view in views]).astype(np.int64)
+
+
 def _conv(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.int64]:
-    arrays = {key: program.arrays[name] for key, name in layer.arrays.items()}
     x = inputs[0].reshape(program.tensors[layer.inputs[0]].nchw)
-    sums = convolve(x, arrays["weight"], layer)
-    bias, shift = (arrays[key].astype(np.int64).reshape(1, -1, 1, 1) for key in ("bias", "shift"))
-    return requantize_shift(sums, bias, shift, layer.scalar("low"), layer.scalar("high"))
+    return _narrow(program, layer, convolve(x, program.arrays[layer.arrays["weight"]], layer))
 
 
 def _add(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.int64]:
-    del program
-    left, right = (x.astype(np.int64) << e for x, e in zip(inputs, layer.attributes["exponents"], strict=True))
-    return requantize_shift(left + right, 0, layer.scalar("shift"), layer.scalar("low"), layer.scalar("high"))
+    left, right = (x.astype(np.int64) * factor for x, factor in zip(inputs, layer.attributes["factors"], strict=True))
+    return _narrow(program, layer, left + right)
+
+
+def _narrow(program: Program, layer: Layer, sums: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The layer's outputs from its sums, channels in axis 1 (of an add: one set of parameters for all)."""
+    if "requant" in layer.arrays:
+        raw = np.ascontiguousarray(program.arrays[layer.arrays["requant"]], "<i4").view(np.uint8)
+        params = RequantParams.unpack(raw)
+        last = np.moveaxis(sums, 1, -1)
+        return np.moveaxis(requantize(last, params, program.config.acc_width), -1, 1)
+    limits = layer.scalar("low"), layer.scalar("high")
+    if layer.op == "add":
+        return requantize_shift(sums, 0, layer.scalar("shift"), *limits)
+    bias, shift = (program.arrays[layer.arrays[key]].astype(np.int64).reshape(1, -1, 1, 1) for key in ("bias", "shift"))
+    return requantize_shift(sums, bias, shift, *limits)
 
 
 OPERATORS: dict[str, Callable[[Program, Layer, list[Ints]], NDArray[np.int64]]] = {"conv": _conv, "add": _add}

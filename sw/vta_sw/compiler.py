@@ -23,6 +23,7 @@ from .link import link, same_layout
 from .lower.add import AddLowering
 from .lower.context import Context
 from .lower.conv import ConvLowering
+from .lower.depthwise import DepthwiseLowering
 from .lower.errors import NotLowerableError
 from .lower.requantize import drop_dead_channels
 from .lower.stream import Relocation, StreamBuilder
@@ -34,7 +35,11 @@ Lowering = ConvLowering | AddLowering
 _REGION_INSNS = BASE_ALIGNMENT // INSN_BYTES
 """A launch starts at a multiple of this many instructions; the gap behind a region holds FINISH, never fetched."""
 
-LOWERINGS: dict[str, Callable[[Context, IntLayer], Lowering]] = {"conv": ConvLowering, "add": AddLowering}
+LOWERINGS: dict[str, Callable[[Context, IntLayer], Lowering]] = {
+    "conv": ConvLowering,
+    "depthwise": DepthwiseLowering,
+    "add": AddLowering,
+}
 """How each operator is lowered. Making one raises NotLowerableError when it cannot be."""
 
 
@@ -60,7 +65,7 @@ def compile(
     source = model if isinstance(model, onnx.ModelProto) else read_model(Path(model))
     if batch is None and file_batch(Graph(source)) is None:
         batch = cfg.batch
-    graph = import_graph(prepare(source, batch=batch, shapes=shapes))
+    graph = import_graph(prepare(source, batch=batch, shapes=shapes), cfg)
     return _Compilation(cfg, graph, progress or _quiet).run(name)
 
 
@@ -90,6 +95,25 @@ def check_types(cfg: VTAConfig, layer: IntLayer) -> None:
 
 def _tensor(item: QTensor) -> Tensor:
     return Tensor(item.name, item.shape, item.dtype, item.low, item.high)
+
+
+def _reference_data(layer: IntLayer) -> tuple[dict[str, tuple[int, ...]], dict[str, NDArray[np.integer]]]:
+    """Attributes and arrays from which the integer reference computes the layer."""
+    attributes: dict[str, tuple[int, ...]] = {}
+    values: dict[str, NDArray[np.integer]] = {}
+    if layer.op == "add":
+        attributes["factors"] = layer.factors
+    else:
+        attributes |= {"kernel": layer.kernel, "strides": layer.strides, "pads": layer.pads}
+        attributes["dilations"] = layer.dilations
+        values["weight"] = layer.weight.astype(np.int8)
+    if layer.requant is not None:
+        values["requant"] = layer.requant.pack().view("<i4")
+        return attributes | ({} if layer.op == "add" else {"pad_value": (layer.pad_value,)}), values
+    attributes |= {"low": (layer.low,), "high": (layer.high,)}
+    if layer.op == "add":
+        return attributes | {"shift": (int(layer.shift[0]),)}, values
+    return attributes, values | {"bias": layer.bias, "shift": layer.shift.astype(np.int32)}
 
 
 @dataclass
@@ -153,7 +177,9 @@ class _Compilation:
             try:
                 check_types(self._cfg, layer)
                 layer = drop_dead_channels(self._cfg, layer)
-                self._lowerings[layer.name] = LOWERINGS[layer.op](self._context, layer)
+                self._lowerings[layer.name] = LOWERINGS["depthwise" if layer.is_depthwise else layer.op](
+                    self._context, layer
+                )
             except NotLowerableError as reason:
                 self._reasons[layer.name] = str(reason)
                 continue
@@ -193,20 +219,8 @@ class _Compilation:
         self._layers.append(self._described(layer, first, len(insns)))
 
     def _described(self, layer: IntLayer, first: int, count: int) -> Layer:
-        attributes: dict[str, tuple[int, ...]] = {"low": (layer.low,), "high": (layer.high,)}
-        arrays: dict[str, str] = {}
-        if layer.op == "conv":
-            attributes |= {"kernel": layer.kernel, "strides": layer.strides, "pads": layer.pads}
-            attributes["dilations"] = layer.dilations
-            values: dict[str, NDArray[np.integer]] = {
-                "weight": layer.weight.astype(np.int8),
-                "bias": layer.bias,
-                "shift": layer.shift.astype(np.int32),
-            }
-            for key, value in values.items():
-                arrays[key] = f"{layer.name}/{key}"
-                self._arrays[arrays[key]] = value
-        else:
-            attributes |= {"exponents": layer.exponents, "shift": (int(layer.shift[0]),)}
+        attributes, values = _reference_data(layer)
+        arrays = {key: f"{layer.name}/{key}" for key in values}
+        self._arrays |= {arrays[key]: value for key, value in values.items()}
         inputs = tuple(item.name for item in layer.inputs)
         return Layer(layer.name, layer.op, inputs, layer.output.name, attributes, arrays, first, count, layer.macs)

@@ -18,10 +18,17 @@ _TYPES = {
 
 
 class QdqBuilder:
-    """Builds a QDQ network for the widths of a configuration, node by node."""
+    """Builds a QDQ network for the widths of a configuration, node by node.
 
-    def __init__(self, cfg: VTAConfig, seed: int = 0) -> None:
+    With ``any_scale`` scales are no powers of two and 8-bit activations have zero points; ``zero_points`` bounds them.
+    """
+
+    def __init__(self, cfg: VTAConfig, seed: int = 0, *, any_scale: bool = False, zero_points: int = 30) -> None:
         self.cfg, self.rng = cfg, np.random.default_rng(seed)
+        self.any_scale, self.zero_points = any_scale, zero_points
+        self.scales: dict[str, float] = {}
+        """Scale of each dequantized activation."""
+        self.weight_scales = np.ones(0, np.float32)
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
         self.inputs: list[onnx.ValueInfoProto] = []
@@ -41,7 +48,9 @@ class QdqBuilder:
 
     def pair(self, name: str, exponent: int) -> str:
         """QuantizeLinear and DequantizeLinear behind ``name``; the real tensor's new name."""
-        scale = self.constant(f"{name}_scale", np.array(2.0**exponent, np.float32))
+        value = self.spread(np.array(2.0**exponent)).astype(np.float32)
+        scale = self.constant(f"{name}_scale", value)
+        self.scales[f"{name}_dq"] = float(value)
         source = name
         if self.cfg.inp_width == 1:
             top = self.constant(f"{name}_top", np.array(2.0**exponent, np.float32))
@@ -51,14 +60,26 @@ class QdqBuilder:
         ins = [scale]
         if self.wide[0] == 8:
             kind = np.int8 if self.cfg.inp_is_signed else np.uint8
-            ins.append(self.constant(f"{name}_zero", np.array(0, kind)))
+            ins.append(self.constant(f"{name}_zero", np.array(self.zero_point(), kind)))
         else:
             extra = {"output_dtype": self.kind}
         self.node("QuantizeLinear", [source, *ins], f"{name}_q", **extra)
         return self.node("DequantizeLinear", [f"{name}_q", *ins], f"{name}_dq")
 
+    def spread(self, scales: np.ndarray) -> np.ndarray:
+        """Powers of two, or with ``any_scale`` other numbers near them."""
+        return scales * self.rng.uniform(0.7, 1.4, scales.shape) if self.any_scale else scales
+
+    def zero_point(self) -> int:
+        if not self.any_scale:
+            return 0
+        middle = 0 if self.cfg.inp_is_signed else 128
+        return middle + int(self.rng.integers(-self.zero_points, self.zero_points + 1))
+
     def node(self, op: str, inputs: list[str], output: str, **attributes: object) -> str:
         self.nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
+        if op == "Flatten" and inputs[0] in self.scales:
+            self.scales[output] = self.scales[inputs[0]]
         return output
 
     def input(self, name: str, shape: tuple[int | str, ...], exponent: int = -3) -> str:
@@ -71,7 +92,9 @@ class QdqBuilder:
         if self.cfg.wgt_width == 1:
             values = np.where(values >= 0, 1, -1)
         stored = self.integers(f"{name}_q", values, self.cfg.wgt_width)
-        scale = self.constant(f"{name}_scale", (2.0**exponents).astype(np.float32))
+        value = self.spread(2.0**exponents).astype(np.float32)
+        scale = self.constant(f"{name}_scale", value)
+        self.weight_scales = value
         return self.node("DequantizeLinear", [stored, scale], f"{name}_dq", axis=0)
 
     def bias(self, name: str, scales: np.ndarray, spread: int) -> str:
@@ -101,7 +124,8 @@ class QdqBuilder:
             exponents = exponents + self.rng.integers(-1, 2, shape[0])
         ins = [x, self.weight(f"{name}_w", shape[:2] if dense else shape, exponents)]
         if bias:
-            ins.append(self.bias(f"{name}_b", 2.0 ** (exponents + x_exponent), 64))
+            scales = self.weight_scales * np.float32(self.scales.get(x, 2.0**x_exponent))
+            ins.append(self.bias(f"{name}_b", scales, 64))
         y = self.node("Gemm", ins, name, transB=1) if dense else self.node("Conv", ins, name, **attributes)
         if relu:
             y = self.node("Relu", [y], f"{name}_relu")
@@ -120,10 +144,12 @@ class QdqBuilder:
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir)
 
 
-def residual_network(cfg: VTAConfig, seed: int, channels: tuple[int, int] = (10, 20), size: int = 9) -> onnx.ModelProto:
+def residual_network(
+    cfg: VTAConfig, seed: int, channels: tuple[int, int] = (10, 20), size: int = 9, *, any_scale: bool = False
+) -> onnx.ModelProto:
     """Stem, a strided block with a 1x1 shortcut and a residual add, average pool, dense."""
     first, second = channels
-    net = QdqBuilder(cfg, seed)
+    net = QdqBuilder(cfg, seed, any_scale=any_scale)
     x = net.input("x", ("N", 3, size, size))
     stem = net.conv(x, "stem", (first, 3, 3, 3), relu=True, pads=[1, 1, 1, 1])
     left = net.conv(stem, "left1", (second, first, 3, 3), relu=True, pads=[1, 1, 1, 1], strides=[2, 2])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from qdq_models import QdqBuilder, residual_network
@@ -13,6 +15,7 @@ from vta_sw.compiler import compile
 
 CONFIGS = {
     **{name: load_preset(name) for name in ("tiny", "pynq-z1", "int4", "int2", "int1", "w4a8", "classic")},
+    "passes": dataclasses.replace(load_preset("tiny"), extensions=frozenset({"overlap"})),
     "batch2": VTAConfig(
         batch=2, block_in=4, block_out=4, log_uop_buff=10, log_inp_buff=11, log_wgt_buff=11, log_acc_buff=13
     ),
@@ -79,7 +82,7 @@ def test_conv(name: str, seed: int) -> None:
             pads=pads,
         )
         executor = compare(net.model(y), cfg, shape, batch=int(rng.integers(1, 4)))
-        assert executor.program.layers or name in ("tiny", "int1", "acc16"), executor.program.offload
+        assert executor.program.layers or name in ("tiny", "passes", "int1", "acc16"), executor.program.offload
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -90,7 +93,7 @@ def test_residual_network(name: str) -> None:
     assert kinds == ({"conv"} if cfg.wgt_width == 1 else {"conv", "add"})
 
 
-@pytest.mark.parametrize("name", ["tiny", "pynq-z1", "int4", "batch2", "wide-in", "wide-out", "int2"])
+@pytest.mark.parametrize("name", ["tiny", "pynq-z1", "int4", "passes", "batch2", "wide-in", "wide-out", "int2"])
 @pytest.mark.parametrize("exponents", [(-3, -3), (-1, -4), (-3, 5)])
 def test_add_with_scales_apart(name: str, exponents: tuple[int, int]) -> None:
     cfg = CONFIGS[name]

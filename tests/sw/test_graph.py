@@ -23,13 +23,13 @@ def with_batch(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def test_residual_network_is_recognised() -> None:
-    graph = import_graph(with_batch(residual_network(CONFIG, 0)))
+    graph = import_graph(with_batch(residual_network(CONFIG, 0)), CONFIG)
     assert [layer.name for layer in graph.layers] == ["stem", "left1", "left2", "short", "sum", "dense"]
     assert graph.reasons == {}
     stem = graph.layers[0]
     assert (stem.low, stem.high) == (0, 127)
     assert stem.output.shape == (2, 10, 9, 9)
-    assert graph.layers[4].exponents == (1, 0)
+    assert graph.layers[4].factors == (2, 1)
 
 
 @pytest.mark.parametrize(("low", "high", "expected"), [(0.0, 6.0, (0, 48)), (-1.0, 100.0, (-8, 127))])
@@ -39,12 +39,12 @@ def test_clip_becomes_bounds(low: float, high: float, expected: tuple[int, int])
     y = net.node("Conv", [x, net.weight("w", (4, 4, 1, 1), np.full(4, -5))], "layer")
     bounds = [net.constant(n, np.array(v, np.float32)) for n, v in (("low", low), ("high", high))]
     y = net.pair(net.node("Clip", [y, *bounds], "clip"), -3)
-    layer = import_graph(net.model(y)).layers[0]
+    layer = import_graph(net.model(y), CONFIG).layers[0]
     assert (layer.low, layer.high) == expected
 
 
 def _grouped(net: QdqBuilder, x: str) -> str:
-    return net.conv(x, "layer", (4, 1, 3, 3), group=4)
+    return net.conv(x, "layer", (4, 2, 3, 3), group=2)
 
 
 def _odd_scale(net: QdqBuilder, x: str) -> str:
@@ -74,7 +74,7 @@ def _float_weight(net: QdqBuilder, x: str) -> str:
 def test_unrecognised_runs_on_the_cpu(make: Callable[[QdqBuilder, str], str], reason: str) -> None:
     net = QdqBuilder(CONFIG)
     x = net.input("x", ("N", 4, 6, 6))
-    program = compile(net.model(make(net, x)), CONFIG)
+    program = compile(net.model(make(net, x)), load_preset("classic"))
     assert reason in program.offload["layer"]
     assert program.layers == ()
     assert len(program.steps) == 1

@@ -27,7 +27,7 @@ from vta_sw.quantize import (
 from vta_sw.quantize.annotate import RULES
 from vta_sw.quantize.types import IntType
 
-CONFIGS = ["tiny", "pynq-z1", "w4a8", "int4", "int2"]
+CONFIGS = ["tiny", "pynq-z1", "classic", "w4a8", "int4", "int2"]
 
 
 def small_network(seed: int = 0) -> ModelProto:
@@ -69,7 +69,7 @@ def test_file_follows_the_convention(name: str) -> None:
     makers = graph.producers()
     layers = {node.name: node for node in graph.nodes if node.op_type in ("Conv", "Gemm")}
     assert set(layers) == {"conv1", "conv2", "depthwise", "conv3", "fc"}
-    for layer in ("conv1", "conv2", "conv3", "fc"):
+    for layer in layers:
         source, weight, bias = (makers[tensor] for tensor in layers[layer].input)
         assert {source.op_type, weight.op_type, bias.op_type} == {"DequantizeLinear"}
         assert graph.constants[weight.input[0]].data_type == IntType(cfg.wgt_width, True).onnx_type
@@ -77,14 +77,14 @@ def test_file_follows_the_convention(name: str) -> None:
         assert np.abs(stored).max() <= cfg.wgt_max
         scale, input_scale = constant(graph, weight, 1), constant(graph, source, 1)
         assert scale.shape == stored.shape[:1]
-        assert np.all(np.frexp(np.append(scale, input_scale))[0] == 0.5)
+        if "requant" not in cfg.extensions:
+            assert np.all(np.frexp(np.append(scale, input_scale))[0] == 0.5)
         assert constant(graph, bias, 0).dtype == np.int32
         np.testing.assert_array_equal(constant(graph, bias, 1), scale * input_scale)
     assert makers["output"].op_type == "DequantizeLinear"
     assert [value.name for value in graph.inputs] == ["input"]
     readers = graph.consumers()
     assert [node.op_type for node in readers["input"]] == ["QuantizeLinear"]
-    assert makers[layers["depthwise"].input[0]].op_type == "DequantizeLinear"
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -108,14 +108,21 @@ def check_accumulators(cfg: VTAConfig) -> None:
         if layer.weight is None:
             continue
         quant = done.weights[layer.name]
-        half = np.where(quant.shifts > 0, 2.0 ** (quant.shifts - 1.0), 0.0)
         magnitude = np.abs(quant.values.astype(np.int64)).reshape(len(quant.values), -1).sum(axis=1)
-        bound = (magnitude * largest + np.abs(quant.bias) + half) * 2.0 ** np.maximum(-quant.shifts, 0)
+        ratio = quant.scales * np.divide(
+            *(done.scales[done.annotation.groups[t]] for t in (layer.inputs[0], layer.output))
+        )
+        if "requant" in cfg.extensions:
+            assert np.all(magnitude * largest <= cfg.acc_max)
+            assert np.all(np.abs(quant.bias) < 1 << 31)
+            assert np.all(ratio < 1 << 24)
+            continue
+        shifts = -np.log2(ratio)
+        half = np.where(shifts > 0, 2.0 ** (shifts - 1.0), 0.0)
+        bound = (magnitude * largest + np.abs(quant.bias) + half) * 2.0 ** np.maximum(-shifts, 0)
         assert np.all(bound <= cfg.acc_max)
-        assert np.all(np.abs(quant.shifts) < cfg.acc_width)
-        groups = done.annotation.groups
-        exponents = [done.exponents[groups[tensor]] for tensor in (layer.inputs[0], layer.output)]
-        np.testing.assert_array_equal(quant.shifts, exponents[1] - exponents[0] - quant.exponents)
+        assert np.all(np.abs(shifts) < cfg.acc_width)
+        np.testing.assert_array_equal(shifts, np.rint(shifts))
 
 
 def test_pooling_keeps_its_scale() -> None:
@@ -138,18 +145,19 @@ def test_distance_to_float(name: str, least_db: float) -> None:
 
 def test_integer_arithmetic_is_what_the_file_computes() -> None:
     """One layer in integers, shift rounding half up, against the file in float: at most a tie apart."""
-    cfg = load_preset("tiny")
+    cfg = dataclasses.replace(load_preset("tiny"), extensions=frozenset())
     net = NetworkBuilder("dense", 0, (24,))
     done = quantize_with_report(net.model(net.dense("fc", "input", 6)), cfg, _vectors(64))
     quant, groups = done.weights["fc"], done.annotation.groups
     x = _vectors(32, seed=5)
-    scale_in, scale_out = (2.0 ** done.exponents[groups[tensor]] for tensor in ("input", "output"))
+    scale_in, scale_out = (done.scales[groups[tensor]] for tensor in ("input", "output"))
+    shifts = -np.log2(quant.scales * scale_in / scale_out).astype(np.int64)
     integers = np.clip(np.rint(x / scale_in), cfg.inp_min, cfg.inp_max).astype(np.int64)
     acc = integers @ quant.values.T.astype(np.int64) + quant.bias
-    half = np.where(quant.shifts > 0, 1 << np.maximum(quant.shifts - 1, 0), 0)
-    expected = np.clip((acc + half) >> quant.shifts, cfg.inp_min, cfg.inp_max)
+    half = np.where(shifts > 0, 1 << np.maximum(shifts - 1, 0), 0)
+    expected = np.clip((acc + half) >> shifts, cfg.inp_min, cfg.inp_max)
     found = np.rint(run(done.model, x) / scale_out).astype(np.int64)
-    ties = (acc & ((1 << quant.shifts) - 1)) == half
+    ties = (acc & ((1 << shifts) - 1)) == half
     np.testing.assert_array_equal(found[~ties], expected[~ties])
 
 
@@ -281,7 +289,8 @@ def test_options_keep_layers_float_and_correct_biases() -> None:
     done = quantize_with_report(small_network(), load_preset("w4a8"), images(), options=options)
     assert {"conv1", "conv2"} <= set(done.report.floats)
     plain = quantize_with_report(small_network(), load_preset("w4a8"), images())
-    assert np.any(plain.weights["fc"].bias != done.weights["fc"].bias)
+    for layer in ("depthwise", "fc"):
+        assert np.any(plain.weights[layer].bias != done.weights[layer].bias)
     with pytest.raises(ModelError, match="nothing_like_it"):
         quantize(
             small_network(), load_preset("tiny"), images(), options=QuantizeOptions(keep_float=("nothing_like_it",))
@@ -291,7 +300,7 @@ def test_options_keep_layers_float_and_correct_biases() -> None:
 def test_report_is_data() -> None:
     report = quantize_with_report(small_network(), load_preset("int4"), images()).report
     values = report.to_dict()
-    assert {layer["name"] for layer in values["layers"]} == {"conv1", "conv2", "add", "conv3", "fc"}
+    assert {layer["name"] for layer in values["layers"]} == {"conv1", "conv2", "add", "depthwise", "conv3", "fc"}
     assert values["tensor_types"]["int4"] > 0
     assert values["floats"]["gap"]
     assert all(layer["output_snr_db"] > 5 for layer in values["layers"])

@@ -7,28 +7,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import numpy_helper
-from vta_sw.quantize import TensorStats
+from vta_sw.quantize import TensorStats, any_scale
+from vta_sw.quantize.power_of_two import ceiling_exponent, search_activation_scale, search_weight_scales
 from vta_sw.quantize.realize import pack_tensor
-from vta_sw.quantize.scales import (
-    ceiling_exponent,
-    round_weights,
-    saturated_share,
-    search_activation_exponent,
-    search_weight_exponents,
-)
+from vta_sw.quantize.scales import round_weights, saturated_share
 from vta_sw.quantize.types import IntType
 
 INT8, UINT8, INT4, INT2 = IntType(8, True), IntType(8, False), IntType(4, True), IntType(2, True)
 
 
-def error(values: np.ndarray, exponent: int, kind: IntType) -> float:
-    scale = 2.0**exponent
+def error(values: np.ndarray, scale: float, kind: IntType) -> float:
     return float(((np.clip(np.floor(values / scale + 0.5), kind.low, kind.high) * scale - values) ** 2).mean())
 
 
 @pytest.mark.parametrize("kind", [INT8, UINT8, INT4, INT2], ids=str)
 @pytest.mark.parametrize("shape", ["normal", "relu", "outlier"])
-def test_the_exponent_found_is_the_best_there_is(kind: IntType, shape: str) -> None:
+def test_the_scale_found_is_the_best_there_is(kind: IntType, shape: str) -> None:
     rng = np.random.default_rng(0)
     values = rng.normal(size=20_000) * 3.7
     if shape == "relu" or not kind.signed:
@@ -38,8 +32,11 @@ def test_the_exponent_found_is_the_best_there_is(kind: IntType, shape: str) -> N
     stats = TensorStats()
     for part in np.array_split(values, 7):
         stats.add(part.astype(np.float32).reshape(-1, 1))
-    found = search_activation_exponent(stats, kind)
-    assert error(values, found, kind) <= 1.02 * min(error(values, e, kind) for e in range(-12, 12))
+    found = search_activation_scale(stats, kind)
+    assert error(values, found, kind) <= 1.02 * min(error(values, 2.0**e, kind) for e in range(-12, 12))
+    finer = any_scale.search_activation_scale(stats, kind)
+    tried = np.geomspace(1e-4, 20, 400)
+    assert error(values, finer, kind) <= 1.06 * min(error(values, scale, kind) for scale in tried)
 
 
 def test_the_order_of_batches_does_not_matter() -> None:
@@ -72,8 +69,8 @@ def test_not_finite_is_refused(bad: float) -> None:
 def test_saturation_is_counted() -> None:
     stats = TensorStats()
     stats.add(np.array([[0.5] * 90 + [100.0] * 10], dtype=np.float32))
-    assert saturated_share(stats, -7, INT8) == pytest.approx(0.1)
-    assert saturated_share(stats, 0, INT8) == 0.0
+    assert saturated_share(stats, 2.0**-7, INT8) == pytest.approx(0.1)
+    assert saturated_share(stats, 1.0, INT8) == 0.0
 
 
 @settings(max_examples=200, deadline=None)
@@ -84,19 +81,36 @@ def test_ceiling_exponent(largest: float, levels: int) -> None:
     assert largest > levels * 2.0 ** (exponent - 1)
 
 
+FLAT = np.random.default_rng(3).normal(size=(6, 200)) * np.array([[1e-6], [0.1], [1], [7], [1e4], [0]])
+
+
+def loss(row: np.ndarray, scale: float, limit: int) -> float:
+    rounded = round_weights(row[None], np.array([scale]), limit)[0]
+    assert np.abs(rounded).max() <= limit
+    return float(((rounded * scale - row) ** 2).sum())
+
+
 @pytest.mark.parametrize("limit", [127, 7, 1])
-def test_weight_exponents_are_the_best(limit: int) -> None:
-    flat = np.random.default_rng(3).normal(size=(6, 200)) * np.array([[1e-6], [0.1], [1], [7], [1e4], [0]])
-    found = search_weight_exponents(flat, limit)
-    for row, exponent in zip(flat[:-1], found[:-1], strict=True):
+def test_power_of_two_weight_scales_are_the_best(limit: int) -> None:
+    found = search_weight_scales(FLAT, limit)
+    for row, scale in zip(FLAT[:-1], found[:-1], strict=True):
+        assert loss(row, scale, limit) == min(loss(row, scale * 2.0**e, limit) for e in range(-8, 8))
+    assert found[-1] == 1
 
-        def loss(e: int, row: np.ndarray = row) -> float:
-            rounded = round_weights(row[None], np.array([e]), limit)[0]
-            assert np.abs(rounded).max() <= limit
-            return float(((rounded * 2.0**e - row) ** 2).sum())
 
-        assert loss(int(exponent)) == min(loss(e) for e in range(int(exponent) - 8, int(exponent) + 8))
-    assert found[-1] == 0
+@pytest.mark.parametrize("limit", [127, 7, 1])
+def test_weight_scales_are_as_good_as_any(limit: int) -> None:
+    found = any_scale.search_weight_scales(FLAT, limit)
+    assert np.all(found == np.float32(found))
+    for row, scale in zip(FLAT[:-1], found[:-1], strict=True):
+        widest = np.abs(row).max() / limit
+        if limit == 127:
+            assert scale == np.float32(widest)
+        else:
+            assert loss(row, scale, limit) <= 1.03 * min(
+                loss(row, widest * part, limit) for part in np.arange(0.1, 1, 0.01)
+            )
+    assert found[-1] == 1
 
 
 @pytest.mark.parametrize("kind", [INT8, UINT8, INT4, IntType(4, False), INT2, IntType(2, False)], ids=str)

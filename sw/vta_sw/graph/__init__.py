@@ -1,6 +1,8 @@
 """The integer graph: what a QDQ network computes in integers, layer by layer."""
 
 from .importer import import_graph
+from .qdq import NotALayerError
+from .scales import add_factors
 from .types import IntGraph, IntLayer, QTensor
 
-__all__ = ["IntGraph", "IntLayer", "QTensor", "import_graph"]
+__all__ = ["IntGraph", "IntLayer", "NotALayerError", "QTensor", "add_factors", "import_graph"]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import onnx
+from vta_arch.config import VTAConfig
 from vta_arch.errors import ModelError
 
 from .normalize import normalize
 from .patterns import PATTERNS
-from .qdq import NotALayerError
+from .qdq import NotALayerError, Scope
 from .types import IntGraph, IntLayer
 from .view import GraphView
 
@@ -15,8 +16,8 @@ _COMPUTING = ("Conv", "Gemm", "MatMul")
 _QUANTIZED = ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger")
 
 
-def import_graph(model: onnx.ModelProto) -> IntGraph:
-    """The integer graph of ``model``.
+def import_graph(model: onnx.ModelProto, cfg: VTAConfig) -> IntGraph:
+    """The integer graph of ``model``, with the scales and zero points that ``cfg`` can requantize.
 
     Raises ModelError for a float network (naming ``vta quantize``) and for an inconsistent one.
     """
@@ -26,7 +27,7 @@ def import_graph(model: onnx.ModelProto) -> IntGraph:
     view = GraphView(normalize(model))
     layers: list[IntLayer] = []
     reasons: dict[str, str] = {}
-    bounds: dict[str, tuple[int, int]] = {}
+    scope = Scope(cfg, {})
     taken: set[str] = set()
     for index, node in enumerate(view.nodes):
         pattern = PATTERNS.get(node.op_type)
@@ -34,13 +35,13 @@ def import_graph(model: onnx.ModelProto) -> IntGraph:
             continue
         name = view.name_of(index)
         try:
-            layer = pattern(view, index, bounds)
+            layer = pattern(view, index, scope)
         except NotALayerError as reason:
             reasons[name] = str(reason)
             continue
         if name in taken:
             raise ModelError(f"two nodes of the network are called {name!r}: give each its own name")
         taken.add(name)
-        bounds[layer.output.name] = (layer.low, layer.high)
+        scope.bounds[layer.output.name] = (layer.low, layer.high)
         layers.append(layer)
     return IntGraph(view.model, tuple(layers), reasons, view.shapes, view.types)

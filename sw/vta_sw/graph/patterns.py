@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
-from .qdq import Constant, NotALayerError, activation, clip_bounds, constant, exponent, quantized
+from .qdq import Constant, NotALayerError, Scope, activation, clip_bounds, constant, exponent, quantized
+from .scales import add_requant, conv_requant
 from .types import IntLayer, Ints, QTensor
 from .view import GraphView, attributes
 
-Bounds = dict[str, tuple[int, int]]
+_SAME_SCALE = 1e-6
+"""Scales closer than this, relatively, are the same number computed in another order."""
 
 
-def _finish(view: GraphView, index: int) -> tuple[QTensor, tuple[int, ...]]:
+def _finish(view: GraphView, index: int, scope: Scope) -> tuple[QTensor, tuple[int, ...]]:
     """Follow [Relu | Clip]* -> QuantizeLinear behind node ``index``: the output and all nodes."""
     nodes, low, high = [index], -np.inf, np.inf
     while True:
@@ -23,7 +26,7 @@ def _finish(view: GraphView, index: int) -> tuple[QTensor, tuple[int, ...]]:
         node = view.nodes[following]
         nodes.append(following)
         if node.op_type == "QuantizeLinear":
-            return quantized(view, following, low, high), tuple(nodes)
+            return quantized(view, following, low, high, scope), tuple(nodes)
         if node.op_type not in ("Relu", "Clip"):
             raise NotALayerError(f"its result goes to {node.op_type}, not to a QuantizeLinear")
         least, most = clip_bounds(view, following)
@@ -40,6 +43,8 @@ def _bias(view: GraphView, name: str, channels: int, step: Ints | np.ndarray) ->
         _require_channels("bias", item.values.size, channels)
         if item.scale.size != 1:
             _require_channels("bias's scale", item.scale.size, channels)
+        if np.allclose(item.scale, step, rtol=_SAME_SCALE, atol=0):
+            return item.values.reshape(-1)
         real = item.values.reshape(-1).astype(np.float64) * item.scale
     else:
         real = value.astype(np.float64).reshape(-1)
@@ -59,17 +64,18 @@ def _require_channels(what: str, size: int, channels: int) -> None:
 def _layer(
     view: GraphView,
     index: int,
-    source: QTensor,
+    scope: Scope,
     weight: Ints,
     scale: np.ndarray,
     bias: str,
     **geometry: tuple[int, ...],
 ) -> IntLayer:
-    output, nodes = _finish(view, index)
+    """The layer of node ``index`` whose weight [out, in, ...] has ``scale``, one number or one a channel."""
+    source = activation(view, view.nodes[index].input[0], scope)
+    output, nodes = _finish(view, index, scope)
     channels = weight.shape[0]
     step = np.broadcast_to(scale, (channels,)) * source.scale
-    shift = np.array([exponent(output.scale, float(value)) for value in step], dtype=np.int64)
-    return IntLayer(
+    layer = IntLayer(
         name=view.name_of(index),
         op="conv",
         inputs=(source,),
@@ -77,11 +83,28 @@ def _layer(
         nodes=nodes,
         low=output.low,
         high=output.high,
-        shift=shift,
         weight=weight,
         bias=_bias(view, bias, channels, step),
+        pad_value=_pad_value(scope, source, geometry.get("pads", ())),
         **geometry,  # type: ignore[arg-type]  # strides, pads, dilations: each of its own length
     )
+    if scope.any_scale:
+        return replace(layer, requant=conv_requant(source, scale, layer.bias, weight, output))
+    shift = np.array([exponent(output.scale, float(value)) for value in step], dtype=np.int64)
+    return replace(layer, shift=shift)
+
+
+def _pad_value(scope: Scope, source: QTensor, pads: tuple[int, ...]) -> int:
+    """What the input is padded with: its zero point. Raises NotALayerError where LOAD cannot pad with it."""
+    if not any(pads) or source.zero == 0:
+        return 0
+    if "pad_value" not in scope.cfg.extensions:
+        raise NotALayerError(
+            f"it pads an input whose zero point is {source.zero}, configuration {scope.cfg.name} lacks pad_value"
+        )
+    if scope.cfg.wgt_width == 1:
+        raise NotALayerError("it pads an input with a zero point, and 1-bit weights cannot leave padded channels out")
+    return source.zero
 
 
 def _conv_pads(
@@ -104,24 +127,21 @@ def _conv_pads(
     return first[0], first[1], last[0], last[1]
 
 
-def conv(view: GraphView, index: int, bounds: Bounds) -> IntLayer:
-    """A Conv of one group on 4-dimensional tensors. Raises NotALayerError."""
+def conv(view: GraphView, index: int, scope: Scope) -> IntLayer:
+    """A Conv of one group, or depthwise, on 4-dimensional tensors. Raises NotALayerError."""
     node, named = view.nodes[index], attributes(view.nodes[index])
-    if named.get("group", 1) != 1:
-        raise NotALayerError(f"it has {named['group']} groups")
-    source = activation(view, node.input[0], bounds)
+    source = activation(view, node.input[0], scope)
     weight = constant(view, node.input[1])
     if len(source.shape) != 4 or weight.values.ndim != 4:
         raise NotALayerError("it is not 2-dimensional")
     if weight.scale.size not in (1, weight.values.shape[0]) or (weight.scale.size > 1 and weight.axis != 0):
         raise NotALayerError("its weight scale is not one per tensor or output channel")
-    if weight.values.shape[1] != source.shape[1]:
-        raise NotALayerError(f"its weight has {weight.values.shape[1]} input channels, its input {source.shape[1]}")
+    _check_groups(named.get("group", 1), weight.values.shape, source.shape[1])
     kernel = weight.values.shape[2], weight.values.shape[3]
     return _layer(
         view,
         index,
-        source,
+        scope,
         weight.values,
         weight.scale,
         node.input[2] if len(node.input) > 2 else "",
@@ -131,8 +151,18 @@ def conv(view: GraphView, index: int, bounds: Bounds) -> IntLayer:
     )
 
 
-def _dense(view: GraphView, index: int, bounds: Bounds, item: Constant, transposed: bool, bias: str) -> IntLayer:
-    source = activation(view, view.nodes[index].input[0], bounds)
+def _check_groups(groups: int, weight: tuple[int, ...], channels: int) -> None:
+    """Raises NotALayerError unless there is one group, or one for each input and output channel."""
+    if groups not in (1, channels):
+        raise NotALayerError(f"it has {groups} groups for {channels} channels (1, or one for each, can run)")
+    if weight[1] * groups != channels:
+        raise NotALayerError(f"its weight has {weight[1]} input channels, its input {channels}")
+    if groups > 1 and weight[0] != channels:
+        raise NotALayerError(f"it makes {weight[0]} channels of {channels} groups (depthwise makes one of each)")
+
+
+def _dense(view: GraphView, index: int, scope: Scope, item: Constant, transposed: bool, bias: str) -> IntLayer:
+    source = activation(view, view.nodes[index].input[0], scope)
     if len(source.shape) != 2 or item.values.ndim != 2:
         raise NotALayerError("it is not a product of two matrices")
     matrix = item.values if transposed else item.values.T
@@ -141,31 +171,30 @@ def _dense(view: GraphView, index: int, bounds: Bounds, item: Constant, transpos
         raise NotALayerError("its weight scale is not one per tensor or output channel")
     if matrix.shape[1] != source.shape[1]:
         raise NotALayerError(f"its weight has {matrix.shape[1]} input features, its input {source.shape[1]}")
-    return _layer(view, index, source, matrix[:, :, None, None], item.scale, bias)
+    return _layer(view, index, scope, matrix[:, :, None, None], item.scale, bias)
 
 
-def gemm(view: GraphView, index: int, bounds: Bounds) -> IntLayer:
+def gemm(view: GraphView, index: int, scope: Scope) -> IntLayer:
     """A Gemm with alpha = beta = 1 and a constant second matrix. Raises NotALayerError."""
     node, named = view.nodes[index], attributes(view.nodes[index])
     if named.get("alpha", 1.0) != 1.0 or named.get("beta", 1.0) != 1.0 or named.get("transA", 0):
         raise NotALayerError("it has alpha, beta or transA")
     bias = node.input[2] if len(node.input) > 2 else ""
-    return _dense(view, index, bounds, constant(view, node.input[1]), bool(named.get("transB", 0)), bias)
+    return _dense(view, index, scope, constant(view, node.input[1]), bool(named.get("transB", 0)), bias)
 
 
-def matmul(view: GraphView, index: int, bounds: Bounds) -> IntLayer:
+def matmul(view: GraphView, index: int, scope: Scope) -> IntLayer:
     """A MatMul with a constant second matrix. Raises NotALayerError."""
-    return _dense(view, index, bounds, constant(view, view.nodes[index].input[1]), False, "")
+    return _dense(view, index, scope, constant(view, view.nodes[index].input[1]), False, "")
 
 
-def add(view: GraphView, index: int, bounds: Bounds) -> IntLayer:
+def add(view: GraphView, index: int, scope: Scope) -> IntLayer:
     """An Add of two activations of the same shape. Raises NotALayerError."""
-    left, right = (activation(view, name, bounds) for name in view.nodes[index].input)
+    left, right = (activation(view, name, scope) for name in view.nodes[index].input)
     if left.shape != right.shape:
         raise NotALayerError(f"its inputs have different shapes, {left.shape} and {right.shape}")
-    output, nodes = _finish(view, index)
-    fine = min(left.scale, right.scale)
-    return IntLayer(
+    output, nodes = _finish(view, index, scope)
+    layer = IntLayer(
         name=view.name_of(index),
         op="add",
         inputs=(left, right),
@@ -173,12 +202,16 @@ def add(view: GraphView, index: int, bounds: Bounds) -> IntLayer:
         nodes=nodes,
         low=output.low,
         high=output.high,
-        shift=np.array([exponent(output.scale, fine)], dtype=np.int64),
-        exponents=(exponent(left.scale, fine), exponent(right.scale, fine)),
     )
+    if scope.any_scale:
+        factors, requant = add_requant(scope.cfg, left, right, output)
+        return replace(layer, factors=factors, requant=requant)
+    fine = min(left.scale, right.scale)
+    factors = 1 << exponent(left.scale, fine), 1 << exponent(right.scale, fine)
+    return replace(layer, factors=factors, shift=np.array([exponent(output.scale, fine)], dtype=np.int64))
 
 
-PATTERNS: dict[str, Callable[[GraphView, int, Bounds], IntLayer]] = {
+PATTERNS: dict[str, Callable[[GraphView, int, Scope], IntLayer]] = {
     "Conv": conv,
     "Gemm": gemm,
     "MatMul": matmul,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from vta_arch.config import VTAConfig
 from vta_arch.program import INTEGER_TYPES
 
 from .types import QTensor
@@ -17,6 +18,19 @@ _RANGE_KEEPING = ("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Identity", "Max
 
 class NotALayerError(Exception):
     """A pattern that does not apply; its text is the reason shown to the user."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What patterns know besides the graph: the configuration, and bounds of the integers that layers make."""
+
+    cfg: VTAConfig
+    bounds: dict[str, tuple[int, int]]
+
+    @property
+    def any_scale(self) -> bool:
+        """Whether scales may be any positive number and activations have zero points."""
+        return "requant" in self.cfg.extensions
 
 
 @dataclass(frozen=True)
@@ -34,8 +48,8 @@ def type_range(dtype: str) -> tuple[int, int]:
     return (-(1 << (width - 1)), (1 << (width - 1)) - 1) if signed else (0, (1 << width) - 1)
 
 
-def _parameters(view: GraphView, index: int) -> tuple[NDArray[np.float64], str]:
-    """Scale (flat) and integer type of a Q or DQ node; its zero point must be 0."""
+def _parameters(view: GraphView, index: int, *, zero_point: bool) -> tuple[NDArray[np.float64], str, int]:
+    """Scale (flat), integer type and zero point of a Q or DQ node; without ``zero_point`` it must be 0."""
     node = view.nodes[index]
     if attributes(node).get("block_size"):
         raise NotALayerError("blocked quantization")
@@ -47,15 +61,15 @@ def _parameters(view: GraphView, index: int) -> tuple[NDArray[np.float64], str]:
     zero = node.input[2] if len(node.input) > 2 and node.input[2] else ""
     if zero:
         value = view.constant(zero)
-        if value is None or np.any(value != 0):
+        if value is None or (np.any(value != 0) and not (zero_point and value.size == 1)):
             raise NotALayerError(f"the zero point of {view.name_of(index)!r} is not 0")
-        return scale.astype(np.float64).reshape(-1), view.types[zero]
+        return scale.astype(np.float64).reshape(-1), view.types[zero], int(value.reshape(-1)[0]) if value.size else 0
     named = attributes(node).get("output_dtype", 0)
     default = view.types.get(node.input[0], "uint8") if node.op_type == "DequantizeLinear" else "uint8"
-    return scale.astype(np.float64).reshape(-1), TYPE_NAMES[named] if named else default
+    return scale.astype(np.float64).reshape(-1), TYPE_NAMES[named] if named else default, 0
 
 
-def activation(view: GraphView, real: str, bounds: dict[str, tuple[int, int]]) -> QTensor:
+def activation(view: GraphView, real: str, scope: Scope) -> QTensor:
     """The integer activation behind the dequantized tensor ``real``.
 
     Raises NotALayerError with the reason when it is not one.
@@ -66,22 +80,22 @@ def activation(view: GraphView, real: str, bounds: dict[str, tuple[int, int]]) -
     name = view.nodes[index].input[0]
     if name in view.initializers:
         raise NotALayerError(f"its input {real!r} is a constant")
-    scale, dtype = _parameters(view, index)
-    tensor = _tensor(view, name, scale, dtype, bounds.get(name))
+    tensor = _tensor(view, index, name, scope)
     maker = view.producer.get(name)
-    if name in bounds or maker is None or view.nodes[maker].op_type != "QuantizeLinear":
+    if name in scope.bounds or maker is None or view.nodes[maker].op_type != "QuantizeLinear":
         return tensor
-    return quantized(view, maker, *_real_range(view, view.nodes[maker].input[0], bounds))
+    return quantized(view, maker, *_real_range(view, view.nodes[maker].input[0], scope), scope)
 
 
-def _real_range(view: GraphView, name: str, bounds: dict[str, tuple[int, int]]) -> tuple[float, float]:
+def _real_range(view: GraphView, name: str, scope: Scope) -> tuple[float, float]:
     """Bounds of a real tensor, as far as the nodes that make it tell."""
     low, high = -np.inf, np.inf
     while (index := view.producer.get(name)) is not None:
         node = view.nodes[index]
         if node.op_type == "DequantizeLinear":
-            tensor = activation(view, name, bounds)
-            return max(low, tensor.low * tensor.scale), min(high, tensor.high * tensor.scale)
+            tensor = activation(view, name, scope)
+            least, most = ((bound - tensor.zero) * tensor.scale for bound in (tensor.low, tensor.high))
+            return max(low, least), min(high, most)
         if node.op_type in ("Relu", "Clip"):
             least, most = clip_bounds(view, index)
             low, high = max(low, least), min(high, most)
@@ -107,18 +121,18 @@ def clip_bounds(view: GraphView, index: int) -> tuple[float, float]:
     return bounds[0], bounds[1]
 
 
-def quantized(view: GraphView, index: int, low: float, high: float) -> QTensor:
+def quantized(view: GraphView, index: int, low: float, high: float, scope: Scope) -> QTensor:
     """The integer tensor that the QuantizeLinear ``index`` makes of a real within [low, high]."""
-    scale, dtype = _parameters(view, index)
-    tensor = _tensor(view, view.nodes[index].output[0], scale, dtype, None)
-    lowest = int(np.rint(np.clip(low / tensor.scale, tensor.low, tensor.high)))
-    highest = int(np.rint(np.clip(high / tensor.scale, tensor.low, tensor.high)))
-    return QTensor(tensor.name, tensor.shape, tensor.dtype, tensor.scale, lowest, max(lowest, highest))
+    tensor = _tensor(view, index, view.nodes[index].output[0], scope)
+    lowest, highest = (
+        int(np.clip(np.rint(bound / tensor.scale) + tensor.zero, tensor.low, tensor.high)) for bound in (low, high)
+    )
+    return replace(tensor, low=lowest, high=max(lowest, highest))
 
 
-def _tensor(
-    view: GraphView, name: str, scale: NDArray[np.float64], dtype: str, bounds: tuple[int, int] | None
-) -> QTensor:
+def _tensor(view: GraphView, index: int, name: str, scope: Scope) -> QTensor:
+    """The integer tensor ``name`` with the scale and zero point of the Q or DQ node ``index``."""
+    scale, dtype, zero = _parameters(view, index, zero_point=scope.any_scale)
     if scale.size != 1:
         raise NotALayerError(f"activation {name!r} has a scale per channel")
     if dtype not in INTEGER_TYPES:
@@ -126,8 +140,8 @@ def _tensor(
     shape = view.shapes.get(name)
     if shape is None or not 2 <= len(shape) <= 4:
         raise NotALayerError(f"activation {name!r} has no fixed shape of 2 to 4 dimensions")
-    low, high = bounds or type_range(dtype)
-    return QTensor(name, shape, dtype, float(scale[0]), low, high)
+    low, high = scope.bounds.get(name) or type_range(dtype)
+    return QTensor(name, shape, dtype, float(scale[0]), low, high, zero)
 
 
 def constant(view: GraphView, real: str) -> Constant:
@@ -138,7 +152,7 @@ def constant(view: GraphView, real: str) -> Constant:
     values = view.constant(view.nodes[index].input[0])
     if values is None:
         raise NotALayerError(f"{real!r} is not a constant")
-    scale, _ = _parameters(view, index)
+    scale, _, _ = _parameters(view, index, zero_point=False)
     axis = attributes(view.nodes[index]).get("axis", 1)
     return Constant(values.astype(np.int64), scale, axis % max(values.ndim, 1))
 

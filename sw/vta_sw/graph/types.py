@@ -7,13 +7,17 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from vta_arch.requant import RequantParams
 
 Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class QTensor:
-    """An integer activation: its ONNX name and shape, its type, its scale, and bounds of its values."""
+    """An integer activation: its ONNX name and shape, its type and scale, bounds of its values, and its zero point.
+
+    The real value is scale * (integer - zero); ``low`` and ``high`` bound the integer.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -21,6 +25,7 @@ class QTensor:
     scale: float
     low: int
     high: int
+    zero: int = 0
 
     @property
     def nchw(self) -> tuple[int, int, int, int]:
@@ -33,8 +38,14 @@ class QTensor:
 class IntLayer:
     """One layer in integers, and the ONNX nodes (by index) that it stands for.
 
-    conv: clip(round_half_up((conv(x, weight) + bias) / 2**shift), low, high); a dense layer is a 1x1 conv.
-    add: clip(round_half_up(((a << exponents[0]) + (b << exponents[1])) / 2**shift[0]), low, high).
+    With ``requant`` (one set of parameters for each output channel, of an add one set in all):
+    conv: requantize(conv(x, weight), requant), x padded with pad_value; a dense layer is a 1x1 conv, and a
+    weight of one input channel on an input of several is depthwise.
+    add: requantize(a * factors[0] + b * factors[1], requant).
+
+    Without it, where all scales are powers of two:
+    conv: clip(round_half_up((conv(x, weight) + bias) / 2**shift), low, high).
+    add: clip(round_half_up((a * factors[0] + b * factors[1]) / 2**shift[0]), low, high).
     """
 
     name: str
@@ -44,18 +55,25 @@ class IntLayer:
     nodes: tuple[int, ...]
     low: int
     high: int
-    shift: Ints
+    shift: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     weight: Ints = field(default_factory=lambda: np.zeros((0, 0, 0, 0), np.int64))
     bias: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
-    exponents: tuple[int, int] = (0, 0)
+    factors: tuple[int, int] = (1, 1)
     strides: tuple[int, int] = (1, 1)
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
     dilations: tuple[int, int] = (1, 1)
+    requant: RequantParams | None = None
+    pad_value: int = 0
 
     @property
     def kernel(self) -> tuple[int, int]:
         """Height and width of the kernel."""
         return self.weight.shape[2], self.weight.shape[3]
+
+    @property
+    def is_depthwise(self) -> bool:
+        """Whether each output channel sees only the input channel of its number, of several."""
+        return self.op == "conv" and self.weight.shape[1] == 1 < self.inputs[0].nchw[1]
 
     @property
     def macs(self) -> int:

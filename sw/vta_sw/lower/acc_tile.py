@@ -13,10 +13,11 @@ from functools import partial
 
 import numpy as np
 from vta_arch.config import VTAConfig
-from vta_arch.encoding import Insn, alu, gemm, load
+from vta_arch.encoding import Insn, alu, gemm, load, store
 from vta_arch.isa import AluOp, Memory
 
 from .context import Context, UopCache
+from .req_memory import ReqMemory
 from .requantize import Pass, Requantization
 from .stream import Resource, StreamBuilder
 
@@ -45,6 +46,7 @@ class AccTile:
         self._held = self._all_blocks if self._stay else blocks
         self._loaded: dict[int, tuple[int, int]] = {}
         self._cleared: set[int] = set()
+        self._req = ReqMemory(context, stream, plan, blocks)
 
     @property
     def _half_depth(self) -> int:
@@ -78,6 +80,7 @@ class AccTile:
 
     def begin(self, half: int, first: int, blocks: int, vectors: int) -> None:
         """Start a tile of output blocks [first, first + blocks): its constants, and its start values."""
+        self._req.begin(half, first, blocks)
         if self.overlap:
             # The half's last passes are done: a load here waits for no product that is under way.
             self._load_constants(half, *((0, self._all_blocks) if self._stay else (first, blocks)))
@@ -120,6 +123,7 @@ class AccTile:
         """A GEMM on the tile in ``half``."""
         insn.fields.update(self._declared)
         self._stream.add(insn, reads=reads, writes=[("acc", half)], bank=half if self.overlap else None)
+        self._req.load()
 
     def immediate(self, half: int, op: AluOp, imm: int, blocks: int, vectors: int) -> None:
         """An ALU pass with an immediate operand over ``vectors`` vectors of each of ``blocks`` planes."""
@@ -128,12 +132,12 @@ class AccTile:
     def requantize(self, half: int, first: int, blocks: int, vectors: int, store: Callable[[], None]) -> None:
         """Requantize output blocks [first, first + blocks), then ``store``.
 
-        With overlap step by step: see :meth:`go_on`.
+        With overlap step by step: see :meth:`go_on`. Where STORE requantizes there is no pass.
         """
         for item in self._plan.passes:
             self._waiting.append(partial(self._pass, item, half, first, blocks, vectors))
         self._waiting.append(store)
-        if not self.overlap:
+        if not self.overlap or not self._plan.passes:
             self.finish()
 
     def go_on(self) -> None:
@@ -145,6 +149,17 @@ class AccTile:
         """All that is left of the tile before."""
         while self._waiting:
             self.go_on()
+
+    def store(
+        self, half: int, tensor: str, block: int, offset: int, shape: dict[str, int], *, each_row: bool = False
+    ) -> None:
+        """STORE vectors from ``offset`` of the tile in ``half`` to ``tensor``: those of output block ``block``.
+
+        ``shape``: dram_base and sizes; with ``each_row`` each row is the next block.
+        """
+        fields = shape | self._req.fields(half, block, each_row=each_row)
+        insn = store(self._cfg, sram_base=self.base(half) + offset, **fields)
+        self._stream.add_transfer(insn, Memory.OUT, tensor, reads=[("acc", half), *self._req.reads(half)])
 
     def _pass(self, item: Pass, half: int, first: int, blocks: int, vectors: int) -> None:
         base = self.base(half)

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 from vta_arch.config import LOOP_ITER_BITS
-from vta_arch.encoding import gemm, load, store
+from vta_arch.encoding import gemm, load
 from vta_arch.isa import AluOp, Memory, Opcode, insn_fields
 from vta_arch.layout import ceil_div, pack_weight_bits
 
@@ -36,6 +36,32 @@ class _Chunk:
     count: int
 
 
+@dataclass(frozen=True)
+class DigitStep:
+    """Products with one digit of the factors: the sum so far shifted left, then (input, digit) terms added."""
+
+    shift: int
+    terms: tuple[tuple[int, int], ...]
+
+
+def digit_steps(factors: tuple[int, int], wgt_width: int) -> list[DigitStep]:
+    """Multiply two inputs by ``factors`` (positive) with weights of ``wgt_width`` bits, 2 or more.
+
+    The factors are written with digits that a weight can hold, the most significant digits come first.
+    """
+    bits = wgt_width - 1
+    steps: list[DigitStep] = []
+    shift = 0
+    for digit in reversed(range(ceil_div(max(factors).bit_length(), bits))):
+        shift += bits
+        values = [(which, factor >> digit * bits & ((1 << bits) - 1)) for which, factor in enumerate(factors)]
+        terms = tuple((which, value) for which, value in values if value)
+        if terms:
+            steps.append(DigitStep(shift if steps else 0, terms))
+            shift = 0
+    return [*steps, DigitStep(shift, ())] if shift else steps
+
+
 class AddLowering:
     """The lowering of one add; making it proves that it can be lowered (else NotLowerableError).
 
@@ -56,8 +82,10 @@ class AddLowering:
             self._images, self._channels = 1, cfg.block_in
         larger = max(cfg.block_in, cfg.block_out)
         self._in_group, self._out_group = larger // cfg.block_in, larger // cfg.block_out
-        order = sorted(range(2), key=lambda which: -layer.exponents[which])
-        self._order = order[0], order[1]
+        larger_first = sorted(range(2), key=lambda which: -layer.factors[which])
+        self._order = larger_first[0], larger_first[1]
+        first, second = (layer.factors[which] for which in self._order)
+        self._steps = digit_steps((first, second), cfg.wgt_width)
         self._chunk, self._edge = self._choose_chunk()
 
     def _most(self) -> int:
@@ -71,14 +99,14 @@ class AddLowering:
             fields["x_size"].max,
         )
         most = min(limits)
-        weights = 2 * max(self._in_group, self._out_group)
+        weights = sum(len(step.terms) for step in self._steps) * max(self._in_group, self._out_group)
         if most < 1 or weights > cfg.wgt_depth or (self._plane > fields["x_stride"].max and self._groups() > 1):
             raise NotLowerableError(f"one position of an add does not fit the scratchpads of configuration {cfg.name}")
         return min(most, self._plane)
 
     def _choose_chunk(self) -> tuple[int, int]:
         """Positions of a tile, and of the first and last one: the best of some on the timeline."""
-        key = (self._images, self._channels, self._plane, self.plan.passes, self.plan.start, self._layer.exponents)
+        key = (self._images, self._channels, self._plane, self.plan.passes, self.plan.start, self._layer.factors)
         if key not in self._context.chunks:
             most = self._most()
             least = ceil_div(self._plane, most)
@@ -129,12 +157,6 @@ class AddLowering:
                     yield _Chunk(inp + first, out + first, *blocks, count)
 
     # Weights -------------------------------------------------------------------------------
-    def _scale(self, which: int) -> tuple[int, int]:
-        """Left shift of an input as (exponent of its weights, further shift by the ALU)."""
-        exponent = self._layer.exponents[which]
-        weight = min(exponent, self._cfg.wgt_width - 2)
-        return weight, exponent - weight
-
     def _pairs(self) -> list[tuple[int, int]]:
         """(output block, input block) of a group that share channels."""
         if self._in_group > 1:
@@ -145,8 +167,9 @@ class AddLowering:
         cfg = self._cfg
         rows, cols = np.arange(cfg.block_out)[:, None], np.arange(cfg.block_in)[None, :]
         tiles = [
-            (o * cfg.block_out + rows == i * cfg.block_in + cols).astype(np.int64) << self._scale(which)[0]
-            for which in self._order
+            (o * cfg.block_out + rows == i * cfg.block_in + cols).astype(np.int64) * digit
+            for step in self._steps
+            for _, digit in step.terms
             for o, i in self._pairs()
         ]
         data = pack_weight_bits(np.stack(tiles), cfg.wgt_width).tobytes()
@@ -166,24 +189,25 @@ class AddLowering:
             name = self._layer.inputs[which].name
             self._stream.add_transfer(insn, Memory.INP, name, writes=[("inp", half, place)])
         self._acc.begin(half, 0, chunk.out_blocks, chunk.count)
-        further = self._scale(self._order[0])[1]  # the second input has the finer scale: no shift
-        if further:
-            self._gemm(half, (0,), chunk)
-            self._acc.immediate(half, AluOp.SHR, -further, chunk.out_blocks, chunk.count)
-        self._gemm(half, (1,) if further else (0, 1), chunk)
+        for number, step in enumerate(self._steps):
+            if step.shift:
+                self._acc.immediate(half, AluOp.SHR, -step.shift, chunk.out_blocks, chunk.count)
+            if step.terms:
+                self._gemm(half, number, chunk)
         self._acc.finish()
         self._acc.requantize(half, 0, chunk.out_blocks, chunk.count, partial(self._store, half, chunk))
 
     def _stride(self, blocks: int) -> int:
         return self._plane if blocks > 1 else 0
 
-    def _gemm(self, half: int, places: tuple[int, ...], chunk: _Chunk) -> None:
+    def _gemm(self, half: int, number: int, chunk: _Chunk) -> None:
+        """The products of step ``number``."""
         several = chunk.count if max(chunk.in_blocks, chunk.out_blocks) > 1 else 0
-        key = ("gemm", half, places, chunk.in_blocks, chunk.out_blocks, several)
-        uops = self._uops.place(key, lambda: self._table(half, places, chunk))
+        key = ("gemm", half, number, chunk.in_blocks, chunk.out_blocks, several)
+        uops = self._uops.place(key, lambda: self._table(half, number, chunk))
         loops = {"iter_out": 1, "iter_in": chunk.count, "dst_factor_in": 1, "src_factor_in": 1}
-        reads: list[Resource] = [*(("inp", half, place) for place in places), ("wgt", 0)]
-        if places[0] == 0 and self._acc.overlap:
+        reads: list[Resource] = [*(("inp", half, place) for place, _ in self._steps[number].terms), ("wgt", 0)]
+        if number == 0 and self._acc.overlap:
             # The first product of each output block overwrites what an older tile left.
             begin = uops["uop_bgn"] + chunk.out_blocks
             overwriting = uops | {"uop_end": begin}
@@ -192,30 +216,25 @@ class AddLowering:
         if uops["uop_bgn"] < uops["uop_end"]:
             self._acc.products(half, gemm(self._cfg, **uops, **loops), reads)
 
-    def _table(self, half: int, places: tuple[int, ...], chunk: _Chunk) -> UopTable:
+    def _table(self, half: int, number: int, chunk: _Chunk) -> UopTable:
         pairs = self._pairs()
+        before = sum(len(step.terms) for step in self._steps[:number])
         return np.array(
             [
                 (
                     self._acc.base(half) + o * chunk.count,
                     self._inp_base(half, place) + i * chunk.count,
-                    place * len(pairs) + number,
+                    (before + term) * len(pairs) + pair,
                 )
-                for place in places
-                for number, (o, i) in enumerate(pairs)
+                for term, (place, _) in enumerate(self._steps[number].terms)
+                for pair, (o, i) in enumerate(pairs)
                 if o < chunk.out_blocks and i < chunk.in_blocks
             ],
             np.int64,
         )
 
     def _store(self, half: int, chunk: _Chunk) -> None:
+        shape = {"y_size": 1, "x_size": chunk.count, "x_stride": chunk.count}
         for block in range(chunk.out_blocks):
-            insn = store(
-                self._cfg,
-                sram_base=self._acc.base(half) + block * chunk.count,
-                dram_base=chunk.out + block * self._plane,
-                y_size=1,
-                x_size=chunk.count,
-                x_stride=chunk.count,
-            )
-            self._stream.add_transfer(insn, Memory.OUT, self._layer.output.name, reads=[("acc", half)])
+            dram = chunk.out + block * self._plane
+            self._acc.store(half, self._layer.output.name, 0, block * chunk.count, shape | {"dram_base": dram})

@@ -13,7 +13,12 @@ from vta_arch.isa import Memory, memory_elem_bytes
 from .stream import StreamBuilder
 from .tiling import Tiling
 
-SEGMENTS: dict[str, Memory] = {"uops": Memory.UOP, "weights": Memory.WGT, "biases": Memory.ACC}
+SEGMENTS: dict[str, Memory] = {
+    "uops": Memory.UOP,
+    "weights": Memory.WGT,
+    "biases": Memory.ACC,
+    "requant": Memory.REQ,
+}
 """Constant segments of a program, and the memory type whose elements they hold."""
 
 UopTable = NDArray[np.int64]

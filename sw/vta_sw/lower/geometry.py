@@ -5,11 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vta_arch.config import VTAConfig
-from vta_arch.isa import Opcode, insn_fields
+from vta_arch.isa import Opcode, insn_fields, padded_load_fields
 from vta_arch.layout import ceil_div
 
 from ..graph.types import IntLayer
 from .errors import NotLowerableError
+
+MOST_ROWS = (1 << 16) - 1
+"""Rows of a LOAD that pads with zero."""
+
+
+def signed_pad(value: int) -> int:
+    """An activation as the pad_value of a LOAD, whose low bits each element takes."""
+    return value - 256 if value > 127 else value
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,8 @@ class ConvGeometry:
     in_blocks: int
     rows: Axis
     cols: Axis
+    most_rows: int = MOST_ROWS
+    """Rows of a LOAD: fewer where it pads with a value."""
 
     @property
     def taps(self) -> int:
@@ -84,7 +94,12 @@ def conv_geometry(cfg: VTAConfig, layer: IntLayer) -> ConvGeometry:
     if w * skip > limit or axes[1].out > limit:
         raise NotLowerableError(f"its rows of {w} elements are longer than the {limit} that LOAD can step over")
     return ConvGeometry(
-        ceil_div(n, cfg.batch), ceil_div(layer.weight.shape[0], cfg.block_out), ceil_div(c, cfg.block_in), *axes
+        ceil_div(n, cfg.batch),
+        ceil_div(layer.weight.shape[0], cfg.block_out),
+        ceil_div(c, cfg.block_in),
+        rows=axes[0],
+        cols=axes[1],
+        most_rows=padded_load_fields(cfg)["y_size"].max if layer.pad_value else MOST_ROWS,
     )
 
 

@@ -1,14 +1,15 @@
-"""Requantization by ALU passes, and the proof that no accumulator overflows."""
+"""Requantization by ALU passes or while storing, and the proof that no accumulator overflows."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from vta_arch.config import VTAConfig
+from vta_arch.config import REQ_CHANNEL_BYTES, VTAConfig
 from vta_arch.isa import AluOp, Opcode, insn_fields
-from vta_arch.layout import pack_bits, tile_channels
+from vta_arch.layout import ceil_div, pack_bits, tile_channels
+from vta_arch.requant import RequantParams
 
 from ..graph.types import IntLayer, Ints
 from .errors import NotLowerableError
@@ -30,17 +31,18 @@ class Pass:
 
 @dataclass(frozen=True)
 class Requantization:
-    """Passes that turn accumulators into outputs, and their constants.
+    """What turns accumulators into outputs: passes and their constants, or ``params`` with which STORE does it all.
 
     ``start`` sets accumulators that are zero or hold older results of this layer to the bias; without it they must be
     reset, or overwritten by the first product (``overwrite``). ``vectors``: int64 [number, output blocks, batch,
-    block_out].
+    block_out]. ``params``: uint8 [output blocks, bytes], one vector for all blocks, or none.
     """
 
     passes: tuple[Pass, ...]
     vectors: NDArray[np.int64]
     start: Pass | None = None
     overwrite: bool = False
+    params: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 0), np.uint8))
 
     @property
     def cycles(self) -> int:
@@ -56,16 +58,16 @@ class Requantization:
 def conv_bounds(layer: IntLayer) -> tuple[Ints, Ints]:
     """Least and greatest accumulator of each output channel, before the bias."""
     tensor = layer.inputs[0]
-    low, high = min(tensor.low, 0), max(tensor.high, 0)
+    low, high = min(tensor.low, layer.pad_value, 0), max(tensor.high, layer.pad_value, 0)
     flat = layer.weight.reshape(layer.weight.shape[0], -1)
     positive, negative = np.maximum(flat, 0).sum(axis=1), np.minimum(flat, 0).sum(axis=1)
     return positive * low + negative * high, positive * high + negative * low
 
 
 def add_bounds(layer: IntLayer) -> tuple[Ints, Ints]:
-    """Least and greatest sum of an add's aligned inputs, as arrays of one element."""
-    low = sum(t.low << e for t, e in zip(layer.inputs, layer.exponents, strict=True))
-    high = sum(t.high << e for t, e in zip(layer.inputs, layer.exponents, strict=True))
+    """Least and greatest sum of an add's inputs times their factors, partial sums included; arrays of one element."""
+    low = sum(min(t.low, 0) * factor for t, factor in zip(layer.inputs, layer.factors, strict=True))
+    high = sum(max(t.high, 0) * factor for t, factor in zip(layer.inputs, layer.factors, strict=True))
     return np.array([low]), np.array([high])
 
 
@@ -74,6 +76,8 @@ def drop_dead_channels(cfg: VTAConfig, layer: IntLayer) -> IntLayer:
 
     Raises NotLowerableError when another channel's shift is too large for the accumulators.
     """
+    if layer.requant is not None:
+        return layer
     dead = np.zeros(len(layer.shift), bool)
     if layer.op == "conv" and cfg.wgt_width > 1:
         shift = np.clip(layer.shift, 1, 62)
@@ -98,17 +102,22 @@ def _check_range(cfg: VTAConfig, low: Ints, high: Ints, what: str) -> None:
 
 
 def plan_requantization(cfg: VTAConfig, layer: IntLayer) -> Requantization:
-    """Passes for bias, shift and clip of a conv or add.
+    """Passes for bias, shift and clip of a conv or add, or the parameters of its STOREs.
 
     Raises NotLowerableError when an accumulator could overflow.
     """
-    low, high = conv_bounds(layer) if layer.op == "conv" else add_bounds(layer)
+    low, high = add_bounds(layer) if layer.op == "add" else conv_bounds(layer)
+    _check_range(cfg, low, high, "a sum")
+    return _plan_passes(cfg, layer, low, high) if layer.requant is None else _plan_store(cfg, layer.requant)
+
+
+def _plan_passes(cfg: VTAConfig, layer: IntLayer, low: Ints, high: Ints) -> Requantization:
+    """Passes for sums from ``low`` to ``high`` of each channel."""
     channels = layer.weight.shape[0] if layer.op == "conv" else max(cfg.block_in, cfg.block_out)
     bias = layer.bias if layer.op == "conv" else np.zeros(channels, np.int64)
     shift = np.broadcast_to(layer.shift, (channels,))
     if np.abs(shift).max() > cfg.acc_width - 1:
         raise NotLowerableError(f"a shift of {shift.min()} is too large for {cfg.acc_width}-bit accumulators")
-    _check_range(cfg, low, high, "a sum")
     bias = bias + np.where(shift > 0, np.int64(1) << np.maximum(shift - 1, 0), 0)
     low, high = low + bias, high + bias
     _check_range(cfg, low, high, "a sum with its bias")
@@ -139,6 +148,18 @@ def plan_requantization(cfg: VTAConfig, layer: IntLayer) -> Requantization:
     return Requantization(tuple(passes), stacked, start, overwrite)
 
 
+def _plan_store(cfg: VTAConfig, requant: RequantParams) -> Requantization:
+    """STORE does all; padded channels become 0. An add has one set of parameters, which all its channels share."""
+    packed = requant.pack()
+    if len(packed) == 1:
+        packed = np.repeat(packed, cfg.block_out, axis=0)
+    blocks = ceil_div(len(packed), cfg.block_out)
+    params = np.zeros((blocks * cfg.block_out, REQ_CHANNEL_BYTES), np.uint8)
+    params[: len(packed)] = packed
+    vectors = np.zeros((0, blocks, cfg.batch, cfg.block_out), np.int64)
+    return Requantization((), vectors, None, overlaps(cfg), params.reshape(blocks, cfg.req_elem_bytes))
+
+
 def overlaps(cfg: VTAConfig) -> bool:
     """Whether products and ALU passes run side by side, in different banks of the accumulators."""
     return "one_bank" in insn_fields(cfg, Opcode.GEMM)
@@ -151,7 +172,7 @@ def _start_offset(cfg: VTAConfig, layer: IntLayer, bias: Ints, shift: Ints) -> i
     bias replaces them: no reset, and no addition. An offset of a multiple of 2**inp_width changes nothing, because
     STORE sends the low bits only; before the shift it is offset << shift, which is larger where a shift is positive.
     """
-    rescaled = layer.op == "add" and max(layer.exponents) > cfg.wgt_width - 2  # its lowering shifts a part of the sum
+    rescaled = layer.op == "add" and max(layer.factors) > cfg.wgt_max  # its lowering shifts a part of the sum
     if rescaled or np.any(shift < 1):
         return 0
     step = 1 << cfg.inp_width

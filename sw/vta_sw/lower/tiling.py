@@ -13,7 +13,7 @@ from vta_arch.layout import ceil_div
 from .errors import NotLowerableError
 from .geometry import ConvGeometry
 from .requantize import overlaps
-from .timeline import ALU_START, GEMM_START, TRANSFER_START
+from .timeline import ALU_START, GEMM_START, TRANSFER_START, store_cycles
 
 _ALU_UOPS = 16
 """Micro-op memory kept free for reset and ALU passes."""
@@ -113,6 +113,9 @@ def _legal(cfg: VTAConfig, geometry: ConvGeometry, vectors: int, slots: tuple[in
     inp, wgt = into * height * width, out * into * geometry.taps
     legal = (inp <= cfg.inp_depth // slots[0]) & (wgt <= cfg.wgt_depth // slots[1])
     legal &= out * (rows * cols + vectors) <= cfg.acc_depth // 2
+    legal &= height <= geometry.most_rows
+    if "requant" in cfg.extensions and geometry.out_blocks > cfg.req_depth:
+        legal &= out <= cfg.req_depth // 2
     legal &= (wgt <= max(cfg.uop_depth - _ALU_UOPS, 1)) & (np.maximum(rows, cols) < 1 << LOOP_ITER_BITS)
     if not legal.any():
         return None
@@ -150,6 +153,7 @@ def _estimate(
     """Estimated cycles: the busiest of load, compute and store, and what nothing hides at both ends."""
     rows, cols, out, into, edge = sizes.rows, sizes.cols, sizes.out, sizes.into, sizes.edge
     beat = cfg.axi_data_width // 8
+    store_vector = store_cycles(cfg)
     row_tiles = np.where(edge < rows, 2 + -(-(geometry.rows.out - 2 * edge) // rows), -(-geometry.rows.out // rows))
     col_tiles = -(-geometry.cols.out // cols)
     positions = geometry.images * row_tiles * col_tiles
@@ -165,7 +169,7 @@ def _estimate(
 
     def store_time(height: Grid | Cycles) -> Cycles:
         count = np.where(cols == geometry.cols.out, 1, out)
-        time: Cycles = count * TRANSFER_START + out * height * cols * cfg.out_elem_bytes / beat
+        time: Cycles = count * TRANSFER_START + out * height * cols * store_vector
         return time
 
     wgt = out * into * geometry.taps

@@ -31,13 +31,23 @@ ISSUE_CYCLES = 2
 """With overlap: cycles from one issue to the next."""
 DRAIN_CYCLES = 9
 """With overlap: cycles from the last step of a GEMM to its last write; the next GEMM does not wait for it."""
+PRODUCTS = (Opcode.GEMM, Opcode.DEPTHWISE)
+"""Instructions of the array: a step a cycle."""
 INSN_COST = 8
 """Cycles that an instruction should save to be worth its 16 bytes."""
 
 
 def element_cycles(cfg: VTAConfig, memory: Memory) -> int:
     """Cycles that one element of a transfer takes: as many as its bus words, at least one."""
+    if memory == Memory.OUT:
+        return max(1, int(store_cycles(cfg)))
     return max(1, memory_elem_bytes(cfg, memory) * 8 // cfg.axi_data_width)
+
+
+def store_cycles(cfg: VTAConfig) -> float:
+    """Cycles that STORE takes for a vector on average: its bus words, or the requantizer's steps."""
+    bus = cfg.out_elem_bytes * 8 / cfg.axi_data_width
+    return max(bus, cfg.batch * cfg.block_out / cfg.requant_width) if "requant" in cfg.extensions else bus
 
 
 def _transfer(cfg: VTAConfig, insn: Insn) -> int:
@@ -52,7 +62,7 @@ def _transfer(cfg: VTAConfig, insn: Insn) -> int:
 
 
 def steps_of(insn: Insn) -> int:
-    """Steps of a GEMM or ALU instruction."""
+    """Steps of a GEMM, DEPTHWISE or ALU instruction."""
     get = insn.fields.get
     return get("iter_out", 0) * get("iter_in", 0) * (get("uop_end", 0) - get("uop_bgn", 0))
 
@@ -62,7 +72,7 @@ def insn_cycles(cfg: VTAConfig, insn: Insn) -> int:
     if insn.opcode in (Opcode.LOAD, Opcode.STORE):
         return _transfer(cfg, insn)
     steps = steps_of(insn)
-    if insn.opcode == Opcode.GEMM:
+    if insn.opcode in PRODUCTS:
         return steps + GEMM_START
     if insn.opcode == Opcode.ALU:
         return steps + ALU_START if insn.fields.get("use_imm", 0) else 2 * steps + ALU_VECTOR_START
@@ -99,21 +109,25 @@ class _Compute:
         self._alu = _Entry()
         self._uop_load = _Entry()
         self._acc_load = _Entry()
+        self._req_load = 0
 
     def run(self, insn: Insn, tokens: int, bank: int | None) -> int:
         """When ``insn``, whose tokens are there at ``tokens``, is done."""
         ready = max(self._issued + ISSUE_CYCLES, tokens)
         if insn.opcode == Opcode.LOAD and insn.fields.get("x_size", 0):
-            memory = Memory(insn.fields.get("memory_type", 0))
-            return self._load_uops(insn, ready) if memory == Memory.UOP else self._load_acc(insn, ready, bank)
-        if insn.opcode in (Opcode.GEMM, Opcode.ALU):
+            return self._load(insn, ready, bank)
+        if insn.opcode in PRODUCTS or insn.opcode == Opcode.ALU:
             first, beyond = insn.fields.get("uop_bgn", 0), insn.fields.get("uop_end", 0)
             if first < self._uop_load.beyond and self._uop_load.first < beyond:
                 ready = max(ready, self._uop_load.done)
             entry = _Entry(bank, first=first, beyond=beyond)
-            return self._gemm(insn, ready, entry) if insn.opcode == Opcode.GEMM else self._run_alu(insn, ready, entry)
+            return self._gemm(insn, ready, entry) if insn.opcode in PRODUCTS else self._run_alu(insn, ready, entry)
         self._issued = ready
-        return max(ready, self._alu.done, self._acc_load.done, self._uop_load.done, *(e.done for e in self._gemms))
+        return self._all_done(ready)
+
+    def _all_done(self, least: int) -> int:
+        loads = self._acc_load.done, self._uop_load.done, self._req_load
+        return max(least, self._alu.done, *loads, *(e.done for e in self._gemms))
 
     def _gemm(self, insn: Insn, ready: int, entry: _Entry) -> int:
         before, last = self._gemms
@@ -132,6 +146,17 @@ class _Compute:
         entry.done = entry.begins + insn_cycles(self._cfg, insn)
         self._alu = entry
         return entry.done
+
+    def _load(self, insn: Insn, ready: int, bank: int | None) -> int:
+        memory = Memory(insn.fields.get("memory_type", 0))
+        if memory == Memory.UOP:
+            return self._load_uops(insn, ready)
+        if memory == Memory.REQ:
+            # No engine of this unit reads the parameters (STORE does), but the token says that all older work is done.
+            self._issued = max(ready, self._req_load)
+            self._req_load = self._issued + insn_cycles(self._cfg, insn)
+            return self._all_done(self._req_load)
+        return self._load_acc(insn, ready, bank)
 
     def _load_uops(self, insn: Insn, ready: int) -> int:
         first = insn.fields.get("sram_base", 0)

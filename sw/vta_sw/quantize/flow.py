@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,15 +14,17 @@ from vta_arch.errors import ModelError
 
 from ..frontend import prepare_float
 from ..frontend.graph import Graph
+from . import any_scale, power_of_two
 from .annotate import annotate, regroup
+from .any_scale import align_additions
 from .calibrate import Progress, TensorStats, calibration_inputs, observe
 from .realize import realize, required_versions
 from .report import LayerReport, QuantizationReport, count_types
-from .scales import saturated_share, search_activation_exponent, signal_to_noise_db
-from .types import Annotation, LayerPlan, WeightQuant, activation_type, weight_type
+from .scales import saturated_share, signal_to_noise_db
+from .types import Annotation, LayerPlan, WeightQuant, activation_type, has_any_scale, weight_type
 from .weights import addition_problem, quantize_weights
 
-_EXPONENT_LIMIT = 40
+_SCALE_LIMIT = 2.0**40
 """Activation scales stay within 2**-40 to 2**40, so that every product of scales is a normal float32."""
 
 
@@ -44,8 +45,8 @@ class Quantization:
     model: ModelProto
     annotation: Annotation
     stats: dict[str, TensorStats]
-    exponents: dict[str, int]
-    """Scale group (see Annotation.groups) -> exponent: scale = 2**exponent."""
+    scales: dict[str, float]
+    """Scale group (see Annotation.groups) -> scale, a float32 number."""
     weights: dict[str, WeightQuant]
     report: QuantizationReport
 
@@ -60,7 +61,9 @@ def quantize(
     progress: Progress | None = None,
     options: QuantizeOptions | None = None,
 ) -> ModelProto:
-    """The QDQ model of a float network, with the integer types of ``cfg`` and power-of-two scales.
+    """The QDQ model of a float network, with the integer types of ``cfg``.
+
+    Scales are powers of two, or any number where ``cfg`` has the extension ``requant``.
 
     ``calibration``: samples [n, ...] as the network takes them (or one array for each input name).
     ``batch``: fixes the batch dimension; None keeps it as it is in the file.
@@ -101,28 +104,31 @@ def quantize_with_report(
     if options.bias_correction:
         watched |= {layer.inputs[0] for layer in plan.layers if layer.weight is not None}
     stats = observe(prepared, sorted(watched), inputs, progress)
-    exponents = {root: _activation_exponent(root, stats[root], cfg) for root in plan.roots()}
+    scales = {root: _activation_scale(root, stats[root], cfg) for root in plan.roots()}
     if not cfg.inp_is_signed:
         _drop_negative(graph, plan, stats, cfg)
-    weights = _fit_layers(graph, plan, exponents, stats, cfg, options, progress)
+    if has_any_scale(cfg):
+        align_additions(plan, scales, cfg)
+    weights = _fit_layers(graph, plan, scales, stats, cfg, options, progress)
     if not plan.layers:
         name, reason = next(iter(plan.floats.items()))
         raise ModelError(f"no layer of the network fits configuration {cfg.name!r}: for example {name!r}: {reason}")
-    result = realize(prepared, cfg, plan, exponents, weights)
+    result = realize(prepared, cfg, plan, scales, weights)
     report = QuantizationReport(
         config=cfg.name,
-        layers=[_layer_report(layer, plan, stats, exponents, weights.get(layer.name), cfg) for layer in plan.layers],
+        layers=[_layer_report(layer, plan, stats, scales, weights.get(layer.name), cfg) for layer in plan.layers],
         floats=dict(plan.floats),
         tensor_types=count_types(result),
     )
-    return Quantization(result, plan, stats, exponents, weights, report)
+    return Quantization(result, plan, stats, scales, weights, report)
 
 
-def _activation_exponent(name: str, stats: TensorStats, cfg: VTAConfig) -> int:
-    exponent = search_activation_exponent(stats, activation_type(cfg))
-    if exponent > _EXPONENT_LIMIT:
+def _activation_scale(name: str, stats: TensorStats, cfg: VTAConfig) -> float:
+    search = any_scale.search_activation_scale if has_any_scale(cfg) else power_of_two.search_activation_scale
+    scale = search(stats, activation_type(cfg))
+    if scale > _SCALE_LIMIT:
         raise ModelError(f"tensor {name!r} reaches {stats.largest:.3g} on the calibration data: too large to quantize")
-    return max(exponent, -_EXPONENT_LIMIT)
+    return max(scale, 1 / _SCALE_LIMIT)
 
 
 def _drop(graph: Graph, plan: Annotation, dropped: Mapping[str, str]) -> None:
@@ -146,7 +152,7 @@ def _drop_negative(graph: Graph, plan: Annotation, stats: dict[str, TensorStats]
 def _fit_layers(
     graph: Graph,
     plan: Annotation,
-    exponents: dict[str, int],
+    scales: dict[str, float],
     stats: dict[str, TensorStats],
     cfg: VTAConfig,
     options: QuantizeOptions,
@@ -156,14 +162,14 @@ def _fit_layers(
     weights: dict[str, WeightQuant] = {}
     dropped: dict[str, str] = {}
     for index, layer in enumerate(plan.layers):
-        scales = [exponents[plan.groups[name]] for name in (*layer.inputs, layer.output)]
+        ends = [scales[plan.groups[name]] for name in (*layer.inputs, layer.output)]
         if layer.weight is None:
-            problem = addition_problem(scales[0], scales[1], scales[2], cfg)
+            problem = addition_problem(ends[0], ends[1], ends[2], cfg)
             if problem is not None:
                 dropped[layer.name] = problem
         else:
             mean = _mean(stats[layer.inputs[0]]) if options.bias_correction else None
-            result = quantize_weights(*_floats(graph, layer), scales[0], scales[1], cfg, input_mean=mean)
+            result = quantize_weights(*_floats(graph, layer), ends[0], ends[1], cfg, input_mean=mean)
             if isinstance(result, str):
                 dropped[layer.name] = result
             else:
@@ -196,12 +202,12 @@ def _layer_report(
     layer: LayerPlan,
     plan: Annotation,
     stats: dict[str, TensorStats],
-    exponents: dict[str, int],
+    scales: dict[str, float],
     weight: WeightQuant | None,
     cfg: VTAConfig,
 ) -> LayerReport:
     root, kind = plan.groups[layer.output], activation_type(cfg)
-    scales = None if weight is None else (2.0 ** float(weight.exponents.min()), 2.0 ** float(weight.exponents.max()))
+    spread = None if weight is None else (float(weight.scales.min()), float(weight.scales.max()))
     return LayerReport(
         name=layer.name,
         op_type=layer.op_type,
@@ -209,12 +215,12 @@ def _layer_report(
         output=layer.output,
         activation_type=str(kind),
         weight_type=None if weight is None else str(weight_type(cfg)),
-        input_scales=tuple(math.ldexp(1.0, exponents[plan.groups[name]]) for name in layer.inputs),
-        weight_scale_range=scales,
-        output_scale=math.ldexp(1.0, exponents[root]),
+        input_scales=tuple(scales[plan.groups[name]] for name in layer.inputs),
+        weight_scale_range=spread,
+        output_scale=scales[root],
         output_range=(stats[root].low, stats[root].high),
-        output_snr_db=signal_to_noise_db(stats[root], exponents[root], kind),
-        output_saturated=saturated_share(stats[root], exponents[root], kind),
+        output_snr_db=signal_to_noise_db(stats[root], scales[root], kind),
+        output_saturated=saturated_share(stats[root], scales[root], kind),
         weight_snr_db=None if weight is None else weight.snr_db,
         coarsened_channels=0 if weight is None else weight.coarsened,
     )

@@ -41,14 +41,14 @@ class QdqWriter:
         self.activation = activation_type(cfg)
         self.weight = weight_type(cfg)
 
-    def write(self, plan: Annotation, exponents: dict[str, int], weights: dict[str, WeightQuant]) -> None:
+    def write(self, plan: Annotation, scales: dict[str, float], weights: dict[str, WeightQuant]) -> None:
         """Insert the pairs of every quantized tensor, then the integer weights of every layer."""
         for tensor in sorted(plan.groups):
-            self._activation_pair(tensor, exponents[plan.groups[tensor]])
+            self._activation_pair(tensor, scales[plan.groups[tensor]])
         by_name = {node.name: node for node in self.graph.nodes}
         for layer in plan.layers:
             if layer.weight is not None:
-                self._weights(layer, by_name[layer.name], exponents[plan.groups[layer.inputs[0]]], weights[layer.name])
+                self._weights(layer, by_name[layer.name], scales[plan.groups[layer.inputs[0]]], weights[layer.name])
         self.graph.sort()
         self.graph.drop_dead()
 
@@ -63,7 +63,7 @@ class QdqWriter:
         self.graph.constants[name] = pack_tensor(name, np.zeros(shape, dtype=np.int64), kind)
         return [name]
 
-    def _activation_pair(self, tensor: str, exponent: int) -> None:
+    def _activation_pair(self, tensor: str, value: float) -> None:
         """tensor -> QuantizeLinear -> DequantizeLinear; all readers move behind the pair."""
         graph = self.graph
         float_name = tensor
@@ -74,7 +74,7 @@ class QdqWriter:
         back = tensor if float_name != tensor else graph.fresh(f"{tensor}_dq")
         quantized = graph.fresh(f"{tensor}_q")
         graph.replace_uses(tensor, back, readers)
-        scale = self._scale(f"{tensor}_scale", np.array(2.0**exponent, dtype=np.float32))
+        scale = self._scale(f"{tensor}_scale", np.array(value, dtype=np.float32))
         zero = self._zero(f"{tensor}_zero_point", (), self.activation)
         kind = {} if zero else {"output_dtype": self.activation.onnx_type}
         inputs = [float_name, scale, *zero]
@@ -84,16 +84,16 @@ class QdqWriter:
         )
         graph.nodes.extend(pair)
 
-    def _weights(self, layer: LayerPlan, node: NodeProto, input_exponent: int, quant: WeightQuant) -> None:
+    def _weights(self, layer: LayerPlan, node: NodeProto, input_scale: float, quant: WeightQuant) -> None:
         graph, name = self.graph, layer.name
-        scales = np.ldexp(np.float32(1), quant.exponents.astype(np.int32)).astype(np.float32)
+        scales = quant.scales.astype(np.float32)
         stored = graph.fresh(f"{name}_weight_q")
         graph.constants[stored] = pack_tensor(stored, quant.values, self.weight)
         scale = self._scale(f"{name}_weight_scale", scales)
         zero = self._zero(f"{name}_weight_zero_point", scales.shape, self.weight)
         node.input[1] = self._dequantize(f"{name}_weight", [stored, scale, *zero])
         bias = graph.add_constant(graph.fresh(f"{name}_bias_q"), quant.bias.astype(np.int32))
-        bias_scale = self._scale(f"{name}_bias_scale", np.ldexp(scales, input_exponent).astype(np.float32))
+        bias_scale = self._scale(f"{name}_bias_scale", scales * np.float32(input_scale))
         value = self._dequantize(f"{name}_bias", [bias, bias_scale])
         if len(node.input) > 2:
             node.input[2] = value
@@ -108,14 +108,14 @@ class QdqWriter:
 
 
 def realize(
-    model: ModelProto, cfg: VTAConfig, plan: Annotation, exponents: dict[str, int], weights: dict[str, WeightQuant]
+    model: ModelProto, cfg: VTAConfig, plan: Annotation, scales: dict[str, float], weights: dict[str, WeightQuant]
 ) -> ModelProto:
     """The QDQ model of a prepared float ``model`` (its operator set must hold the types).
 
-    ``exponents``: scale group -> power of two; ``weights``: layer name -> its integers.
+    ``scales``: scale group -> scale; ``weights``: layer name -> its integers.
     """
     graph = Graph(model)
-    QdqWriter(graph, cfg).write(plan, exponents, weights)
+    QdqWriter(graph, cfg).write(plan, scales, weights)
     ir_version, _ = required_versions(cfg)
     result = graph.model(ir_version=max(ir_version, model.ir_version))
     result.producer_name = "vta-codesign"

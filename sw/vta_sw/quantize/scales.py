@@ -1,4 +1,4 @@
-"""Power-of-two scales that minimise the squared error of rounding and clipping."""
+"""What a scale costs: rounding and clipping error of a tensor, and rounding of weights."""
 
 from __future__ import annotations
 
@@ -10,41 +10,23 @@ from numpy.typing import NDArray
 from .calibrate import TensorStats
 from .types import IntType
 
-_FINER_STEPS = 4
-"""How many scales below the one that clips nothing are tried."""
 
-
-def ceiling_exponent(largest: float, levels: int) -> int:
-    """Least e with ``largest`` <= levels * 2**e."""
-    if largest <= 0.0:
-        return 0
-    exponent = math.frexp(largest / levels)[1] - 1
-    return exponent if largest <= math.ldexp(levels, exponent) else exponent + 1
-
-
-def squared_error(stats: TensorStats, exponent: int, kind: IntType) -> float:
-    """Mean squared error of a tensor quantized with scale 2**exponent."""
-    centres, scale = stats.centres(), math.ldexp(1.0, exponent)
+def squared_error(stats: TensorStats, scale: float, kind: IntType) -> float:
+    """Mean squared error of a tensor quantized with ``scale``."""
+    centres = stats.centres()
     rounded = np.minimum(np.floor(centres / scale + 0.5), kind.high) * scale
     return float(np.dot((centres - rounded) ** 2, stats.counts)) / max(stats.total, 1)
 
 
-def search_activation_exponent(stats: TensorStats, kind: IntType) -> int:
-    """The exponent of least squared error. A tensor that is always zero gets 0."""
-    top = ceiling_exponent(stats.largest, kind.high)
-    candidates = range(top, top - _FINER_STEPS - 1, -1)
-    return min(candidates, key=lambda exponent: squared_error(stats, exponent, kind))
-
-
-def signal_to_noise_db(stats: TensorStats, exponent: int, kind: IntType) -> float:
+def signal_to_noise_db(stats: TensorStats, scale: float, kind: IntType) -> float:
     """Signal to quantization noise of a tensor, in dB (infinite without noise)."""
     signal = float(np.dot(stats.centres() ** 2, stats.counts)) / max(stats.total, 1)
-    return decibels(signal, squared_error(stats, exponent, kind))
+    return decibels(signal, squared_error(stats, scale, kind))
 
 
-def saturated_share(stats: TensorStats, exponent: int, kind: IntType) -> float:
+def saturated_share(stats: TensorStats, scale: float, kind: IntType) -> float:
     """Share of the values that the scale clips."""
-    limit = math.ldexp(kind.high + 0.5, exponent)
+    limit = (kind.high + 0.5) * scale
     return float(stats.counts[stats.centres() > limit].sum()) / max(stats.total, 1)
 
 
@@ -55,21 +37,16 @@ def decibels(signal: float, noise: float) -> float:
     return 10.0 * math.log10(signal / noise) if signal > 0.0 else -math.inf
 
 
-def round_weights(flat: NDArray[np.float64], exponents: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
-    """Nearest integers of ``flat`` [channels, n] at scales 2**exponents, limited to +-limit."""
-    scaled = np.ldexp(flat, -exponents[:, None].astype(np.int32))
-    return np.clip(np.floor(scaled + 0.5), -limit, limit).astype(np.int64)
+def round_weights(flat: NDArray[np.float64], scales: NDArray[np.float64], limit: int) -> NDArray[np.int64]:
+    """Nearest integers of ``flat`` [channels, n] at ``scales`` [channels], limited to +-limit."""
+    return np.clip(np.floor(flat / scales[:, None] + 0.5), -limit, limit).astype(np.int64)
 
 
-def search_weight_exponents(flat: NDArray[np.float64], limit: int) -> NDArray[np.int64]:
-    """Exponent of least squared error for each row of ``flat`` [channels, n]; 0 for a row of zeros."""
-    largest = np.abs(flat).max(axis=1, initial=0.0)
-    top = np.array([ceiling_exponent(float(value), limit) for value in largest], dtype=np.int64)
-    best, least = top.copy(), np.full(len(flat), np.inf)
-    for step in range(_FINER_STEPS + 1):
-        trial = top - step
-        rounded = np.ldexp(round_weights(flat, trial, limit).astype(np.float64), trial[:, None].astype(np.int32))
-        error = ((flat - rounded) ** 2).sum(axis=1)
+def best_weight_scales(flat: NDArray[np.float64], trials: list[NDArray[np.float64]], limit: int) -> NDArray[np.float64]:
+    """Of the scales [channels] in ``trials`` the one of least squared error for each row of ``flat`` [channels, n]."""
+    best, least = trials[0], np.full(len(flat), np.inf)
+    for trial in trials:
+        error = ((flat - round_weights(flat, trial, limit) * trial[:, None]) ** 2).sum(axis=1)
         better = error < least
         best, least = np.where(better, trial, best), np.where(better, error, least)
     return best

@@ -55,6 +55,11 @@ def weight_type(cfg: VTAConfig) -> IntType:
     return IntType(cfg.wgt_width, True)
 
 
+def has_any_scale(cfg: VTAConfig) -> bool:
+    """Whether scales may be any positive float32 number; powers of two otherwise."""
+    return "requant" in cfg.extensions
+
+
 @dataclass(frozen=True)
 class LayerPlan:
     """One operator that becomes integer, with what is fused behind it.
@@ -102,15 +107,13 @@ class Annotation:
 class WeightQuant:
     """Integer weights and bias of a layer.
 
-    ``values``: like the float weight. ``exponents``: one a channel, weight scale = 2**exponent.
+    ``values``: like the float weight. ``scales``: float32 numbers, one a channel.
     ``bias``: int64 in units of input scale * weight scale, one a channel.
-    ``shifts``: one a channel, output = (accumulator + bias) / 2**shift, rounded half up.
     """
 
     values: NDArray[np.int8]
-    exponents: NDArray[np.int64]
+    scales: NDArray[np.float64]
     bias: NDArray[np.int64]
-    shifts: NDArray[np.int64]
     snr_db: float
     coarsened: int
     """Channels that got a coarser scale so that their accumulators cannot overflow."""

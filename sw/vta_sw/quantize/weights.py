@@ -7,13 +7,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from vta_arch.config import VTAConfig
+from vta_arch.requant import MULTIPLIER_BITS, REQ_FIELDS
 
-from .scales import decibels, round_weights, search_weight_exponents
-from .types import WeightQuant, activation_type, weight_type
+from ..graph import NotALayerError, add_factors
+from . import any_scale, power_of_two
+from .scales import decibels, round_weights
+from .types import WeightQuant, activation_type, has_any_scale, weight_type
 
 _LEAST_COARSENED_SNR_DB = 10.0
 """A layer whose weights are worse than this after making room in the accumulator stays float."""
 _STEPS = 64
+_LEAST_COARSER, _MOST_COARSER = 1.02, 2.0
+_DEAD_BITS = 4
+"""The scale of a channel without weights makes an output step of 2**(accumulator bits / this) accumulator steps."""
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -26,93 +34,120 @@ class Accumulator:
     """Greatest activation magnitude."""
     high: int
     shift_limit: int
+    any_scale: bool
 
     @classmethod
     def of(cls, cfg: VTAConfig) -> Accumulator:
         """The limits of a configuration."""
         kind = activation_type(cfg)
-        return cls(weight_type(cfg).high, max(-kind.low, kind.high), cfg.acc_max, cfg.acc_width - 1)
+        largest = max(-kind.low, kind.high)
+        return cls(weight_type(cfg).high, largest, cfg.acc_max, cfg.acc_width - 1, has_any_scale(cfg))
 
-    def fits(
-        self, magnitude: NDArray[np.int64], bias: NDArray[np.float64], shift: NDArray[np.int64]
-    ) -> NDArray[np.bool_]:
-        """Whether sum|w| (``magnitude``) times the greatest activation, bias and half a step fit, shifted left too."""
-        half = np.where(shift > 0, np.ldexp(0.5, np.maximum(shift, 0).astype(np.int32)), 0.0)
-        bound = magnitude.astype(np.float64) * self.activation_limit + np.abs(bias) + half
-        left = np.ldexp(bound, np.maximum(-shift, 0).astype(np.int32))
-        return (left <= self.high) & (np.abs(shift) <= self.shift_limit)
+    def excess(self, magnitude: NDArray[np.int64], bias: Floats, ratio: Floats) -> Floats:
+        """By how much each channel is beyond the limits: up to 1 is within.
+
+        ``magnitude``: sum|w|; ``ratio``: output steps of an accumulator step. The sums are bounded by sum|w| times
+        the greatest activation. Where passes requantize, bias, half a step and a left shift come on top.
+        """
+        bound = magnitude.astype(np.float64) * self.activation_limit
+        if self.any_scale:
+            limits = (bound / self.high, np.abs(bias) / REQ_FIELDS["bias"].max, ratio / ((1 << MULTIPLIER_BITS) - 1))
+            return np.asarray(np.max(limits, axis=0), np.float64)
+        shift = 1 - np.frexp(ratio)[1]
+        half = np.where(shift > 0, np.ldexp(0.5, np.maximum(shift, 0)), 0.0)
+        left = np.ldexp(bound + np.abs(bias) + half, np.maximum(-shift, 0))
+        return np.where(np.abs(shift) <= self.shift_limit, left / self.high, np.inf)
+
+    def first_scales(self, flat: Floats, gap: float, acc_width: int) -> Floats:
+        """Scales of the rows of ``flat`` [channels, n] before coarsening. ``gap``: output scale / input scale."""
+        search = any_scale.search_weight_scales if self.any_scale else power_of_two.search_weight_scales
+        scales = search(flat, self.weight_limit)
+        scales[~flat.any(axis=1)] = np.float32(np.ldexp(gap, -(acc_width // _DEAD_BITS)))
+        if self.any_scale:
+            return scales
+        return np.clip(scales, np.ldexp(gap, -self.shift_limit), np.ldexp(gap, self.shift_limit))
+
+    def coarser(self, scales: Floats, excess: Floats) -> Floats:
+        """The next coarser scales for channels beyond the limits."""
+        if not self.any_scale:
+            return np.where(excess > 1, scales * 2, scales)
+        factor = np.clip(excess, _LEAST_COARSER, _MOST_COARSER)
+        return np.where(excess > 1, np.float32(scales * factor).astype(np.float64), scales)
 
 
 def quantize_weights(
     weight: NDArray[np.float32],
     bias: NDArray[np.float32] | None,
-    input_exponent: int,
-    output_exponent: int,
+    input_scale: float,
+    output_scale: float,
     cfg: VTAConfig,
     *,
-    input_mean: NDArray[np.float64] | None = None,
+    input_mean: Floats | None = None,
 ) -> WeightQuant | str:
     """Integers of a layer whose weight is [out, in, ...]; or the reason why there are none.
 
     ``input_mean`` [in]: each input channel's mean; given, the bias takes back the mean error of the rounding.
-    The accumulator's bound is sum|w| * max|x| + |bias| + half an output step; a channel that could pass it gets
-    a coarser scale.
+    A channel whose accumulators could leave the limits (see :meth:`Accumulator.excess`) gets a coarser scale.
     """
     room = Accumulator.of(cfg)
     flat = weight.reshape(len(weight), -1).astype(np.float64)
     real_bias = np.zeros(len(flat)) if bias is None else bias.astype(np.float64).reshape(-1)
-    gap = output_exponent - input_exponent
-    exponents = search_weight_exponents(flat, room.weight_limit)
-    dead = ~flat.any(axis=1)
-    exponents[dead] = gap - cfg.acc_width // 4
-    searched = exponents.copy()
-    exponents = np.clip(exponents, gap - room.shift_limit, gap + room.shift_limit)
+    gap = output_scale / input_scale
+    scales = searched = room.first_scales(flat, gap, cfg.acc_width)
     for _ in range(_STEPS):
-        rounded = round_weights(flat, exponents, room.weight_limit)
-        wanted = real_bias + _rounding_error(weight, rounded, exponents, input_mean)
-        biases = np.floor(np.ldexp(wanted, -(input_exponent + exponents).astype(np.int32)) + 0.5)
-        fits = room.fits(np.abs(rounded).sum(axis=1), biases, gap - exponents)
-        if fits.all():
+        rounded = round_weights(flat, scales, room.weight_limit)
+        wanted = real_bias + _rounding_error(weight, rounded, scales, input_mean)
+        biases = np.floor(wanted / (input_scale * scales) + 0.5)
+        excess = room.excess(np.abs(rounded).sum(axis=1), biases, scales / gap)
+        if (excess <= 1).all():
             break
-        exponents = np.where(fits, exponents, exponents + 1)
+        scales = room.coarser(scales, excess)
     else:
         return f"its accumulators do not fit acc_width {cfg.acc_width}"
-    restored = np.ldexp(rounded.astype(np.float64), exponents[:, None].astype(np.int32))
+    restored = rounded * scales[:, None]
     snr = decibels(float((flat**2).sum()), float(((flat - restored) ** 2).sum()))
-    coarsened = int((exponents > searched).sum())
+    coarsened = int((scales > searched).sum())
     if coarsened and snr < _LEAST_COARSENED_SNR_DB:
         return f"keeping its accumulators inside acc_width {cfg.acc_width} leaves its weights {snr:.1f} dB of signal"
     return WeightQuant(
         values=rounded.reshape(weight.shape).astype(np.int8),
-        exponents=exponents,
+        scales=scales,
         bias=biases.astype(np.int64),
-        shifts=gap - exponents,
         snr_db=snr,
         coarsened=coarsened,
     )
 
 
 def _rounding_error(
-    weight: NDArray[np.float32],
-    rounded: NDArray[np.int64],
-    exponents: NDArray[np.int64],
-    input_mean: NDArray[np.float64] | None,
-) -> NDArray[np.float64]:
-    """Mean of (float weight - integer weight) * input for each output channel, 0 if no mean is known."""
-    if input_mean is None or len(input_mean) != weight.shape[1]:
+    weight: NDArray[np.float32], rounded: NDArray[np.int64], scales: Floats, input_mean: Floats | None
+) -> Floats:
+    """Mean of (float weight - integer weight) * input for each output channel, 0 if no mean is known.
+
+    A weight of one input channel for several means is depthwise: each output channel has an input of its own.
+    """
+    depthwise = input_mean is not None and weight.shape[:2] == (len(input_mean), 1)
+    if input_mean is None or not (depthwise or len(input_mean) == weight.shape[1]):
         return np.zeros(len(weight))
-    restored = np.ldexp(rounded.astype(np.float64), exponents[:, None].astype(np.int32)).reshape(weight.shape)
+    restored = (rounded * scales[:, None]).reshape(weight.shape)
     error = (weight - restored).reshape(len(weight), weight.shape[1], -1).sum(axis=2)
-    return np.asarray(error @ input_mean, dtype=np.float64)
+    return np.asarray(error[:, 0] * input_mean if depthwise else error @ input_mean, dtype=np.float64)
 
 
-def addition_problem(left: int, right: int, output: int, cfg: VTAConfig) -> str | None:
-    """Why an Add with scales 2**left and 2**right cannot run in the accumulator, None if it can."""
+def addition_problem(left: float, right: float, output: float, cfg: VTAConfig) -> str | None:
+    """Why an Add of tensors with these scales cannot run in the accumulator, None if it can."""
     room = Accumulator.of(cfg)
     finer = min(left, right)
-    if max(left, right) - finer > room.shift_limit:
-        return f"the scales of its inputs differ by 2**{max(left, right) - finer}"
-    magnitude = np.array([(1 << (left - finer)) + (1 << (right - finer))], dtype=np.int64)
-    if not room.fits(magnitude, np.zeros(1), np.array([output - finer], dtype=np.int64))[0]:
-        return f"aligning its inputs does not fit acc_width {cfg.acc_width}"
+    try:
+        factors = (
+            add_factors(cfg, left, right, output, room.activation_limit)
+            if room.any_scale
+            else (round(left / finer), round(right / finer))
+        )
+    except NotALayerError as reason:
+        return str(reason)
+    ratio = np.array([right / factors[1] / output])
+    if sum(factors) > room.high or room.excess(np.array([sum(factors)]), np.zeros(1), ratio)[0] > 1:
+        return (
+            f"aligning its inputs, whose scales are {left:.6g} and {right:.6g}, does not fit acc_width {cfg.acc_width}"
+        )
     return None

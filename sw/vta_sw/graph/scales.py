@@ -1,0 +1,71 @@
+"""Requantization parameters of layers with arbitrary scales (extension ``requant``)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from vta_arch.config import VTAConfig
+from vta_arch.requant import MULTIPLIER_BITS, REQ_FIELDS, RequantParams, fixed_point
+
+from .qdq import NotALayerError
+from .types import Ints, QTensor
+
+_ADD_TOLERANCE = 1e-4
+"""Most that the factors of an add may move a sum, in output steps: so few of all sums change their rounding."""
+_FACTOR_BITS = 20
+"""Factors of an add beyond this gain nothing: the less significant input vanishes in the rounding."""
+
+
+def conv_requant(
+    source: QTensor, scale: NDArray[np.float64], bias: Ints, weight: Ints, output: QTensor
+) -> RequantParams:
+    """Parameters of a convolution's channels; the input's zero point is folded into the bias.
+
+    The scale is computed in float32, as onnxruntime does: input scale * weight scale / output scale.
+    """
+    channels = weight.shape[0]
+    wide = np.broadcast_to(scale, (channels,)).astype(np.float32)
+    with np.errstate(over="ignore", under="ignore"):
+        total = np.float32(source.scale) * wide / np.float32(output.scale)
+    sums = weight.reshape(channels, -1).sum(axis=1)
+    return _params(total, bias - source.zero * sums, output)
+
+
+def _params(scale: NDArray[np.float32], bias: Ints, output: QTensor) -> RequantParams:
+    limit = REQ_FIELDS["bias"]
+    if bias.size and (bias.min() < limit.min or bias.max() > limit.max):
+        raise NotALayerError(f"its bias with the input's zero point, {np.abs(bias).max()}, exceeds {limit.width} bits")
+    if not np.all(scale < 1 << MULTIPLIER_BITS):
+        raise NotALayerError(f"a scale ratio of {scale.max():.6g} is not below 2**{MULTIPLIER_BITS}")
+    multiplier, shift = fixed_point(scale)
+    zero, low, high, wide = (np.full_like(bias, value) for value in (output.zero, output.low, output.high, 0))
+    return RequantParams(bias, multiplier, shift, wide, zero, low, high)
+
+
+def add_requant(
+    cfg: VTAConfig, left: QTensor, right: QTensor, output: QTensor
+) -> tuple[tuple[int, int], RequantParams]:
+    """Integer factors of an add's inputs, and the parameters that turn the sum of the products into its output."""
+    reach = max(left.high - left.zero, left.zero - left.low)
+    p, q = add_factors(cfg, left.scale, right.scale, output.scale, reach)
+    scale = np.array([right.scale / q / output.scale], np.float32)
+    bias = np.array([-(left.zero * p + right.zero * q)], np.int64)
+    return (p, q), _params(scale, bias, output)
+
+
+def add_factors(cfg: VTAConfig, left: float, right: float, output: float, reach: int) -> tuple[int, int]:
+    """The smallest factors whose ratio is that of the inputs' scales, as closely as it shows in the output.
+
+    ``reach``: greatest magnitude of the left input. Raises NotALayerError.
+    """
+    ratio = left / right
+    bits = max(cfg.wgt_width - 1, 1)
+    for width in range(bits, _FACTOR_BITS + bits, bits):
+        second = np.arange(1, 1 << min(width, _FACTOR_BITS), dtype=np.int64)
+        first = np.rint(ratio * second)
+        error = np.abs(first / second - ratio) * right / output * reach
+        good = (first >= 1) & (first <= len(second)) & (error <= _ADD_TOLERANCE)
+        if good.any():
+            at = int(np.argmax(good))
+            return int(first[at]), int(second[at])
+    raise NotALayerError(f"the scales of its inputs, {left:.6g} and {right:.6g}, are too far apart")

@@ -1,0 +1,69 @@
+"""Scales of any value (extension ``requant``): of activations, of weights, and of the inputs of an addition."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from vta_arch.config import VTAConfig
+
+from .calibrate import TensorStats
+from .scales import best_weight_scales, squared_error
+from .types import Annotation, IntType, activation_type
+
+_CLIPPED = np.geomspace(1.0, 1 / 16, 49)
+"""Parts of the largest magnitude that are tried as the one that is not clipped."""
+_EXACT_BITS = 8
+"""Weights of as many bits are not clipped: their rounding is fine enough."""
+_LEAST = 2.0**-80
+"""No scale is smaller, so that every product of two is a normal float32."""
+_LEAST_FACTOR_BITS = 3
+_SPARE_BITS = 2
+"""A scale moves by less than a part in 2**(activation bits - these) to make a ratio of small integers."""
+
+
+def search_activation_scale(stats: TensorStats, kind: IntType) -> float:
+    """The float32 scale of least squared error. A tensor that is always zero gets 1."""
+    if stats.largest == 0.0:
+        return 1.0
+    candidates = [float(np.float32(max(stats.largest * part / kind.high, _LEAST))) for part in _CLIPPED]
+    return min(candidates, key=lambda scale: squared_error(stats, scale, kind))
+
+
+def search_weight_scales(flat: NDArray[np.float64], limit: int) -> NDArray[np.float64]:
+    """Float32 scales of ``flat`` [channels, n]: max|w| / limit, or less where clipping a few weights is better.
+
+    1 for a row of zeros.
+    """
+    largest = np.abs(flat).max(axis=1, initial=0.0)
+    largest[largest == 0.0] = limit
+    parts = _CLIPPED if limit < (1 << (_EXACT_BITS - 1)) - 1 else _CLIPPED[:1]
+    trials = [np.maximum(largest * part / limit, _LEAST).astype(np.float32).astype(np.float64) for part in parts]
+    return best_weight_scales(flat, trials, limit)
+
+
+def align_additions(plan: Annotation, scales: dict[str, float], cfg: VTAConfig) -> None:
+    """Move scales a little, so that the inputs of an addition have the ratio of two integers that weights can hold.
+
+    The accelerator multiplies both inputs by integers before it adds them. A scale group that one addition has used
+    keeps its scale; two of them keep their ratio, which then costs more products.
+    """
+    bits = max(_LEAST_FACTOR_BITS, activation_type(cfg).bits - _SPARE_BITS)
+    digits = -(-bits // max(cfg.wgt_width - 1, 1))
+    most = (1 << digits * max(cfg.wgt_width - 1, 1)) - 1
+    fixed: set[str] = set()
+    for layer in plan.layers:
+        if layer.weight is not None:
+            continue
+        anchor, moved = (plan.groups[name] for name in layer.inputs)
+        if moved in fixed:
+            anchor, moved = moved, anchor
+        if anchor != moved and moved not in fixed:
+            scales[moved] = _aligned(scales[moved], scales[anchor], most)
+        fixed |= {anchor, moved}
+
+
+def _aligned(scale: float, anchor: float, most: int) -> float:
+    """The float32 scale nearest to ``scale`` that is ``anchor`` * p / q with p and q up to ``most``."""
+    q = np.arange(1, most + 1)
+    p = np.clip(np.rint(scale / anchor * q), 1, most)
+    return float(np.float32(anchor * float((p / q)[np.argmin(np.abs(np.log(p / q * anchor / scale)))])))
