@@ -101,14 +101,14 @@ class GemmEngine(wiring.Component):
             # What the loop still has in its stages has read its micro-ops already, all but one.
             m.d.sync += in_loop.eq(claim)
         step = loop.steps.payload
-        may = gemm.steps.ready & (self.go | step.void)
-        goes = loop.steps.valid & may
+        asks = loop.steps.valid & (self.go | step.void)
+        goes = asks & gemm.steps.ready
         m.d.comb += [
             self.bank.eq(step.dst[-1]),
             self.step.eq(goes & ~step.void),
             self.last.eq(goes & step.last),
-            loop.steps.ready.eq(may),
-            gemm.steps.valid.eq(goes),
+            loop.steps.ready.eq((self.go | step.void) & gemm.steps.ready),
+            gemm.steps.valid.eq(asks),
             gemm.steps.payload.eq(step),
             self.done.eq(gemm.done),
             self.range_error.eq(gemm.range_error),

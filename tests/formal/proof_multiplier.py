@@ -10,7 +10,7 @@ from amaranth.lib.wiring import Component, In, Out
 from prover import Bench
 from vta_arch.config import VTAConfig
 from vta_hw.mac_array import MacArray
-from vta_hw.packed_products import PORT_BITS, PackedChain, packs
+from vta_hw.packed_products import PackedChain, packs
 from vta_sim.random_configs import sized_config
 
 
@@ -65,12 +65,17 @@ class _Split(Component):
     def __init__(self, chain: PackedChain) -> None:
         self._chain = chain
         super().__init__(
-            {"total": In(chain.total_bits), "parity": In(1), "low": Out(signed(32)), "high": Out(signed(32))}
+            {
+                "total": In(chain.total_bits),
+                "residue": In(chain.residue_bits),
+                "low": Out(signed(32)),
+                "high": Out(signed(32)),
+            }
         )
 
     def elaborate(self, _platform: object) -> Module:
         m = Module()
-        low, high = self._chain._split(m, self.total, self.parity, "sums")
+        low, high = self._chain._split(m, self.total, self.residue, "sums")
         m.d.comb += [self.low.eq(low), self.high.eq(high)]
         return m
 
@@ -87,7 +92,7 @@ def test_sums_of_whole_chains(inp_width: int, wgt_width: int, inp_signed: bool, 
     ]
     for half in (low, high):
         bench.assume((half >= chain.rows * min(products)) & (half <= chain.rows * max(products)))
-    bench.m.d.comb += [dut.total.eq((high << PORT_BITS - wgt_width) + low), dut.parity.eq(high[0])]
+    bench.m.d.comb += [dut.total.eq((high << chain.shift) + low - chain.offset), dut.residue.eq(high)]
     with bench.m.If(~bench.first):
         bench.check((dut.low == low) & (dut.high == high))
     bench.reached(~bench.first & (low < 0) & (high > 0))
