@@ -7,13 +7,16 @@ from numpy.typing import NDArray
 from vta_arch.config import VTAConfig
 
 from .calibrate import TensorStats
-from .scales import best_weight_scales, squared_error
+from .scales import best_weight_scales, mean_error
 from .types import Annotation, IntType, activation_type
 
 _CLIPPED = np.geomspace(1.0, 1 / 16, 49)
 """Parts of the largest magnitude that are tried as the one that is not clipped."""
-_EXACT_BITS = 8
-"""Weights of as many bits are not clipped: their rounding is fine enough."""
+_FINE_BITS = 8
+"""With as many bits rounding is fine enough to clip no weights, and activations only where they are very rare."""
+_FINE_POWER, _COARSE_POWER = 4, 2
+"""Power of an activation's error that is minimised. The higher one minds large errors, that is clipping, more: few
+large activations often decide about a result."""
 _LEAST = 2.0**-80
 """No scale is smaller, so that every product of two is a normal float32."""
 _LEAST_FACTOR_BITS = 3
@@ -22,11 +25,12 @@ _SPARE_BITS = 2
 
 
 def search_activation_scale(stats: TensorStats, kind: IntType) -> float:
-    """The float32 scale of least squared error. A tensor that is always zero gets 1."""
+    """The float32 scale of least error. A tensor that is always zero gets 1."""
+    power = _FINE_POWER if kind.bits >= _FINE_BITS else _COARSE_POWER
     if stats.largest == 0.0:
         return 1.0
     candidates = [float(np.float32(max(stats.largest * part / kind.high, _LEAST))) for part in _CLIPPED]
-    return min(candidates, key=lambda scale: squared_error(stats, scale, kind))
+    return min(candidates, key=lambda scale: mean_error(stats, scale, kind, power))
 
 
 def search_weight_scales(flat: NDArray[np.float64], limit: int) -> NDArray[np.float64]:
@@ -36,7 +40,7 @@ def search_weight_scales(flat: NDArray[np.float64], limit: int) -> NDArray[np.fl
     """
     largest = np.abs(flat).max(axis=1, initial=0.0)
     largest[largest == 0.0] = limit
-    parts = _CLIPPED if limit < (1 << (_EXACT_BITS - 1)) - 1 else _CLIPPED[:1]
+    parts = _CLIPPED if limit < (1 << (_FINE_BITS - 1)) - 1 else _CLIPPED[:1]
     trials = [np.maximum(largest * part / limit, _LEAST).astype(np.float32).astype(np.float64) for part in parts]
     return best_weight_scales(flat, trials, limit)
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .calibrate import TensorStats
-from .scales import best_weight_scales, squared_error
+from .scales import best_weight_scales, mean_error
 from .types import IntType
 
 _FINER_STEPS = 4
@@ -27,7 +27,7 @@ def search_activation_scale(stats: TensorStats, kind: IntType) -> float:
     """The scale of least squared error. A tensor that is always zero gets 1."""
     top = ceiling_exponent(stats.largest, kind.high)
     candidates = [math.ldexp(1.0, exponent) for exponent in range(top, top - _FINER_STEPS - 1, -1)]
-    return min(candidates, key=lambda scale: squared_error(stats, scale, kind))
+    return min(candidates, key=lambda scale: mean_error(stats, scale, kind))
 
 
 def search_weight_scales(flat: NDArray[np.float64], limit: int) -> NDArray[np.float64]:

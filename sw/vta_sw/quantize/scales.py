@@ -11,17 +11,17 @@ from .calibrate import TensorStats
 from .types import IntType
 
 
-def squared_error(stats: TensorStats, scale: float, kind: IntType) -> float:
-    """Mean squared error of a tensor quantized with ``scale``."""
+def mean_error(stats: TensorStats, scale: float, kind: IntType, power: int = 2) -> float:
+    """Mean of the error's ``power`` (even) of a tensor quantized with ``scale``."""
     centres = stats.centres()
     rounded = np.minimum(np.floor(centres / scale + 0.5), kind.high) * scale
-    return float(np.dot((centres - rounded) ** 2, stats.counts)) / max(stats.total, 1)
+    return float(np.dot((centres - rounded) ** power, stats.counts)) / max(stats.total, 1)
 
 
 def signal_to_noise_db(stats: TensorStats, scale: float, kind: IntType) -> float:
     """Signal to quantization noise of a tensor, in dB (infinite without noise)."""
     signal = float(np.dot(stats.centres() ** 2, stats.counts)) / max(stats.total, 1)
-    return decibels(signal, squared_error(stats, scale, kind))
+    return decibels(signal, mean_error(stats, scale, kind))
 
 
 def saturated_share(stats: TensorStats, scale: float, kind: IntType) -> float:
