@@ -26,7 +26,7 @@ DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 def with_requant(name: str, **changes: object) -> VTAConfig:
     cfg = load_preset(name)
-    extensions = cfg.extensions | {"requant", "pad_value"}
+    extensions = (cfg.extensions - {"depthwise"}) | {"requant", "pad_value"}
     return dataclasses.replace(cfg, extensions=extensions, **changes)  # type: ignore[arg-type]
 
 
