@@ -64,7 +64,8 @@ def _consistent(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[str
     vectors = {shapes[array] for key, array in layer.arrays.items() if key != "weight"}
     expected = (weight[0], _REQ_WORDS) if "requant" in layer.arrays else weight[:1]
     steps, pads = (*named["strides"], *named["dilations"]), named["pads"]
-    if weight[1:] != (c, *named["kernel"]) or vectors != {expected}:
+    depthwise = weight[:2] == (c, 1)
+    if not (depthwise or weight[1] == c) or weight[2:] != named["kernel"] or vectors != {expected}:
         return False
     if min(steps) < 1 or max(steps) > _STEP_LIMIT or min(pads) < 0 or max(pads) > _STEP_LIMIT:
         return False

@@ -8,10 +8,18 @@ from amaranth.lib.wiring import In, Out
 from vta_arch.config import VTAConfig
 from vta_arch.isa import INSN_BITS, AluOp, Opcode
 
+from .alu_lanes import AluLanes
 from .layouts import insn_layout
 from .loop import step_layout
-from .multiplier import LowMultiplier
 from .scratchpad import ReadPort, WritePort
+
+READ_CYCLES = 2
+"""From the acceptance of a step to its operands, registered."""
+CYCLES = READ_CYCLES + AluLanes.LATENCY
+MUL_CYCLES = READ_CYCLES + AluLanes.MUL_LATENCY
+"""From the acceptance of a step to its write."""
+IN_FLIGHT = CYCLES
+"""Steps accepted and not yet written, that of the write included; multiplications are fewer."""
 
 
 class Alu(wiring.Component):
@@ -19,12 +27,10 @@ class Alu(wiring.Component):
 
     A step waits while one of its accumulators is still to be written by an earlier step, so that
     results need no forwarding. Otherwise: one step a cycle with an immediate or with accumulators in
-    both banks, one in two cycles with two accumulators of one bank; MUL waits for its product each
-    time. ``insn`` stays stable while ``busy``; ``busy`` falls when all is written.
+    both banks, one in two cycles with two accumulators of one bank; MUL takes two cycles more.
+    From acceptance to the write ``CYCLES`` or, for MUL, ``MUL_CYCLES``. ``insn`` is there before its first
+    step and stable while ``busy``; ``busy`` falls when all is written.
     """
-
-    STAGES = 4
-    """Cycles from reading the accumulator to writing it, both included."""
 
     def __init__(self, cfg: VTAConfig) -> None:
         self._cfg = cfg
@@ -44,125 +50,84 @@ class Alu(wiring.Component):
 
     def elaborate(self, _platform: object) -> Module:
         m = Module()
+        m.submodules.lanes = lanes = AluLanes(width=self._cfg.acc_width, lanes=self._lanes)
         insn = data.View(insn_layout(self._cfg, Opcode.ALU), self.insn)
         step = self.steps.payload
         is_mul = insn.alu_opcode == AluOp.MUL
-        valid = [Signal(name=f"valid_{n}") for n in range(self.STAGES)]
-        dst = [Signal(self._cfg.log_acc_depth, name=f"dst_{n}", reset_less=True) for n in range(self.STAGES)]
-        multiplying, accepted = Signal(), Signal()
-        early = self._elaborate_reads(m, insn, valid, dst, multiplying, accepted)
+        reads, accepted, writes = Signal(), Signal(), Signal()
+        flying, conflict = self._elaborate_flying(m, accepted, writes, insn.use_imm)
+        self._elaborate_reads(m, insn.use_imm, is_mul, conflict, reads, accepted)
+        age = Signal(MUL_CYCLES)
+        m.d.comb += age[0].eq(accepted)
         m.d.sync += [
-            valid[0].eq(accepted & ~step.void),
-            dst[0].eq(step.dst),
-            self.range_error.eq(
-                accepted & ~step.void & (step.uop_over | step.dst_over | (~insn.use_imm & step.acc_over))
-            ),
+            age[1:].eq(age),
+            age[CYCLES].eq(age[CYCLES - 1] & is_mul),
+            writes.eq(Mux(is_mul, age[MUL_CYCLES - 1], age[CYCLES - 1])),
+            self.range_error.eq(accepted & (step.uop_over | step.dst_over | (~insn.use_imm & step.acc_over))),
         ]
-        x, y = self._operands(m, insn, early, valid, dst)
-        starts = valid[1] & is_mul
-        product, product_valid = self._multiply(m, x, y, starts, multiplying, accepted & ~step.void & is_mul)
-        result = self._compute(m, insn, x, y)
-        m.d.sync += [valid[2].eq(valid[1] & ~is_mul), dst[2].eq(dst[1])]
-        m.d.sync += [valid[3].eq(valid[2] | product_valid), dst[3].eq(Mux(product_valid, dst[1], dst[2]))]
-        m.d.sync += self.write.data.eq(Mux(product_valid, product, result))
+        self._elaborate_operands(m, insn, lanes, reads, age[1])
         m.d.comb += [
-            self.write.mask.eq(valid[3]),
-            self.write.addr.eq(dst[3]),
-            self.busy.eq(self.steps.valid | multiplying | Cat(*valid).any()),
+            lanes.op.eq(insn.alu_opcode),
+            lanes.start.eq(age[READ_CYCLES]),
+            self.write.mask.eq(writes),
+            self.write.data.eq(lanes.out),
+            self.busy.eq(self.steps.valid | flying.any()),
         ]
         return m
 
+    def _elaborate_flying(self, m: Module, accepted: Signal, writes: Signal, use_imm: Value) -> tuple[Signal, Signal]:
+        """The accumulators of the latest steps, newest first, and which of them are still to be written.
+
+        Steps are written in order: the oldest is next. Also returns whether the step that asks needs one of them.
+        """
+        step = self.steps.payload
+        flying, hits = Signal(IN_FLIGHT), Signal(IN_FLIGHT)
+        latest = [Signal(self._cfg.log_acc_depth, name=f"dst_{n}", reset_less=True) for n in range(IN_FLIGHT)]
+        with m.If(accepted):
+            m.d.sync += [newer.eq(older) for newer, older in zip(latest, [step.dst, *latest], strict=False)]
+        with m.If(accepted & ~writes):
+            m.d.sync += flying.eq(Cat(1, flying))
+        with m.Elif(writes & ~accepted):
+            m.d.sync += flying.eq(flying >> 1)
+        for dst, waits, hit in zip(latest, flying, hits, strict=True):
+            m.d.comb += hit.eq(waits & ((dst == step.dst) | (~use_imm & (dst == step.src[: len(dst)]))))
+            with m.If(waits):
+                m.d.comb += self.write.addr.eq(dst)
+        return flying, hits.any()
+
     def _elaborate_reads(
-        self, m: Module, insn: data.View, valid: list[Signal], dst: list[Signal], multiplying: Signal, accepted: Signal
-    ) -> Signal:
+        self, m: Module, use_imm: Value, is_mul: Value, conflict: Value, reads: Signal, accepted: Signal
+    ) -> None:
         """Reads both operands, in one cycle where they lie in different banks, else ``src`` first.
 
-        Returns whether ``src`` was read in the cycle before ``dst``.
+        ``reads`` is the first of these cycles, ``accepted`` the last one; a step that is void has neither.
         """
         step = self.steps.payload
         src = step.src[: self._cfg.log_acc_depth]
-        hits = (v & ((d == step.dst) | (~insn.use_imm & (d == src))) for v, d in zip(valid, dst, strict=True))
-        two_cycles, hazard, second, early = Signal(), Signal(), Signal(), Signal()
+        two_cycles, second = Signal(), Signal()
+        # A multiplication uses its operands in several cycles, which the next ones must not overwrite.
+        pause = Signal(AluLanes.MUL_INTERVAL - 1)
+        m.d.sync += [pause.eq(Cat(accepted & is_mul, pause)), second.eq(reads & two_cycles)]
         m.d.comb += [
-            two_cycles.eq(~insn.use_imm & ~step.void & (src[-1] == step.dst[-1])),
-            hazard.eq(multiplying | (~step.void & Cat(*hits).any())),
-        ]
-        go = self.steps.valid & (second | ~hazard)
-        m.d.comb += [
-            accepted.eq(go & (~two_cycles | second)),
-            self.steps.ready.eq(accepted),
-            self.dst.en.eq(accepted & ~step.void),
+            two_cycles.eq(~use_imm & (src[-1] == step.dst[-1])),
+            reads.eq(self.steps.valid & ~step.void & ~second & ~conflict & ~pause.any()),
+            accepted.eq(second | (reads & ~two_cycles)),
+            self.steps.ready.eq(accepted | (self.steps.valid & step.void)),
+            self.dst.en.eq(accepted),
             self.dst.addr.eq(step.dst),
-            self.src.en.eq(go & ~insn.use_imm & ~second & ~step.void),
+            self.src.en.eq(reads & ~use_imm),
             self.src.addr.eq(src),
         ]
-        m.d.sync += [second.eq(go & two_cycles & ~second), early.eq(second)]
-        return early
 
-    def _operands(
-        self, m: Module, insn: data.View, early: Signal, valid: list[Signal], dst: list[Signal]
-    ) -> tuple[Signal, Signal]:
-        """Both operands, registered at stage 1; they stay while a product is formed."""
-        bits = self._cfg.acc_elem_bits
-        held, x, y = (Signal(bits, name=n, reset_less=True) for n in ("held", "x", "y"))
+    def _elaborate_operands(self, m: Module, insn: data.View, lanes: AluLanes, reads: Value, arrived: Value) -> None:
+        """Both operands, registered; ``y`` may be there a cycle earlier."""
         immediate = Signal(signed(self._cfg.acc_width))
+        loads_y = Signal()
         m.d.comb += immediate.eq(insn.imm)
-        other = Mux(early, held, self.src.data)
-        m.d.sync += [held.eq(self.src.data), valid[1].eq(valid[0])]
-        with m.If(valid[0]):
-            m.d.sync += [
-                dst[1].eq(dst[0]),
-                x.eq(self.dst.data),
-                y.eq(Mux(insn.use_imm, immediate.as_unsigned().replicate(self._lanes), other)),
-            ]
-        return x, y
-
-    def _multiply(
-        self, m: Module, x: Signal, y: Signal, start: Value, multiplying: Signal, accepted: Value
-    ) -> tuple[Value, Value]:
-        """All lanes' products; nothing else is accepted from acceptance until they are written."""
-        width = self._cfg.acc_width
-        products = []
-        done = Signal()
-        for lane in range(self._lanes):
-            unit = LowMultiplier(width)
-            m.submodules[f"mul{lane}"] = unit
-            m.d.comb += [
-                unit.start.eq(start),
-                unit.left.eq(x.word_select(lane, width)),
-                unit.right.eq(y.word_select(lane, width)),
-            ]
-            products.append(unit.product)
-        m.d.comb += done.eq(unit.done)
-        with m.If(accepted):
-            m.d.sync += multiplying.eq(1)
-        with m.Elif(done):
-            m.d.sync += multiplying.eq(0)
-        return Cat(*products), done
-
-    def _compute(self, m: Module, insn: data.View, x: Signal, y: Signal) -> Value:
-        """Every other operation, in two stages: the shift uses both."""
-        width = self._cfg.acc_width
-        results = []
-        for lane in range(self._lanes):
-            a, b = (value.word_select(lane, width).as_signed() for value in (x, y))
-            simple, kept = (Signal(width, name=f"{n}{lane}", reset_less=True) for n in ("simple", "kept"))
-            amount = Signal(range(width), name=f"amount{lane}", reset_less=True)
-            left = Signal(name=f"left{lane}", reset_less=True)
-            less = a < b
-            with m.Switch(insn.alu_opcode):
-                with m.Case(AluOp.MIN):
-                    m.d.sync += simple.eq(Mux(less, a, b))
-                with m.Case(AluOp.MAX):
-                    m.d.sync += simple.eq(Mux(less, b, a))
-                with m.Default():
-                    m.d.sync += simple.eq(a + b)
-            magnitude = Mux(b[-1], -b, b).as_unsigned()
-            m.d.sync += [
-                kept.eq(a),
-                left.eq(b[-1]),
-                amount.eq(Mux(magnitude >= width, width - 1, magnitude)),
-            ]
-            shifted = Mux(left, kept << amount, (kept.as_signed() >> amount).as_unsigned())[:width]
-            results.append(Mux(insn.alu_opcode == AluOp.SHR, shifted, simple))
-        return Cat(*results)
+        m.d.sync += loads_y.eq(reads)
+        x, y = (Signal(self._cfg.acc_elem_bits, name=name, reset_less=True) for name in "xy")
+        with m.If(arrived):
+            m.d.sync += x.eq(self.dst.data)
+        with m.If(loads_y):
+            m.d.sync += y.eq(Mux(insn.use_imm, immediate.as_unsigned().replicate(self._lanes), self.src.data))
+        m.d.comb += [lanes.x.eq(x), lanes.y.eq(y)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
@@ -10,6 +10,8 @@ from amaranth.lib.wiring import In, Out
 from .decode import ENGINES, Engine
 from .issue import INDEX_BITS
 
+UNDER_WAY = 2
+"""Instructions of any other engine: one behind another."""
 GEMMS = 4
 """GEMM instructions with steps to come: one waits, one is in the loop, the loop's last stages hold more."""
 
@@ -25,8 +27,9 @@ class Blame(wiring.Component):
     """``issue`` (a bit for each engine) gives the instruction ``index`` to its engine, ``done`` takes it away.
 
     ``fault`` has a bit for each engine; a GEMM's comes in the cycle after the step that it speaks of, and ``gemm_last``
-    with its last step. ``head_fault`` speaks of ``index`` itself. ``expired`` blames all that is under way, which
-    ``busy`` shows.
+    with its last step. A read ``outside`` the DMA window speaks of the engine's newest instruction: requests run ahead;
+    every other fault speaks of the oldest. ``head_fault`` speaks of ``index`` itself. ``expired`` blames all that is
+    under way, which ``busy`` shows.
     """
 
     def __init__(self) -> None:
@@ -37,6 +40,7 @@ class Blame(wiring.Component):
                 "gemm_last": In(1),
                 "done": In(ENGINES),
                 "fault": In(ENGINES),
+                "outside": In(ENGINES),
                 "head_fault": In(1),
                 "expired": In(1),
                 "busy": Out(ENGINES),
@@ -57,14 +61,20 @@ class Blame(wiring.Component):
             self.blamed[Engine.GEMM].index.eq(gemms.r_data),
         ]
         for engine in (Engine.ALU, Engine.UOP, Engine.ACC):
-            held, busy = Signal(INDEX_BITS, name=f"index_{engine.name}"), Signal(name=f"busy_{engine.name}")
+            m.submodules[f"{engine.name.lower()}s"] = indices = IndexQueue(UNDER_WAY)
+            newest = Signal(INDEX_BITS, name=f"newest_{engine.name}", reset_less=True)
             with m.If(self.issue[engine]):
-                m.d.sync += [held.eq(self.index), busy.eq(1)]
-            with m.Elif(self.done[engine]):
-                m.d.sync += busy.eq(0)
-            m.d.comb += [self.blamed[engine].index.eq(held), self.busy[engine].eq(busy)]
+                m.d.sync += newest.eq(self.index)
+            m.d.comb += [
+                indices.push.eq(self.issue[engine]),
+                indices.index.eq(self.index),
+                indices.pop.eq(self.done[engine]),
+                self.blamed[engine].index.eq(Mux(self.outside[engine], newest, indices.head)),
+                self.busy[engine].eq(indices.any),
+            ]
         for number in range(ENGINES):
-            m.d.comb += self.blamed[number].fault.eq(self.fault[number] | (self.expired & self.busy[number]))
+            fault = self.fault[number] | self.outside[number] | (self.expired & self.busy[number])
+            m.d.comb += self.blamed[number].fault.eq(fault)
         m.d.comb += [self.blamed[ENGINES].index.eq(self.index), self.blamed[ENGINES].fault.eq(self.head_fault)]
         return m
 

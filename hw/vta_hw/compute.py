@@ -13,7 +13,7 @@ from .axi import ReadSignature
 from .blame import Blame, BlamedPort
 from .decode import ENGINES, Decode, Engine
 from .engines import AluEngine, GemmEngine, claim_layout, overlap
-from .hazards import BankOrder
+from .hazards import LOADS, BankOrder
 from .issue import TokenPort, insn_stream
 from .lane_memory import loaded_scratchpad
 from .layouts import insn_layout
@@ -84,9 +84,9 @@ class ComputeUnit(wiring.Component):
         head = decode.decoded.payload
         ready, issue = Signal(len(Engine)), Signal(len(Engine))
         self._elaborate_issue(m, decode, retire, ready, issue)
-        loaders, uop_claim = self._elaborate_loaders(m, head, issue)
+        loaders, uop_claim, load_room = self._elaborate_loaders(m, head, issue)
         self._elaborate_order(m, order, head, issue, gemm, alu, loaders)
-        self._elaborate_room(m, head, ready, order, gemm, alu, uop_claim)
+        self._elaborate_room(m, head, ready, order, gemm, alu, uop_claim, load_room)
         self._elaborate_uops(m, [gemm, alu], loaders["uop"])
         self._elaborate_accumulators(m, gemm, alu, loaders)
         self._elaborate_status(m, decode, retire, issue, order, gemm, alu, loaders)
@@ -152,8 +152,12 @@ class ComputeUnit(wiring.Component):
             Engine.ALU: alu.range_error | order.bank_error[1],
         }
         for engine, names in {Engine.UOP: ("uop",), Engine.ACC: ("acc", "acc8")}.items():
-            own = [loaders[name].range_error | loaders[name].bus_error for name in names]
-            faults[engine] = Cat(*own, *(self.outside[list(LOADED).index(name)] for name in names)).any()
+            bus_error = Signal(name=f"{names[0]}_bus_error")
+            # `done` of the LOAD before comes this late, too.
+            m.d.sync += bus_error.eq(Cat(loaders[name].bus_error for name in names).any())
+            faults[engine] = Cat(bus_error, *(loaders[name].range_error for name in names)).any()
+            outside = Cat(self.outside[list(LOADED).index(name)] for name in names).any()
+            m.d.comb += blame.outside[engine].eq(outside)
         m.d.comb += [
             blame.issue.eq(issue),
             blame.index.eq(head.index),
@@ -173,9 +177,14 @@ class ComputeUnit(wiring.Component):
         for inner, outer in zip(blame.blamed, self.blamed, strict=True):
             m.d.comb += [outer.fault.eq(inner.fault), outer.index.eq(inner.index)]
 
-    def _elaborate_loaders(self, m: Module, head: data.View, issue: Signal) -> tuple[dict[str, Loader], data.View]:
-        """One load of micro-ops and one of accumulators at a time; returns the micro-ops being written."""
-        loaders = {}
+    def _elaborate_loaders(
+        self, m: Module, head: data.View, issue: Signal
+    ) -> tuple[dict[str, Loader], data.View, Value]:
+        """A load may wait behind another of its memory type, so that its requests run ahead.
+
+        Returns the loaders, the micro-ops being written, and whether the head's loader takes it.
+        """
+        loaders, takes = {}, []
         for name, memory in LOADED.items():
             engine = Engine.UOP if memory == Memory.UOP else Engine.ACC
             lanes = Loader.full_lanes(self._cfg, memory) if memory == Memory.UOP else 1
@@ -188,12 +197,31 @@ class ComputeUnit(wiring.Component):
             m.d.comb += [loader.insn.eq(held), loader.base.eq(self.uop_base if name == "uop" else self.acc_base)]
             with m.If(issue[engine]):
                 m.d.sync += held.eq(head.insn)
+            takes.append((mem.memory_type == memory) & loader.ready & ~loader.start)
+        # Loads of accumulators by two loaders would land in any order: one type at a time.
+        other = Cat(
+            (mem.memory_type != LOADED[name]) & (loaders[name].busy | loaders[name].start) for name in ("acc", "acc8")
+        ).any()
+        room = Cat(*takes).any() & ((mem.memory_type == Memory.UOP) | ~other)
+        return loaders, self._elaborate_claim(m, head, issue[Engine.UOP], loaders["uop"]), room
+
+    def _elaborate_claim(self, m: Module, head: data.View, issue: Value, loader: Loader) -> data.View:
+        """The micro-ops that loads under way write, and what lies between them."""
         claim = data.View(claim_layout(self._cfg), Signal(claim_layout(self._cfg).size, name="uop_claim"))
-        with m.If(issue[Engine.UOP]):
-            m.d.sync += [claim.first.eq(head.first), claim.beyond.eq(head.beyond), claim.valid.eq(1)]
-        with m.Elif(loaders["uop"].done):
+        loads = Signal(range(LOADS + 1))
+        last_done = loader.done & (loads == 1)
+        widen = claim.valid & ~last_done
+        m.d.sync += loads.eq(loads + issue - loader.done)
+        with m.If(issue):
+            m.d.sync += [
+                claim.first.eq(Mux(widen & (claim.first < head.first), claim.first, head.first)),
+                claim.beyond.eq(Mux(widen & (claim.beyond > head.beyond), claim.beyond, head.beyond)),
+                claim.valid.eq(1),
+            ]
+        with m.Elif(last_done):
             m.d.sync += claim.valid.eq(0)
-        return loaders, claim
+        self._uop_room = loads != LOADS
+        return claim
 
     def _elaborate_order(
         self,
@@ -235,6 +263,7 @@ class ComputeUnit(wiring.Component):
         gemm: GemmEngine,
         alu: AluEngine,
         uop_claim: data.View,
+        load_room: Value,
     ) -> None:
         """Which engines could take the head, micro-ops and accumulator banks considered."""
         claim = data.View(claim_layout(self._cfg), Signal(claim_layout(self._cfg).size, name="head_claim"))
@@ -251,8 +280,8 @@ class ComputeUnit(wiring.Component):
         rooms: dict[Engine, Value | int] = {
             Engine.GEMM: gemm.room & order.gemm_room & ~loading,
             Engine.ALU: alu.room & ~loading,
-            Engine.UOP: ~uop_claim.valid & ~read,
-            Engine.ACC: order.load_go,
+            Engine.UOP: self._uop_room & load_room & ~read,
+            Engine.ACC: order.load_go & load_room,
             Engine.NONE: 1,
         }
         m.d.comb += [ready[engine].eq(room) for engine, room in rooms.items()]

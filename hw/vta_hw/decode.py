@@ -11,7 +11,7 @@ from vta_arch.config import VTAConfig
 from vta_arch.isa import INSN_BITS, Memory, Opcode, alu_ops
 
 from .issue import INDEX_BITS, insn_stream
-from .layouts import insn_layout
+from .layouts import insn_layout, load_rows
 
 
 class Engine(IntEnum):
@@ -77,7 +77,8 @@ class Decode(wiring.Component):
             data.View(insn_layout(cfg, opcode), self.insns.payload.insn)
             for opcode in (Opcode.LOAD, Opcode.GEMM, Opcode.ALU)
         )
-        nothing = (mem.x_size == 0) | (mem.y_size == 0)
+        rows = load_rows(cfg, mem)
+        nothing = (mem.x_size == 0) | (rows == 0)
         unknown = ~Cat(mem.memory_type == memory for memory in COMPUTE_MEMORIES).any()
         bad_alu = ~Cat(alu.alu_opcode == op for op in alu_ops(cfg)).any()
         engine = Signal(len(Engine).bit_length())
@@ -99,12 +100,12 @@ class Decode(wiring.Component):
             out.bad_memory.eq(is_load & unknown),
             out.bad_opcode.eq((mem.opcode == Opcode.ALU) & bad_alu),
         ]
-        rows = (mem.y_size != 1) | (mem.y_pad_0 != 0) | (mem.y_pad_1 != 0)
+        several = (rows != 1) | (mem.y_pad_0 != 0) | (mem.y_pad_1 != 0)
         end = Signal(len(mem.sram_base) + 2)
         m.d.comb += end.eq(mem.sram_base + mem.x_pad_0 + mem.x_size + mem.x_pad_1)
-        self._decode_uops(m, out, gemm, is_load, mem.sram_base, end, rows)
+        self._decode_uops(m, out, gemm, is_load, mem.sram_base, end, several)
         last = (end - 1)[: cfg.log_acc_depth]
-        both = rows | (end > cfg.acc_depth)
+        both = several | (end > cfg.acc_depth)
         top = cfg.log_acc_depth - 1
         m.d.sync += [out.banks[bank].eq(both | (mem.sram_base[top] == bank) | (last[top] == bank)) for bank in range(2)]
 

@@ -6,6 +6,8 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+LOADS = 2
+"""LOADs of accumulators under way, one waiting for its data behind another."""
 GEMM_SLOTS = 2
 """GEMM instructions under way: one in the loop, one before or behind it in the pipeline."""
 
@@ -44,7 +46,8 @@ class BankOrder(wiring.Component):
 
     ``*_issue`` pulses when an instruction goes to an engine, ``*_done`` when its last write has landed.
     A step of GEMM or ALU may go on (``gemm_go``, ``alu_go``) when no older instruction of another engine may
-    still touch its banks. A LOAD ACC is issued only when ``load_go``. Everything else is the engines'
+    still touch its banks. A LOAD ACC is issued only when ``load_go``, beside another one only when no GEMM or ALU
+    instruction came between them: then all LOADs under way are older than those. Everything else is the engines'
     own affair: GEMM forwards its sums, the ALU waits for its own results.
     """
 
@@ -77,7 +80,8 @@ class BankOrder(wiring.Component):
         m = Module()
         gemms = [_Entry(f"gemm{n}") for n in range(GEMM_SLOTS)]
         alu = _Entry("alu")
-        loading, load_banks = Signal(), Signal(2)
+        loads, behind, load_banks = Signal(range(LOADS + 1)), Signal(), Signal(2)
+        loading, loaded = loads != 0, self.load_done & (loads == 1)
         # Slots are used in turn: the next to be issued, the one in the loop, the oldest.
         following, front, oldest = (Signal(range(GEMM_SLOTS), name=n) for n in ("following", "front", "oldest"))
         gemm_done = [self.gemm_done & (oldest == n) for n in range(GEMM_SLOTS)]
@@ -95,7 +99,7 @@ class BankOrder(wiring.Component):
                 gemm.begin(m, self.gemm_declared)
             errors.append(self.gemm_step & at_front & gemm.violates(self.gemm_bank))
             older_alu.append(self._older(m, f"gemm{number}_alu", issued, alu.valid, self.alu_done))
-            older_load.append(self._older(m, f"gemm{number}_load", issued, loading, self.load_done))
+            older_load.append(self._older(m, f"gemm{number}_load", issued, loading, loaded))
             gemm_waits.append(
                 at_front
                 & (
@@ -111,17 +115,19 @@ class BankOrder(wiring.Component):
             with m.If(pulse):
                 m.d.sync += slot.eq(slot + 1)
 
-        alu_waits = self._elaborate_alu(m, alu, gemms, gemm_done, loading, load_banks, errors)
+        alu_waits = self._elaborate_alu(m, alu, gemms, gemm_done, loading, loaded, load_banks, errors)
+        m.d.sync += [
+            loads.eq(loads + self.load_issue - self.load_done),
+            behind.eq(loading & ~loaded & (behind | self.gemm_issue | self.alu_issue)),
+        ]
         with m.If(self.load_issue):
-            m.d.sync += [loading.eq(1), load_banks.eq(self.load_banks)]
-        with m.Elif(self.load_done):
-            m.d.sync += loading.eq(0)
+            m.d.sync += load_banks.eq(Mux(loading & ~loaded, load_banks, 0) | self.load_banks)
         conflicts = [entry.touches(bank) & self.load_banks[bank] for entry in (*gemms, alu) for bank in range(2)]
         m.d.comb += [
             self.gemm_room.eq(~Mux(following, gemms[1].valid, gemms[0].valid)),
             self.gemm_go.eq(~Cat(*gemm_waits).any()),
             self.alu_go.eq(~alu_waits),
-            self.load_go.eq(~loading & ~Cat(*conflicts).any()),
+            self.load_go.eq((~loading | (~behind & (loads != LOADS))) & ~Cat(*conflicts).any()),
         ]
         m.d.sync += self.bank_error.eq(Cat(Cat(*errors[:-1]).any(), errors[-1]))
         return m
@@ -141,7 +147,8 @@ class BankOrder(wiring.Component):
         alu: _Entry,
         gemms: list[_Entry],
         gemm_done: list[Value],
-        loading: Signal,
+        loading: Value,
+        loaded: Value,
         load_banks: Signal,
         errors: list[Value],
     ) -> Value:
@@ -158,6 +165,6 @@ class BankOrder(wiring.Component):
         for number, gemm in enumerate(gemms):
             older = self._older(m, f"alu_gemm{number}", self.alu_issue, gemm.valid, gemm_done[number])
             waits += [older & gemm.touches(bank) & self.alu_banks[bank] for bank in range(2)]
-        older = self._older(m, "alu_load", self.alu_issue, loading, self.load_done)
+        older = self._older(m, "alu_load", self.alu_issue, loading, loaded)
         waits.append(older & (load_banks & self.alu_banks).any())
         return Cat(*waits).any()

@@ -13,7 +13,7 @@ from .blame import BlamedPort, IndexQueue
 from .issue import INDEX_BITS, TokenPort, insn_stream
 from .landing import LandingOrder
 from .lane_memory import loaded_scratchpad
-from .layouts import insn_layout
+from .layouts import insn_layout, load_rows
 from .loader import Loader
 from .scratchpad import ReadPort
 
@@ -64,7 +64,7 @@ class LoadUnit(wiring.Component):
         m = Module()
         m.submodules.order = order = ResetInserter(self.clear)(LandingOrder(engines=len(LOADED), depth=UNDER_WAY))
         insn = data.View(insn_layout(self._cfg, Opcode.LOAD), self.insns.payload.insn)
-        nothing = (insn.x_size == 0) | (insn.y_size == 0)
+        nothing = (insn.x_size == 0) | (load_rows(self._cfg, insn) == 0)
         issue, tokens_there, target_ready = Signal(), Signal(), Signal()
         loaders: list[Loader] = []
         for name, memory in LOADED.items():

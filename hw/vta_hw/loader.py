@@ -11,7 +11,7 @@ from vta_arch.isa import INSN_BITS, Memory, Opcode, memory_elem_bytes, sram_dept
 
 from .axi import ReadSignature, is_error
 from .burst import BurstGenerator
-from .layouts import insn_layout
+from .layouts import insn_layout, load_padding, load_rows
 from .walker import Walker
 
 QUEUED = 4
@@ -23,12 +23,11 @@ class ChunkPort(wiring.Signature):
 
     Elements as wide as the bus or wider: ``select`` enables the chunks (bus words) of the element ``addr``,
     ``data`` is one chunk. Narrower elements: ``data`` holds ``lanes`` elements and ``select`` enables them; they are
-    consecutive from ``addr`` on, each in the lane of its address modulo ``lanes``. ``pad`` says that zero
-    bits are written.
+    consecutive from ``addr`` on, each in the lane of its address modulo ``lanes``.
     """
 
     def __init__(self, addr_width: int, data_bits: int, selects: int) -> None:
-        super().__init__({"select": Out(selects), "addr": Out(addr_width), "data": Out(data_bits), "pad": Out(1)})
+        super().__init__({"select": Out(selects), "addr": Out(addr_width), "data": Out(data_bits)})
 
 
 class Loader(wiring.Component):
@@ -43,7 +42,7 @@ class Loader(wiring.Component):
     """
 
     def __init__(self, cfg: VTAConfig, memory: Memory, *, lanes: int = 1) -> None:
-        self._cfg = cfg
+        self._cfg, self._memory = cfg, memory
         self._bus_bytes = cfg.axi_data_width // 8
         self._elem_bytes = memory_elem_bytes(cfg, memory)
         self._depth = sram_depth(cfg, memory)
@@ -51,10 +50,12 @@ class Loader(wiring.Component):
         self.chunks = self._elem_bytes // self.chunk_bytes
         self.lanes = lanes
         self._bus_lanes = self._bus_bytes // self.chunk_bytes
+        self._pad_bits = len(load_padding(cfg, self._view(Const(0, INSN_BITS)), memory))
         self._layout = data.StructLayout(
             {
                 **dict.fromkeys(("sram_base", "x_size", "y_size"), 16),
                 **dict.fromkeys(("x_pad_0", "x_pad_1", "y_pad_0", "y_pad_1"), 4),
+                "pad": self._pad_bits,
                 "lane": (self._bus_lanes - 1).bit_length(),
                 "lane_stride": (self._bus_lanes - 1).bit_length(),
             }
@@ -82,10 +83,13 @@ class Loader(wiring.Component):
         lanes = max(1, cfg.axi_data_width // 8 // memory_elem_bytes(cfg, memory))
         return lanes if 2 * lanes <= sram_depth(cfg, memory) else 1
 
+    def _view(self, insn: Value) -> data.View:
+        return data.View(insn_layout(self._cfg, Opcode.LOAD), insn)
+
     def elaborate(self, _platform: object) -> Module:
         m = Module()
         m.submodules.queue = queue = SyncFIFO(width=self._layout.size, depth=QUEUED)
-        insn = data.View(insn_layout(self._cfg, Opcode.LOAD), self.insn)
+        insn = self._view(self.insn)
         taken = Signal()
         under_way = Signal(range(QUEUED + 2))
         m.d.comb += [taken.eq(self.start & self.ready), queue.w_en.eq(taken), self.busy.eq(under_way != 0)]
@@ -101,9 +105,14 @@ class Loader(wiring.Component):
         entry = data.View(self._layout, Signal(self._layout.size, name="entry"))
         m.d.comb += queue.w_data.eq(entry)
         for name in self._layout.members:
-            if name not in ("lane", "lane_stride"):
+            if name not in ("y_size", "pad", "lane", "lane_stride"):
                 m.d.comb += entry[name].eq(insn[name])
-        m.d.comb += [entry.lane.eq(insn.dram_base), entry.lane_stride.eq(insn.x_stride)]
+        m.d.comb += [
+            entry.y_size.eq(load_rows(self._cfg, insn)),
+            entry.pad.eq(load_padding(self._cfg, insn, self._memory)),
+            entry.lane.eq(insn.dram_base),
+            entry.lane_stride.eq(insn.x_stride),
+        ]
 
     def _elaborate_requests(self, m: Module, insn: data.View, taken: Value) -> Value:
         """One row after the other to the burst generator; returns whether the next LOAD may come."""
@@ -123,7 +132,7 @@ class Loader(wiring.Component):
         with m.If(taken):
             m.d.sync += [
                 addr.eq(self.base + (insn.dram_base << log_elem)),
-                rows.eq(Mux(insn.x_size == 0, 0, insn.y_size)),
+                rows.eq(Mux(insn.x_size == 0, 0, load_rows(cfg, insn))),
                 size.eq(insn.x_size),
                 stride.eq(insn.x_stride),
             ]
@@ -161,7 +170,7 @@ class Loader(wiring.Component):
         with m.Elif(finished):
             m.d.sync += active.eq(0)
         m.d.sync += self.done.eq(finished)
-        self._elaborate_writes(m, incoming.sram_base, taken, active & ~nothing, is_data, moves, count)
+        self._elaborate_writes(m, incoming.sram_base, current.pad, taken, active & ~nothing, is_data, moves, count)
 
     def _elaborate_beats(
         self, m: Module, incoming: data.View, current: data.View, taken: Value, wanted: Value, x: Walker
@@ -192,7 +201,15 @@ class Loader(wiring.Component):
         return room, Const(1)
 
     def _elaborate_writes(
-        self, m: Module, base: Value, taken: Value, active: Value, is_data: Value, moves: Value, count: Value
+        self,
+        m: Module,
+        base: Value,
+        pad: Value,
+        taken: Value,
+        active: Value,
+        is_data: Value,
+        moves: Value,
+        count: Value,
     ) -> None:
         """The register stage before the scratchpad, its addresses, and what lies beyond its end."""
         addr = Signal(len(self.write.addr), reset_less=True)
@@ -216,8 +233,7 @@ class Loader(wiring.Component):
         m.d.sync += [
             self.write.select.eq(select),
             self.write.addr.eq(addr),
-            self.write.data.eq(Mux(padded, 0, word)),
-            self.write.pad.eq(padded),
+            self.write.data.eq(Mux(padded, pad.replicate(len(word) // len(pad)), word)),
             self.range_error.eq(moves & (wrapped | (following[-1] & following[:-1].any()))),
         ]
 

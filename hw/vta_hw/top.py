@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import ClockDomain, ClockSignal, Module, ResetSignal, Signal
+from amaranth.hdl import ClockDomain, ClockSignal, Module, ResetSignal, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from vta_arch.config import VTAConfig
@@ -62,11 +62,11 @@ class VTATop(wiring.Component):
     def elaborate(self, _platform: object) -> Module:
         m = Module()
         m.domains.sync = ClockDomain()
+        self._elaborate_reset(m)
         m.submodules.registers = registers = ControlRegisters(self._cfg)
         m.submodules.core = core = Core(self._cfg)
         m.d.comb += [
             ClockSignal().eq(self.aclk),
-            ResetSignal().eq(~self.aresetn),
             self.interrupt.eq(registers.interrupt),
         ]
         for name in ("done", "resetting", "errors", "error_insn", "waiting", "counter"):
@@ -76,10 +76,23 @@ class VTATop(wiring.Component):
             m.d.comb += getattr(core, name).eq(getattr(registers, name))
         for name, member in registers.bus.signature.members.items():
             inner, outer = getattr(registers.bus, name), getattr(self, CONTROL_PREFIX + name)
-            m.d.comb += outer.eq(inner) if member.flow == Out else inner.eq(outer)
+            m.d.comb += inner.eq(outer) if member.flow == In else outer.eq(self._outside_reset(name, inner))
         self._elaborate_addresses(m, core)
         self._elaborate_data(m, core)
         return m
+
+    def _elaborate_reset(self, m: Module) -> None:
+        """A register before the reset of everything: no path from the port, and simulators need not look at all
+        registers whenever an input changes."""
+        m.domains.port = ClockDomain(reset_less=True)
+        reset = Signal(init=1)
+        m.d.comb += [ClockSignal("port").eq(self.aclk), ResetSignal().eq(reset)]
+        m.d.port += reset.eq(~self.aresetn)
+
+    @staticmethod
+    def _outside_reset(name: str, value: Value) -> Value:
+        """No handshake while the reset, a cycle late, still holds the registers: it would be lost."""
+        return value & ~ResetSignal() if name.endswith("ready") else value
 
     def _port(self, name: str) -> Signal:
         port: Signal = getattr(self, MEMORY_PREFIX + name)

@@ -26,7 +26,7 @@ from .random_configs import named_configs
 from .rtl import RtlDevice
 from .stream_soak import MAX_CYCLES, MEMORIES, make_case
 
-CONFIGS = ("tiny", "int4", "batch2")
+CONFIGS = ("tiny", "int4", "batch2", "x-block16")
 KINDS = ("line", "toggle")
 SHOWN_SOURCES = 60
 _WAKE_UP = "verilog_backend"

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
-from vta_arch.encoding import Insn, alu, gemm
+from vta_arch.encoding import Insn, alu, depthwise, gemm
 from vta_arch.isa import AluOp, Memory
 
+from .extension_pieces import depthwise_pair, requant_pair
 from .stream_pieces import Pieces, Window, Windows, chance, pick
 
 MAX_DISTANCE = 5
@@ -19,6 +20,10 @@ def hazard(pieces: Pieces, windows: Sequence[Windows]) -> list[Insn]:
     """One random sequence within ``windows``; all of them must hold data, and none may run past its end."""
     kinds: list[Callable[[Pieces, Sequence[Windows]], list[Insn]]]
     kinds = [gemm_row, alu_chain, alu_row, micro_op_overwrites, loads_between, token_only, mixed]
+    if "requant" in pieces.cfg.extensions:
+        kinds += [requant_row, parameter_overwrites]
+    if "depthwise" in pieces.cfg.extensions:
+        kinds += [depthwise_row, after_depthwise]
     return kinds[pick(pieces.rng, 0, len(kinds) - 1)](pieces, windows)
 
 
@@ -136,4 +141,78 @@ def mixed(pieces: Pieces, windows: Sequence[Windows]) -> list[Insn]:
             insns += pieces.alu_pair(place)
         else:
             insns.append(pieces.partial_load(Memory.ACC, place))
+    return insns
+
+
+# Extensions --------------------------------------------------------------------------------
+def requant_row(pieces: Pieces, windows: Sequence[Windows]) -> list[Insn]:
+    """Short REQ in a row on few accumulators of any bank, with other operations on them between."""
+    rng = pieces.rng
+    places = [_few(pieces, _any(pieces, windows)) for _ in range(pick(rng, 1, 2))]
+    table = np.array([[w.acc.base, w.parameters(rng), 0] for w in places], dtype=np.int64)
+    fetch, first, _ = pieces.load_uops(table, 0)
+    insns = [fetch]
+    for _ in range(pick(rng, 2, 6)):
+        number = pick(rng, 0, len(places) - 1)
+        place = places[number]
+        loop = {"uop_bgn": first + number, "uop_end": first + number + 1, "iter_out": pick(rng, 1, 2)}
+        loop |= {"iter_in": pick(rng, 1, place.acc.size), "dst_factor_in": 1}
+        if chance(rng, 0.6):
+            values = {"use_imm": int(chance(rng, 0.5)), "imm": place.parameters(rng)}
+            insns.append(alu(pieces.cfg, AluOp.REQ, **values, **loop, **pieces.one_bank(place)))
+        else:
+            # What requantizing left is small: something to requantize again.
+            op, imm = ((AluOp.MUL, pick(rng, -(1 << 15), 1 << 14)), (AluOp.SHR, -pick(rng, 0, 20)))[pick(rng, 0, 1)]
+            insns.append(alu(pieces.cfg, op, use_imm=1, imm=imm, **loop, **pieces.one_bank(place)))
+    return insns
+
+
+def parameter_overwrites(pieces: Pieces, windows: Sequence[Windows]) -> list[Insn]:
+    """LOAD REQ right behind and right before REQ that use the same parameters."""
+    insns: list[Insn] = []
+    for _ in range(pick(pieces.rng, 2, 4)):
+        place = _any(pieces, windows)
+        if chance(pieces.rng, 0.5):
+            insns += requant_pair(pieces, _few(pieces, place) if chance(pieces.rng, 0.5) else place)
+        insns.append(pieces.partial_load(Memory.REQ, place))
+    return [*insns, *requant_pair(pieces, _any(pieces, windows))]
+
+
+def depthwise_row(pieces: Pieces, windows: Sequence[Windows]) -> list[Insn]:
+    """Many DEPTHWISE of one or two micro-ops in a row on the same accumulators, with GEMM between, with all resets."""
+    cfg, rng = pieces.cfg, pieces.rng
+    place = _any(pieces, windows)
+    acc, inp, wgt = place.acc, place.inp, place.wgt
+    last = max(1, acc.size - cfg.depthwise_outputs)
+    base = acc.base + pick(rng, 0, min(2, last))
+    table = np.array([[base, inp.base + n, wgt.base + min(n, wgt.size - 1)] for n in range(2)], dtype=np.int64)
+    fetch, first, _ = pieces.load_uops(table, 0)
+    insns = [fetch]
+    for _ in range(pick(rng, 2, 6)):
+        step = pick(rng, 0, 2)
+        inner = pick(rng, 1, min(4, (acc.base + acc.size - cfg.depthwise_outputs - base) // max(1, step) + 1))
+        outer = pick(rng, 1, 2)
+        loop = {"uop_bgn": first, "uop_end": first + pick(rng, 1, 2), "iter_out": outer, "iter_in": inner}
+        loop |= {"dst_factor_in": step, "src_factor_in": pick(rng, 0, min(2, (inp.size - cfg.depthwise_taps - 1) // 4))}
+        loop |= {"reset": int(chance(rng, 0.3))} | pieces.one_bank(place)
+        insns.append((gemm if chance(rng, 0.25) else depthwise)(cfg, **loop))
+    return insns
+
+
+def after_depthwise(pieces: Pieces, windows: Sequence[Windows]) -> list[Insn]:
+    """DEPTHWISE followed by what uses its accumulators, its inputs' micro-ops or the other bank."""
+    rng = pieces.rng
+    place = _any(pieces, windows)
+    insns = depthwise_pair(pieces, place)
+    for _ in range(pick(rng, 1, 3)):
+        again = place if chance(rng, 0.7) else _any(pieces, windows)
+        match pick(rng, 0, 3):
+            case 0:
+                insns += pieces.gemm_pair(again)
+            case 1:
+                insns += pieces.alu_pair(again)
+            case 2:
+                insns += depthwise_pair(pieces, again)
+            case _:
+                insns.append(pieces.partial_load(Memory.ACC, again))
     return insns

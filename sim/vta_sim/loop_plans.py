@@ -28,7 +28,7 @@ class Plan:
     """A tuple, if they can be run again."""
     errors: int
     indices: int
-    """Steps of the loops, without those that repeat others."""
+    """Steps of the loops, each tap one, without those that repeat others."""
 
 
 def make_plan(pads: Scratchpads, insn: Insn, table: Ints) -> Plan:
@@ -39,7 +39,9 @@ def make_plan(pads: Scratchpads, insn: Insn, table: Ints) -> Plan:
     make, depths = _select(pads.cfg, insn)
     loops, _ = live_loops(insn, depths)
     operations = make(pads, insn, table)
-    return Plan(operations, int(_errors(pads.cfg, insn, table, depths)), iteration_space(loops) * len(table))
+    taps = pads.cfg.depthwise_taps if insn.opcode == Opcode.DEPTHWISE else 1
+    errors = int(_errors(pads.cfg, insn, table, depths))
+    return Plan(operations, errors, iteration_space(loops) * len(table) * taps)
 
 
 def _select(cfg: VTAConfig, insn: Insn) -> tuple[_Make, dict[str, int]]:

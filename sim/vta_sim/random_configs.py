@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from vta_arch.config import UOP_BITS, VTAConfig
+from vta_arch.config import EXTENSIONS, UOP_BITS, VTAConfig
 from vta_arch.errors import ConfigError
 from vta_arch.presets import load_preset
 
@@ -78,6 +78,32 @@ def named_configs() -> dict[str, VTAConfig]:
         "unsigned": sized_config(name="t-unsigned", inp_signed=False, axi_data_width=512, **depths),
         "narrow": sized_config(name="t-narrow", block_in=1, block_out=2, axi_data_width=128, **overlap),
         "wide-address": sized_config(name="t-wide-address", block_in=8, block_out=2, axi_addr_width=40, **overlap),
+        **_extended_configs(depths),
+    }
+
+
+def _extended_configs(depths: dict[str, Any]) -> dict[str, VTAConfig]:
+    """Configurations with the extensions requant, pad_value and depthwise; names start with "x-"."""
+    every: dict[str, Any] = {**depths, "extensions": frozenset(EXTENSIONS), "log_req_depth": 3}
+    some: dict[str, Any] = {**every, "extensions": frozenset({"requant", "pad_value"})}
+    return {
+        "x-tiny": replace(load_preset("tiny"), name="tx-tiny", extensions=frozenset(EXTENSIONS), log_req_depth=4),
+        "x-block16": sized_config(name="tx-block16", block_in=16, block_out=16, **every),
+        "x-int4": sized_config(
+            name="tx-int4", inp_width=4, wgt_width=4, block_in=8, block_out=8, axi_data_width=32, **every
+        ),
+        "x-batch2": sized_config(
+            name="tx-batch2", batch=2, block_in=8, block_out=8, axi_data_width=128, requant_lanes=2, **every
+        ),
+        "x-acc16": sized_config(
+            name="tx-acc16", inp_signed=False, wgt_width=2, acc_width=16, block_in=2, block_out=2, **every
+        ),
+        "x-int2": sized_config(
+            name="tx-int2", inp_width=2, wgt_width=4, block_in=16, block_out=16, requant_lanes=1, **every
+        ),
+        "x-int1": sized_config(
+            name="tx-int1", inp_width=1, wgt_width=1, block_in=32, block_out=8, axi_data_width=512, **some
+        ),
     }
 
 
@@ -85,6 +111,8 @@ def random_config(rng: np.random.Generator) -> VTAConfig:
     """A legal small configuration (at most 256 products a cycle, depths of 32 to 256)."""
     while True:
         batch, block_in, block_out = (int(rng.choice(v)) for v in ([1, 1, 2, 4], _BLOCKS, _BLOCKS))
+        if rng.random() < 0.4:
+            block_out = block_in
         inp_width, wgt_width = (int(rng.choice([1, 2, 4, 8])) for _ in range(2))
         vector = batch * inp_width
         elements = (vector * block_in, vector * block_out, block_in * block_out * wgt_width)
@@ -107,13 +135,22 @@ def random_config(rng: np.random.Generator) -> VTAConfig:
             axi_data_width=int(rng.choice([32, 64, 128, 256, 512])),
             axi_addr_width=int(rng.choice([32, 40, 64])),
         )
-        if not rng.integers(2):
-            return found
+        return _extended(found, rng)
+
+
+def _extended(cfg: VTAConfig, rng: np.random.Generator) -> VTAConfig:
+    """``cfg`` with some of the extensions that it can have."""
+    for name in EXTENSIONS:
+        if rng.integers(2):
+            continue
         try:
-            return replace(found, extensions=frozenset({"overlap"}))
+            cfg = replace(cfg, extensions=cfg.extensions | {name})
         except ConfigError:
-            # A field of the base format takes the extension's bit.
-            return found
+            # A field of the base format takes the extension's bit, or blocks and widths do not suit it.
+            continue
+    if "requant" in cfg.extensions:
+        cfg = replace(cfg, log_req_depth=int(rng.integers(1, 7)), requant_lanes=int(rng.choice([0, 1, 2, 4])))
+    return cfg
 
 
 _BLOCKS = [1, 2, 4, 8, 16, 32]

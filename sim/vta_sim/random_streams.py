@@ -8,6 +8,7 @@ units really work at the same time.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -15,18 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 from vta_arch.config import BASE_ALIGNMENT, VTAConfig
 from vta_arch.encoding import Insn, alu, encode_stream, finish, store
-from vta_arch.isa import INSN_BYTES, AluOp, Memory, memory_elem_bytes, opcodes, sram_depth
+from vta_arch.isa import INSN_BYTES, AluOp, Memory, loadable, opcodes, sram_depth
 from vta_runtime.device import Device, RunResult
 
+from .extension_pieces import depthwise_pair, requant_pair
 from .hazard_pieces import hazard
 from .random_configs import named_configs, random_config
-from .stream_pieces import Dram, Pieces, Rng, Window, Windows, chance, pick
+from .stream_memory import DRAM_MEMORIES, PARAMETERS, place_memory
+from .stream_pieces import Pieces, Rng, Window, Windows, chance, pick
 
 __all__ = ["Flavour", "StreamCase", "named_configs", "random_config", "random_stream"]
-
-_ARENA = 1 << 22
-"""Everything lies below this address."""
-_DRAM_MEMORIES = (Memory.UOP, Memory.WGT, Memory.INP, Memory.ACC, Memory.OUT)
 
 
 class Flavour(Enum):
@@ -82,6 +81,13 @@ def random_stream(cfg: VTAConfig, rng: Rng, flavour: Flavour | None = None) -> S
     return _Builder(cfg, rng, flavour).build()
 
 
+_EXTRAS: dict[str, list[Callable[[Pieces, Windows], list[Insn]]]] = {
+    "requant": [requant_pair, lambda pieces, windows: [pieces.partial_load(Memory.REQ, windows)]],
+    "depthwise": [depthwise_pair, depthwise_pair],
+}
+"""What compute may do besides, by extension."""
+
+
 def _with(insn: Insn, **bits: int) -> Insn:
     return replace(insn, fields={**insn.fields, **bits})
 
@@ -91,32 +97,16 @@ class _Builder:
         self.cfg, self.rng, self.flavour = cfg, rng, flavour
         self.lookahead = 2 if flavour in (Flavour.OVERLAPPED, Flavour.TOKENS) else 1
         self.phases = pick(rng, 2, 5)
-        self.dram = self._place()
+        self.dram = place_memory(cfg, rng)
         depth = cfg.uop_depth
         size = min(depth, 24)
         faults = flavour is Flavour.FAULTS
         base = depth - size if faults else pick(rng, 0, depth - size)
         self.pieces = Pieces(cfg, rng, self.dram, Window(base, size))
         self.windows = (self._windows(0), self._windows(1))
+        self.extras = [make for name, makers in _EXTRAS.items() if name in cfg.extensions for make in makers]
 
     # Memory --------------------------------------------------------------------------------
-    def _place(self) -> dict[Memory, Dram]:
-        """A slot of the arena for each memory: base registers that differ, contents that start anywhere."""
-        rng, slot = self.rng, _ARENA // 8
-        slots = rng.permutation(len(_DRAM_MEMORIES))
-        dram = {}
-        for memory, number in zip(_DRAM_MEMORIES, slots, strict=True):
-            size = memory_elem_bytes(self.cfg, memory)
-            count = {Memory.UOP: 1024, Memory.WGT: 16}.get(memory, 48)
-            base = (int(number) + 1) * slot + BASE_ALIGNMENT * pick(rng, 0, 500)
-            data = rng.integers(0, 256, size=count * size, dtype=np.uint8)
-            dram[memory] = Dram(base, pick(rng, 0, min(300, slot // 4 // size)), data, size)
-        # ACC_8BIT reads the accumulators' bytes through its own element size.
-        acc, size = dram[Memory.ACC], memory_elem_bytes(self.cfg, Memory.ACC_8BIT)
-        first = -(-acc.first * acc.elem_bytes // size)
-        dram[Memory.ACC_8BIT] = Dram(acc.base, first, acc.data[first * size - acc.first * acc.elem_bytes :], size)
-        return dram
-
     def _windows(self, bank: int) -> Windows:
         faults = self.flavour is Flavour.FAULTS
 
@@ -131,7 +121,8 @@ class _Builder:
         inp, wgt, acc = window(Memory.INP, 20), window(Memory.WGT, 6), window(Memory.ACC, 20)
         # Past the end of the second window comes index 0: the first one, which nobody else uses then.
         over = min(inp.size, wgt.size, acc.size) // 2 if faults and bank else 0
-        return Windows(inp, wgt, acc, over)
+        req = window(Memory.REQ, PARAMETERS // 2) if "requant" in self.cfg.extensions else Window(0, 0)
+        return Windows(inp, wgt, acc, over, req)
 
     # Phases --------------------------------------------------------------------------------
     def _loads(self, phase: int) -> list[Insn]:
@@ -160,12 +151,15 @@ class _Builder:
         rng, pieces, windows = self.rng, self.pieces, self.windows[phase % 2]
         insns: list[Insn] = []
         if phase < 2:
-            insns += [pieces.fill(Memory.ACC, filled.acc) for filled in self._filled(phase)]
+            for memory in (Memory.ACC, Memory.REQ) if "requant" in self.cfg.extensions else (Memory.ACC,):
+                insns += [pieces.fill(memory, filled.of(memory)) for filled in self._filled(phase)]
         provoked = {Flavour.HAZARDS: 0.8, Flavour.FAULTS: 0.0}.get(self.flavour, 0.25)
         for _ in range(pick(rng, 1, 4)):
             kind = rng.random()
             if chance(rng, provoked):
                 insns += hazard(pieces, self._filled(phase))
+            elif self.extras and chance(rng, 0.4):
+                insns += self.extras[pick(rng, 0, len(self.extras) - 1)](pieces, windows)
             elif kind < 0.45:
                 insns += pieces.gemm_pair(windows)
             elif kind < 0.8:
@@ -185,19 +179,21 @@ class _Builder:
         insns[0] = _with(insns[0], **{bit: value | insns[0][bit] for bit, value in waits.items()})
         if not insns[-1]["push_next"]:
             insns[-1] = _with(insns[-1], push_prev=1, push_next=1)
-        if self.flavour is Flavour.HAZARDS and insns[-1].fields.get("one_bank"):
-            # The tokens of a declared instruction speak of its bank only; the neighbours use both here.
+        everything = self.flavour is Flavour.HAZARDS or "requant" in self.cfg.extensions
+        if everything and insns[-1].fields.get("one_bank"):
+            # The tokens of a declared instruction speak of its bank only; the neighbours use both here, or parameters.
             insns[-1] = _with(insns[-1], one_bank=0)
         return insns
 
     def _fault(self) -> Insn:
         """A LOAD of an unknown memory type: nothing moves."""
         insn = self.pieces.partial_load(Memory.ACC, self.windows[0])
-        return _with(insn, memory_type=int(self.rng.choice([Memory.OUT, 6, 7])))
+        unknown = [number for number in range(8) if number not in loadable(self.cfg)]
+        return _with(insn, memory_type=int(self.rng.choice(unknown)))
 
     def _stores(self, phase: int) -> list[Insn]:
         rng, pieces, windows = self.rng, self.pieces, self.windows[phase % 2]
-        insns = [pieces.store_block(windows) for _ in range(pick(rng, 0, 2))]
+        insns = [pieces.store_block(windows) for _ in range(pick(rng, 0, 4 if "requant" in self.cfg.extensions else 2))]
         if not insns or chance(rng, 0.2):
             insns.append(store(self.cfg, memory_type=0, y_size=pick(rng, 0, 2)))
         insns[0] = _with(insns[0], pop_prev=1)
@@ -267,7 +263,8 @@ class _Builder:
             words += encode_stream(cfg, [self.pieces.store_block(self.windows[0])])
         uop = self.dram[Memory.UOP]
         uop_bytes = np.array(self.pieces.uop_words, dtype="<u4").tobytes()
-        memory = [(self.dram[m].address, self.dram[m].data.tobytes()) for m in _DRAM_MEMORIES if m is not Memory.UOP]
+        placed = [m for m in self.dram if m is not Memory.ACC_8BIT]
+        memory = [(self.dram[m].address, self.dram[m].data.tobytes()) for m in placed if m is not Memory.UOP]
         memory.append((uop.address, uop_bytes))
         size = (self.dump_target - out.first) * out.elem_bytes
         size += 8 * max(windows.acc.size for windows in self.windows) * out.elem_bytes
@@ -276,7 +273,7 @@ class _Builder:
             insn_address=BASE_ALIGNMENT * pick(rng, 0, 999),
             instructions=words,
             memory=tuple(sorted(memory)),
-            bases={m: self.dram[m].base for m in _DRAM_MEMORIES},
+            bases={m: self.dram[m].base for m in DRAM_MEMORIES},
             outputs=((out.address, size),),
             description=f"{self.flavour.value} stream of {len(words) // INSN_BYTES} instructions for {cfg.name}",
         )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from vta_arch.config import VTAConfig
 from vta_arch.encoding import Insn, alu, encode_uops, gemm, load, store
-from vta_arch.isa import AluOp, Memory, memory_elem_bytes, sram_depth
+from vta_arch.isa import AluOp, Memory, sram_depth
 
 Rng = np.random.Generator
 
@@ -34,16 +34,25 @@ class Window:
 
 @dataclass(frozen=True)
 class Windows:
-    """What a phase may touch. ``over``: how far indices may run past the end of the windows."""
+    """What a phase may touch. ``over``: how far indices may run past the end of the windows.
+
+    ``req`` (requantization parameters) has no elements without the extension.
+    """
 
     inp: Window
     wgt: Window
     acc: Window
     over: int = 0
+    req: Window = Window(0, 0)
+
+    def parameters(self, rng: Rng, count: int = 1) -> int:
+        """The first one of ``count`` vectors of requantization parameters that hold data, wrapping at the end."""
+        last = self.req.base + self.req.size - count + min(self.over, self.req.size)
+        return pick(rng, self.req.base, last)
 
     def of(self, memory: Memory) -> Window:
         """The window that a LOAD of ``memory`` fills."""
-        return {Memory.INP: self.inp, Memory.WGT: self.wgt}.get(memory, self.acc)
+        return {Memory.INP: self.inp, Memory.WGT: self.wgt, Memory.REQ: self.req}.get(memory, self.acc)
 
 
 @dataclass
@@ -115,7 +124,14 @@ class Pieces:
             y_pad_0=pick(rng, 0, 2),
             x_pad_1=pick(rng, 0, 2),
             **{empty: 0, other: pick(rng, 0, 3)},
+            **self._padding(),
         )
+
+    def _padding(self) -> dict[str, int]:
+        """The fields of a LOAD that say what it pads with."""
+        if "pad_value" not in self.cfg.extensions or chance(self.rng, 0.4):
+            return {}
+        return {"pad": 1, "pad_value": pick(self.rng, -128, 127)}
 
     def fill(self, memory: Memory, window: Window) -> Insn:
         """LOAD of a whole window."""
@@ -142,6 +158,7 @@ class Pieces:
             sram_base=min(pick(rng, window.base, last), sram_depth(self.cfg, memory) - 1),
             dram_base=source.first + pick(rng, 0, source.elements - span(fields)),
             **fields,
+            **self._padding(),
         )
 
     def store_block(self, windows: Windows) -> Insn:
@@ -151,18 +168,26 @@ class Pieces:
         fields["x_stride"] = max(fields["x_stride"], fields["x_size"])
         if span(fields) > target.elements:
             fields["y_size"] = 1
+        shape = {name: fields[name] for name in ("x_size", "y_size", "x_stride")}
         size = fields["x_size"] * fields["y_size"]
         base = pick(rng, window.base, window.base + window.size - size + windows.over)
         # STORE ignores memory type and pads: any value must do.
-        ignored = {
-            "memory_type": int(rng.choice([0, 4, 4, 3, 7])),
-            "x_pad_0": pick(rng, 0, 3),
-            "y_pad_1": pick(rng, 0, 3),
-        }
+        others = {"memory_type": int(rng.choice([0, 4, 4, 3, 7]))}
+        if "requant" in self.cfg.extensions:
+            others |= self._requantized(windows, fields["y_size"])
+        else:
+            others |= {"x_pad_0": pick(rng, 0, 3), "y_pad_1": pick(rng, 0, 3)}
         start = target.first + pick(rng, 0, target.elements - span(fields))
         return store(
-            self.cfg, **{**fields, **ignored, "sram_base": min(base, self.cfg.acc_depth - 1), "dram_base": start}
+            self.cfg, **{**shape, **others, "sram_base": min(base, self.cfg.acc_depth - 1), "dram_base": start}
         )
+
+    def _requantized(self, windows: Windows, rows: int) -> dict[str, int]:
+        """The fields of a STORE about requantization; without it they may have any value."""
+        rng, by_row = self.rng, rows <= windows.req.size and chance(self.rng, 0.5)
+        if chance(rng, 0.35):
+            return {"req_rows": int(by_row), "req_index": pick(rng, 0, 0xFFFF)}
+        return {"requant": 1, "req_rows": int(by_row), "req_index": windows.parameters(rng, rows if by_row else 1)}
 
     # Micro-ops -----------------------------------------------------------------------------
     def load_uops(self, table: NDArray[np.int64], over: int) -> tuple[Insn, int, int]:
@@ -191,7 +216,7 @@ class Pieces:
         )
         return insn, base, base + len(table)
 
-    def _table(self, limits: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
+    def table(self, limits: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
         """Random micro-ops; column c from ``limits[c]`` inclusive. Often with equal or growing dst."""
         rng = self.rng
         count = pick(rng, 1, min(9, self.uop_window.size))
@@ -203,7 +228,7 @@ class Pieces:
             columns[0] = np.sort(columns[0])
         return np.stack(columns, axis=1).astype(np.int64)
 
-    def _loops(self, factors: dict[str, int]) -> dict[str, int]:
+    def loops(self, factors: dict[str, int]) -> dict[str, int]:
         """Trip counts, and factors whose total stays within the room given for each index."""
         rng = self.rng
         outer, inner = pick(rng, 1, 5), pick(rng, 1, 5)
@@ -219,7 +244,8 @@ class Pieces:
             fields["iter_in"] = 0
         return fields
 
-    def _range(self, first: int, end: int) -> dict[str, int]:
+    def uop_range(self, first: int, end: int) -> dict[str, int]:
+        """A random part of the micro-ops from ``first`` to ``end`` (exclusive), sometimes an empty one."""
         if chance(self.rng, 0.05):
             return {"uop_bgn": first, "uop_end": first}
         begin = pick(self.rng, first, min(end, self.cfg.uop_depth) - 1)
@@ -240,13 +266,13 @@ class Pieces:
         """LOAD UOP, and one or two GEMM that use it."""
         rng = self.rng
         parts = {"dst": windows.acc, "src": windows.inp, "wgt": windows.wgt}
-        table = self._table([(w.base, w.base + w.size // 2) for w in parts.values()])
+        table = self.table([(w.base, w.base + w.size // 2) for w in parts.values()])
         fetch, first, end = self.load_uops(table, windows.over)
         room = {name: (w.size - 1 - w.size // 2) + min(windows.over, w.size // 2) for name, w in parts.items()}
         insns = [fetch]
         for _ in range(pick(rng, 1, 2)):
             reset = int(chance(rng, 0.2))
-            values = self._range(first, end) | self._loops(room) | self.one_bank(windows)
+            values = self.uop_range(first, end) | self.loops(room) | self.one_bank(windows)
             insns.append(gemm(self.cfg, reset=reset, **values))
         return insns
 
@@ -254,7 +280,7 @@ class Pieces:
         """LOAD UOP, and one to three ALU operations that use it, with and without immediate."""
         rng, acc = self.rng, windows.acc
         half = acc.base + acc.size // 2
-        table = self._table([(acc.base, half), (acc.base, half), (0, 0)])
+        table = self.table([(acc.base, half), (acc.base, half), (0, 0)])
         fetch, first, end = self.load_uops(table, windows.over)
         room = (acc.size - 1 - acc.size // 2) + min(windows.over, acc.size // 2)
         insns = [fetch]
@@ -263,14 +289,6 @@ class Pieces:
             values: dict[str, int] = {"use_imm": int(chance(rng, 0.55)), "imm": pick(rng, -40, 40)}
             if chance(rng, 0.2):
                 values["imm"] = pick(rng, -(1 << 15), (1 << 15) - 1)
-            values |= self._range(first, end) | self._loops({"dst": room, "src": room}) | self.one_bank(windows)
+            values |= self.uop_range(first, end) | self.loops({"dst": room, "src": room}) | self.one_bank(windows)
             insns.append(alu(self.cfg, op, **values))
         return insns
-
-    def reset_window(self, window: Window, uop: int) -> Insn:
-        """GEMM that zeroes a window; micro-op ``uop`` must have its base as dst."""
-        return gemm(self.cfg, reset=1, uop_bgn=uop, uop_end=uop + 1, iter_out=1, iter_in=window.size, dst_factor_in=1)
-
-    def elem_bytes(self, memory: Memory) -> int:
-        """Bytes of one element of ``memory`` in DRAM."""
-        return memory_elem_bytes(self.cfg, memory)

@@ -23,6 +23,7 @@ from .link import link, same_layout
 from .lower.add import AddLowering
 from .lower.context import Context
 from .lower.conv import ConvLowering
+from .lower.depthwise import DepthwiseLowering
 from .lower.errors import NotLowerableError
 from .lower.requantize import drop_dead_channels
 from .lower.stream import Relocation, StreamBuilder
@@ -34,7 +35,11 @@ Lowering = ConvLowering | AddLowering
 _REGION_INSNS = BASE_ALIGNMENT // INSN_BYTES
 """A launch starts at a multiple of this many instructions; the gap behind a region holds FINISH, never fetched."""
 
-LOWERINGS: dict[str, Callable[[Context, IntLayer], Lowering]] = {"conv": ConvLowering, "add": AddLowering}
+LOWERINGS: dict[str, Callable[[Context, IntLayer], Lowering]] = {
+    "conv": ConvLowering,
+    "depthwise": DepthwiseLowering,
+    "add": AddLowering,
+}
 """How each operator is lowered. Making one raises NotLowerableError when it cannot be."""
 
 
@@ -172,7 +177,9 @@ class _Compilation:
             try:
                 check_types(self._cfg, layer)
                 layer = drop_dead_channels(self._cfg, layer)
-                self._lowerings[layer.name] = LOWERINGS[layer.op](self._context, layer)
+                self._lowerings[layer.name] = LOWERINGS["depthwise" if layer.is_depthwise else layer.op](
+                    self._context, layer
+                )
             except NotLowerableError as reason:
                 self._reasons[layer.name] = str(reason)
                 continue

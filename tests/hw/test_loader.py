@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ CASES = [
     ("narrow", Memory.INP),
     ("unsigned", Memory.UOP),
 ]
+PADDED_CASES = [*CASES, ("tiny", Memory.ACC), ("acc16", Memory.ACC), ("int2", Memory.ACC_8BIT)]
 BASE = 0x1000
 LONGEST = 40
 """Elements of the longest row: with 4-byte elements on a 512-bit bus, several beats."""
@@ -65,10 +67,10 @@ def expected(cfg: VTAConfig, memory: Memory, insns: list[Insn], contents: bytes)
     for insn in insns:
         if not insn["x_size"] or not insn["y_size"]:
             continue
-        index = insn["sram_base"]
+        index, padding = insn["sram_base"], _padding(cfg, memory, insn)
         for y in range(-insn["y_pad_0"], insn["y_size"] + insn["y_pad_1"]):
             for x in range(-insn["x_pad_0"], insn["x_size"] + insn["x_pad_1"]):
-                value = 0
+                value = padding
                 if 0 <= y < insn["y_size"] and 0 <= x < insn["x_size"]:
                     at = BASE + (insn["dram_base"] + y * insn["x_stride"] + x) * elem
                     value = int.from_bytes(contents[at : at + elem], "little")
@@ -76,6 +78,14 @@ def expected(cfg: VTAConfig, memory: Memory, insns: list[Insn], contents: bytes)
                 cells[index % depth] = value
                 index += 1
     return cells, beyond
+
+
+def _padding(cfg: VTAConfig, memory: Memory, insn: Insn) -> int:
+    """The bits of a padding element."""
+    widths = {Memory.INP: cfg.inp_width, Memory.WGT: cfg.wgt_width, Memory.ACC: cfg.acc_width, Memory.ACC_8BIT: 8}
+    width = widths.get(memory, 0)
+    value = insn.fields.get("pad_value", 0) & ((1 << width) - 1)
+    return sum(value << at for at in range(0, 8 * memory_elem_bytes(cfg, memory), width)) if width else 0
 
 
 def random_loads(cfg: VTAConfig, memory: Memory, rng: random.Random, *, over: bool) -> list[Insn]:
@@ -92,6 +102,8 @@ def random_loads(cfg: VTAConfig, memory: Memory, rng: random.Random, *, over: bo
         base = rng.randint(0, depth - 1 if over else max(0, depth - size))
         stride = rng.choice([0, columns, columns + 1, rng.randint(0, 50)])
         shape = {"x_size": columns, "y_size": rows, "x_stride": stride, **pads}
+        if "pad_value" in cfg.extensions and rng.randrange(3):
+            shape |= {"pad": 1, "pad_value": rng.choice([-128, -1, 5, rng.randint(-128, 127)])}
         insns.append(load(cfg, memory, sram_base=base, dram_base=rng.randint(0, 60), **shape))
     return insns
 
@@ -141,6 +153,19 @@ def test_contents(name: str, memory: Memory) -> None:
         assert found == cells
         assert done == len(insns)
         assert (errors > 0) == (beyond > 0)
+
+
+@pytest.mark.parametrize(("name", "memory"), PADDED_CASES)
+def test_padding_has_a_value(name: str, memory: Memory) -> None:
+    """Extension ``pad_value``: some loads pad with a value, others with zero bits."""
+    cfg = replace(named_configs()[name], extensions=frozenset({"pad_value"}))
+    rng = random.Random(f"padding {name} {memory}")
+    ram = ReadMemory(rng.randbytes(1 << 16), cfg.axi_data_width // 8, latency=3, stall=0.1, rng=rng)
+    insns = random_loads(cfg, memory, rng, over=False)
+    cells, _ = expected(cfg, memory, insns, ram.contents)
+    found, done, _ = run(cfg, memory, insns, ram)
+    assert found == cells
+    assert done == len(insns)
 
 
 @pytest.mark.parametrize(("name", "memory"), CASES)

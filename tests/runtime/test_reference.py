@@ -35,6 +35,20 @@ def test_convolve(seed: int) -> None:
     assert np.array_equal(convolve(x, w, layer), loops(x, w, layer))
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_depthwise(seed: int) -> None:
+    """The same as a convolution whose weights between different channels are 0."""
+    rng = np.random.default_rng(seed)
+    kernel, strides, dilations = (tuple(int(v) for v in rng.integers(1, 4, 2)) for _ in range(3))
+    x = rng.integers(-128, 128, (2, 7, 12, 11)).astype(np.int8)
+    w = rng.integers(-127, 128, (7, 1, *kernel)).astype(np.int8)
+    attributes = {"kernel": kernel, "strides": strides, "pads": (1, 0, 0, 2), "dilations": dilations}
+    layer = Layer("c", "conv", ("x",), "y", attributes)
+    whole = np.zeros((7, 7, *kernel), np.int8)
+    whole[np.arange(7), np.arange(7)] = w[:, 0]
+    assert np.array_equal(convolve(x, w, layer), loops(x, whole, layer))
+
+
 def test_large_sums_are_exact() -> None:
     x, w = np.full((1, 2048, 3, 3), -128, np.int8), np.full((1, 2048, 3, 3), 127, np.int8)
     attributes = {"kernel": (3, 3), "strides": (1, 1), "pads": (0, 0, 0, 0), "dilations": (1, 1)}

@@ -32,12 +32,12 @@ def launch(device: FunctionalDevice, insns: list[Insn]) -> RunResult:
 
 
 def assert_same_scratchpads(first: FunctionalDevice, second: FunctionalDevice) -> None:
-    for name in ("uop", "inp", "wgt", "acc"):
+    for name in ("uop", "inp", "wgt", "acc", "req"):
         np.testing.assert_array_equal(getattr(first._pads, name), getattr(second._pads, name), err_msg=name)
 
 
 @pytest.mark.parametrize("flavour", list(Flavour))
-@pytest.mark.parametrize("name", ["tiny", "pynq-z1", "int4", "batch2", "acc16", "int1"])
+@pytest.mark.parametrize("name", ["tiny", "pynq-z1", "int4", "batch2", "acc16", "int1", "x-tiny", "x-int2"])
 def test_same_streams_on_other_data(name: str, flavour: Flavour) -> None:
     """Two streams in turn; the third round changes the micro-ops too, and the fourth takes them back."""
     cfg = named_configs().get(name) or load_preset(name)

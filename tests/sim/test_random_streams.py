@@ -38,7 +38,7 @@ def test_configurations_cover_the_choices() -> None:
 
 
 @pytest.mark.parametrize("flavour", list(Flavour))
-@pytest.mark.parametrize("name", ["tiny", "int4", "batch2", "int1"])
+@pytest.mark.parametrize("name", ["tiny", "int4", "batch2", "int1", "x-tiny", "x-batch2"])
 def test_result_does_not_depend_on_the_units_speed(
     name: str, flavour: Flavour, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -65,12 +65,15 @@ def test_result_does_not_depend_on_the_units_speed(
                 np.testing.assert_array_equal(outputs[0], expected[0], err_msg=case.description)
 
 
-def test_initialises_what_it_reads() -> None:
+@pytest.mark.parametrize("name", ["tiny", "x-tiny", "x-acc16"])
+def test_initialises_what_it_reads(name: str) -> None:
     """A used device gives the same result as a fresh one."""
-    cfg = CONFIGS["tiny"]
+    cfg = CONFIGS[name]
     used = FunctionalDevice(cfg)
     rng = np.random.default_rng(9)
-    for flavour in itertools.islice(itertools.cycle((Flavour.SERIAL, Flavour.OVERLAPPED, Flavour.TOKENS)), 9):
+    for flavour in itertools.islice(
+        itertools.cycle((Flavour.SERIAL, Flavour.OVERLAPPED, Flavour.TOKENS, Flavour.HAZARDS)), 12
+    ):
         case = random_stream(cfg, rng, flavour)
         _, fresh = case.run(FunctionalDevice(cfg))
         for address, size in case.outputs:
@@ -82,34 +85,43 @@ def test_initialises_what_it_reads() -> None:
 def _features(case: StreamCase) -> Counter[str]:
     found: Counter[str] = Counter()
     for insn in decode_stream(case.config, case.instructions):
-        if insn.opcode not in Opcode.__members__.values():
+        if insn.opcode not in opcodes(case.config):
             found["unknown opcode"] += 1
             continue
         opcode = Opcode(insn.opcode)
         found[opcode.name] += 1
         if opcode is Opcode.LOAD:
             memory = insn["memory_type"]
-            name = Memory(memory).name if memory in Memory.__members__.values() else "unknown"
+            name = Memory(memory).name if memory in loadable(case.config) else "unknown"
             moved = insn["x_size"] * insn["y_size"] > 0
             found[f"load {name}" if moved else "token only"] += 1
             found["pad"] += any(insn[pad] for pad in ("y_pad_0", "y_pad_1", "x_pad_0", "x_pad_1")) and moved
             found["narrow stride"] += insn["x_stride"] < insn["x_size"] and insn["y_size"] > 1
+            found["pad value"] += insn.fields.get("pad", 0) and moved and insn["pad_value"] != 0
             found["odd uop base"] += memory == Memory.UOP and insn["sram_base"] % 2 == 1
-        elif opcode is Opcode.GEMM:
-            found["reset"] += insn["reset"]
+        elif opcode is Opcode.STORE:
+            kind = "requantized" if insn.fields.get("requant") else "plain"
+            found[f"{kind} store"] += insn["x_size"] * insn["y_size"] > 0
+            found["parameters by row"] += kind == "requantized" and insn["req_rows"] and insn["y_size"] > 1
+        elif opcode in (Opcode.GEMM, Opcode.DEPTHWISE):
+            found[f"{opcode.name} reset"] += insn["reset"]
+            found[f"{opcode.name} overwrites"] += insn["reset"] and insn.fields.get("one_bank", 0)
+            found[f"{opcode.name} one micro-op"] += insn["uop_end"] == insn["uop_bgn"] + 1
         elif opcode is Opcode.ALU:
             found[f"alu {AluOp(insn['alu_opcode']).name}"] += 1
             found["negative shift"] += insn["alu_opcode"] == AluOp.SHR and insn["use_imm"] and insn["imm"] < 0
-        if opcode in (Opcode.GEMM, Opcode.ALU):
+        if opcode in (Opcode.GEMM, Opcode.DEPTHWISE, Opcode.ALU):
             found["no iteration"] += insn["iter_out"] * insn["iter_in"] == 0 or insn["uop_end"] <= insn["uop_bgn"]
     return found
 
 
-def test_streams_use_the_whole_instruction_set() -> None:
+@pytest.mark.parametrize("name", ["tiny", "x-tiny", "x-block16"])
+def test_streams_use_the_whole_instruction_set(name: str) -> None:
     found: Counter[str] = Counter()
     rng = np.random.default_rng(0)
+    cfg = CONFIGS[name]
     for flavour in list(Flavour) * 12:
-        case = random_stream(CONFIGS["tiny"], rng, flavour)
+        case = random_stream(cfg, rng, flavour)
         found += _features(case)
         assert case.insn_count < 250
         bases = list(case.bases.values())
@@ -117,9 +129,14 @@ def test_streams_use_the_whole_instruction_set() -> None:
         assert all(base and base % 64 == 0 for base in bases)
         regions = sorted([*((a, a + len(d)) for a, d in case.memory), (case.insn_address, case.insn_address)])
         assert all(low[1] <= high[0] for low, high in itertools.pairwise(regions))
-    cfg = CONFIGS["tiny"]
     wanted = {f"load {memory.name}" for memory in loadable(cfg)}
     wanted |= {f"alu {op.name}" for op in alu_ops(cfg)} | {opcode.name for opcode in opcodes(cfg)}
-    wanted |= {"token only", "pad", "narrow stride", "odd uop base", "reset", "negative shift", "no iteration"}
-    wanted |= {"unknown opcode", "load unknown"}
+    wanted |= {"token only", "pad", "narrow stride", "odd uop base", "negative shift", "no iteration"}
+    wanted |= {"unknown opcode", "load unknown", "plain store", "GEMM reset", "GEMM one micro-op"}
+    if "requant" in cfg.extensions:
+        wanted |= {"requantized store", "parameters by row"}
+    if "pad_value" in cfg.extensions:
+        wanted.add("pad value")
+    if "depthwise" in cfg.extensions:
+        wanted |= {f"DEPTHWISE {what}" for what in ("reset", "overwrites", "one micro-op")}
     assert not {name for name in wanted if found[name] < 3}

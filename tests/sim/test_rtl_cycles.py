@@ -23,6 +23,7 @@ def load_benchmark() -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
+    sys.path.insert(0, str(BENCHMARK.parent))
     spec.loader.exec_module(module)
     return module
 

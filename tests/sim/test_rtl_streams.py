@@ -30,7 +30,7 @@ INSNS, UOPS = 0x1000, 0x8000
 BASES = dict.fromkeys((Memory.WGT, Memory.INP, Memory.ACC, Memory.OUT), 0x10000) | {Memory.UOP: UOPS}
 
 
-@pytest.mark.parametrize("name", named_configs())
+@pytest.mark.parametrize("name", [name for name in named_configs() if not name.startswith("x-")])
 def test_random_streams_agree(name: str) -> None:
     """Both devices keep memory and scratchpads from stream to stream; the memory's timing changes."""
     cfg = named_configs()[name]

@@ -36,7 +36,7 @@ def write_case(folder: Path, case: StreamCase) -> Path:
     return manifest
 
 
-@pytest.mark.parametrize("name", ["tiny", "int4", "int1", "wide-address"])
+@pytest.mark.parametrize("name", ["tiny", "int4", "int1", "wide-address", "x-tiny", "x-int1"])
 def test_matches_and_reports_differences(tmp_path: Path, name: str) -> None:
     cfg = named_configs()[name]
     manifest = write_case(tmp_path, random_stream(cfg, np.random.default_rng(5)))

@@ -44,7 +44,7 @@ def test_clip_becomes_bounds(low: float, high: float, expected: tuple[int, int])
 
 
 def _grouped(net: QdqBuilder, x: str) -> str:
-    return net.conv(x, "layer", (4, 1, 3, 3), group=4)
+    return net.conv(x, "layer", (4, 2, 3, 3), group=2)
 
 
 def _odd_scale(net: QdqBuilder, x: str) -> str:

@@ -128,18 +128,15 @@ def _conv_pads(
 
 
 def conv(view: GraphView, index: int, scope: Scope) -> IntLayer:
-    """A Conv of one group on 4-dimensional tensors. Raises NotALayerError."""
+    """A Conv of one group, or depthwise, on 4-dimensional tensors. Raises NotALayerError."""
     node, named = view.nodes[index], attributes(view.nodes[index])
-    if named.get("group", 1) != 1:
-        raise NotALayerError(f"it has {named['group']} groups")
     source = activation(view, node.input[0], scope)
     weight = constant(view, node.input[1])
     if len(source.shape) != 4 or weight.values.ndim != 4:
         raise NotALayerError("it is not 2-dimensional")
     if weight.scale.size not in (1, weight.values.shape[0]) or (weight.scale.size > 1 and weight.axis != 0):
         raise NotALayerError("its weight scale is not one per tensor or output channel")
-    if weight.values.shape[1] != source.shape[1]:
-        raise NotALayerError(f"its weight has {weight.values.shape[1]} input channels, its input {source.shape[1]}")
+    _check_groups(named.get("group", 1), weight.values.shape, source.shape[1])
     kernel = weight.values.shape[2], weight.values.shape[3]
     return _layer(
         view,
@@ -152,6 +149,16 @@ def conv(view: GraphView, index: int, scope: Scope) -> IntLayer:
         pads=_conv_pads(view, index, kernel, *source.shape[2:]),
         dilations=tuple(named.get("dilations", [1, 1])),
     )
+
+
+def _check_groups(groups: int, weight: tuple[int, ...], channels: int) -> None:
+    """Raises NotALayerError unless there is one group, or one for each input and output channel."""
+    if groups not in (1, channels):
+        raise NotALayerError(f"it has {groups} groups for {channels} channels (1, or one for each, can run)")
+    if weight[1] * groups != channels:
+        raise NotALayerError(f"its weight has {weight[1]} input channels, its input {channels}")
+    if groups > 1 and weight[0] != channels:
+        raise NotALayerError(f"it makes {weight[0]} channels of {channels} groups (depthwise makes one of each)")
 
 
 def _dense(view: GraphView, index: int, scope: Scope, item: Constant, transposed: bool, bias: str) -> IntLayer:

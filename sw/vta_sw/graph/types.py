@@ -39,7 +39,8 @@ class IntLayer:
     """One layer in integers, and the ONNX nodes (by index) that it stands for.
 
     With ``requant`` (one set of parameters for each output channel, of an add one set in all):
-    conv: requantize(conv(x, weight), requant), x padded with pad_value; a dense layer is a 1x1 conv.
+    conv: requantize(conv(x, weight), requant), x padded with pad_value; a dense layer is a 1x1 conv, and a
+    weight of one input channel on an input of several is depthwise.
     add: requantize(a * factors[0] + b * factors[1], requant).
 
     Without it, where all scales are powers of two:
@@ -68,6 +69,11 @@ class IntLayer:
     def kernel(self) -> tuple[int, int]:
         """Height and width of the kernel."""
         return self.weight.shape[2], self.weight.shape[3]
+
+    @property
+    def is_depthwise(self) -> bool:
+        """Whether each output channel sees only the input channel of its number, of several."""
+        return self.op == "conv" and self.weight.shape[1] == 1 < self.inputs[0].nchw[1]
 
     @property
     def macs(self) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 from vta_arch.encoding import gemm, load
 from vta_arch.isa import Memory, Opcode, insn_fields
 from vta_arch.layout import ceil_div, pack_weight_bits, tile_weight
@@ -27,24 +28,24 @@ _TRIAL_STEPS = 500
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
     """A part of an axis: its first element and how many."""
 
     first: int
     count: int
 
 
-def _parts(size: int, step: int) -> list[_Part]:
-    return [_Part(first, min(step, size - first)) for first in range(0, size, step)]
+def _parts(size: int, step: int) -> list[Part]:
+    return [Part(first, min(step, size - first)) for first in range(0, size, step)]
 
 
 @dataclass(frozen=True)
-class _Position:
+class Position:
     """Where an output tile is: image, rows, columns."""
 
     image: int
-    rows: _Part
-    cols: _Part
+    rows: Part
+    cols: Part
 
 
 class ConvLowering:
@@ -59,13 +60,17 @@ class ConvLowering:
 
     def _choose_tiling(self) -> Tiling:
         """The best of some good tilings: each is emitted on trial."""
-        key = (self.geometry, self.plan.passes, self.plan.start)
+        key = (type(self), self.geometry, self.plan.passes, self.plan.start)
         if key not in self._context.tilings:
-            found = best_tilings(self._cfg, self.geometry, self.plan.cycles, len(self.plan.vectors), _TRIALS)
+            found = self._good_tilings(_TRIALS)
             few = found[: max(1, _TRIAL_STEPS // self._steps(found[0]))]
             few = tuple(item for item in few if self._steps(item) <= _TRIAL_STEPS)
             self._context.tilings[key] = min(few, key=self._trial) if len(few) > 1 else found[0]
         return self._context.tilings[key]
+
+    def _good_tilings(self, count: int) -> tuple[Tiling, ...]:
+        """The ``count`` tilings with the least estimated cycles, the best first."""
+        return best_tilings(self._cfg, self.geometry, self.plan.cycles, len(self.plan.vectors), count)
 
     def _steps(self, tiling: Tiling) -> int:
         geometry = self.geometry
@@ -82,14 +87,21 @@ class ConvLowering:
 
     def emit(self, stream: StreamBuilder) -> None:
         """Add the layer's instructions to ``stream``; tensors are called by their names."""
-        tiles = tile_weight(self._layer.weight, self._cfg.block_out, self._cfg.block_in)
-        packed = pack_weight_bits(tiles, self._cfg.wgt_width).tobytes()
+        packed = pack_weight_bits(self._weight_tiles(), self._cfg.wgt_width).tobytes()
         self._emit(self._context, stream, self.tiling, self._context.pools["weights"].add(packed))
+
+    def _weight_tiles(self) -> NDArray[np.integer]:
+        """Weights in the order in which they are loaded: [output blocks, ..., block_out, block_in]."""
+        return tile_weight(self._layer.weight, self._cfg.block_out, self._cfg.block_in)
+
+    def _accumulators(self, tiling: Tiling) -> int:
+        """Accumulators of an output block of the largest tile."""
+        return tiling.rows * tiling.cols
 
     def _emit(self, context: Context, stream: StreamBuilder, tiling: Tiling, weights: int) -> None:
         self.tiling, self._weights, self._stream = tiling, weights, stream
         self._uops = UopCache(context, stream)
-        self._acc = AccTile(context, stream, self._uops, self.plan, tiling.out_blocks, tiling.rows * tiling.cols)
+        self._acc = AccTile(context, stream, self._uops, self.plan, tiling.out_blocks, self._accumulators(tiling))
         self._inp_slots, self._wgt_slots = SlotCache(tiling.inp_slots), SlotCache(tiling.wgt_slots)
         tiles = list(self._tiles())
         self._acc.prepare(min(2, len(tiles)))
@@ -98,12 +110,12 @@ class ConvLowering:
         self._acc.finish()
         self._uops.finish()
 
-    def _tiles(self) -> Iterator[tuple[_Position, _Part]]:
+    def _tiles(self) -> Iterator[tuple[Position, Part]]:
         geometry, tiling = self.geometry, self.tiling
         outs = _parts(geometry.out_blocks, tiling.out_blocks)
-        rows_of_image = [_Part(*part) for part in row_parts(geometry.rows.out, tiling.rows, tiling.edge)]
+        rows_of_image = [Part(*part) for part in row_parts(geometry.rows.out, tiling.rows, tiling.edge)]
         positions = [
-            _Position(image, rows, cols)
+            Position(image, rows, cols)
             for image in range(geometry.images)
             for rows in rows_of_image
             for cols in _parts(geometry.cols.out, tiling.cols)
@@ -112,7 +124,7 @@ class ConvLowering:
             return ((position, out) for out in outs for position in positions)
         return ((position, out) for position in positions for out in outs)
 
-    def _emit_tile(self, half: int, position: _Position, out: _Part) -> None:
+    def _emit_tile(self, half: int, position: Position, out: Part) -> None:
         ins = _parts(self.geometry.in_blocks, self.tiling.in_blocks)
         vectors = position.rows.count * position.cols.count
         for number, into in enumerate(ins):
@@ -136,11 +148,11 @@ class ConvLowering:
     def _wgt_base(self, slot: int) -> int:
         return slot * (self._cfg.wgt_depth // self.tiling.wgt_slots)
 
-    def _inp_pitch(self, position: _Position) -> int:
+    def _inp_pitch(self, position: Position) -> int:
         """Scratchpad vectors from one input block to the next."""
         return self.geometry.rows.window(position.rows.count) * self.geometry.cols.window(position.cols.count)
 
-    def _load_input(self, slot: int, position: _Position, into: _Part) -> None:
+    def _load_input(self, slot: int, position: Position, into: Part) -> None:
         rows, cols = self.geometry.rows, self.geometry.cols
         row, height, top, bottom = rows.span(position.rows.first, position.rows.count)
         col, width, left, right = cols.span(position.cols.first, position.cols.count)
@@ -164,7 +176,7 @@ class ConvLowering:
         insn = load(self._cfg, Memory.INP, sram_base=sram, dram_base=dram, **shape)
         self._stream.add_transfer(insn, Memory.INP, self._layer.inputs[0].name, writes=[("inp", slot)])
 
-    def _load_weights(self, slot: int, out: _Part, into: _Part) -> None:
+    def _load_weights(self, slot: int, out: Part, into: Part) -> None:
         taps = self.geometry.taps
         pitch, size = self.geometry.in_blocks * taps, into.count * taps
         start = self._weights + out.first * pitch + into.first * taps
@@ -181,7 +193,7 @@ class ConvLowering:
             )
             self._stream.add_transfer(insn, Memory.WGT, "weights", writes=[("wgt", slot)])
 
-    def _store(self, half: int, position: _Position, out: _Part) -> None:
+    def _store(self, half: int, position: Position, out: Part) -> None:
         geometry = self.geometry
         height, width = position.rows.count, position.cols.count
         plane, pitch = geometry.rows.out * geometry.cols.out, height * width
@@ -201,7 +213,7 @@ class ConvLowering:
             self._acc.store(half, name, block, number * pitch, shape | {"dram_base": dram}, each_row=merged)
 
     # Products ------------------------------------------------------------------------------
-    def _gemm(self, slots: tuple[int, int, int], position: _Position, out: _Part, into: _Part, *, first: bool) -> None:
+    def _gemm(self, slots: tuple[int, int, int], position: Position, out: Part, into: Part, *, first: bool) -> None:
         half, inp_slot, wgt_slot = slots
         rows, cols = self.geometry.rows, self.geometry.cols
         height, width = position.rows.count, position.cols.count
@@ -225,7 +237,7 @@ class ConvLowering:
         if uops["uop_bgn"] < uops["uop_end"]:
             self._acc.products(half, gemm(self._cfg, **uops, **loops), reads)
 
-    def _table(self, slots: tuple[int, int, int], position: _Position, outs: int, ins: int) -> UopTable:
+    def _table(self, slots: tuple[int, int, int], position: Position, outs: int, ins: int) -> UopTable:
         half, inp_slot, wgt_slot = slots
         rows, cols = self.geometry.rows, self.geometry.cols
         width = cols.window(position.cols.count)

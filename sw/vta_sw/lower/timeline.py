@@ -31,6 +31,8 @@ ISSUE_CYCLES = 2
 """With overlap: cycles from one issue to the next."""
 DRAIN_CYCLES = 9
 """With overlap: cycles from the last step of a GEMM to its last write; the next GEMM does not wait for it."""
+PRODUCTS = (Opcode.GEMM, Opcode.DEPTHWISE)
+"""Instructions of the array: a step a cycle."""
 INSN_COST = 8
 """Cycles that an instruction should save to be worth its 16 bytes."""
 
@@ -60,7 +62,7 @@ def _transfer(cfg: VTAConfig, insn: Insn) -> int:
 
 
 def steps_of(insn: Insn) -> int:
-    """Steps of a GEMM or ALU instruction."""
+    """Steps of a GEMM, DEPTHWISE or ALU instruction."""
     get = insn.fields.get
     return get("iter_out", 0) * get("iter_in", 0) * (get("uop_end", 0) - get("uop_bgn", 0))
 
@@ -70,7 +72,7 @@ def insn_cycles(cfg: VTAConfig, insn: Insn) -> int:
     if insn.opcode in (Opcode.LOAD, Opcode.STORE):
         return _transfer(cfg, insn)
     steps = steps_of(insn)
-    if insn.opcode == Opcode.GEMM:
+    if insn.opcode in PRODUCTS:
         return steps + GEMM_START
     if insn.opcode == Opcode.ALU:
         return steps + ALU_START if insn.fields.get("use_imm", 0) else 2 * steps + ALU_VECTOR_START
@@ -114,12 +116,12 @@ class _Compute:
         ready = max(self._issued + ISSUE_CYCLES, tokens)
         if insn.opcode == Opcode.LOAD and insn.fields.get("x_size", 0):
             return self._load(insn, ready, bank)
-        if insn.opcode in (Opcode.GEMM, Opcode.ALU):
+        if insn.opcode in PRODUCTS or insn.opcode == Opcode.ALU:
             first, beyond = insn.fields.get("uop_bgn", 0), insn.fields.get("uop_end", 0)
             if first < self._uop_load.beyond and self._uop_load.first < beyond:
                 ready = max(ready, self._uop_load.done)
             entry = _Entry(bank, first=first, beyond=beyond)
-            return self._gemm(insn, ready, entry) if insn.opcode == Opcode.GEMM else self._run_alu(insn, ready, entry)
+            return self._gemm(insn, ready, entry) if insn.opcode in PRODUCTS else self._run_alu(insn, ready, entry)
         self._issued = ready
         return self._all_done(ready)
 

@@ -121,12 +121,16 @@ def quantize_weights(
 def _rounding_error(
     weight: NDArray[np.float32], rounded: NDArray[np.int64], scales: Floats, input_mean: Floats | None
 ) -> Floats:
-    """Mean of (float weight - integer weight) * input for each output channel, 0 if no mean is known."""
-    if input_mean is None or len(input_mean) != weight.shape[1]:
+    """Mean of (float weight - integer weight) * input for each output channel, 0 if no mean is known.
+
+    A weight of one input channel for several means is depthwise: each output channel has an input of its own.
+    """
+    depthwise = input_mean is not None and weight.shape[:2] == (len(input_mean), 1)
+    if input_mean is None or not (depthwise or len(input_mean) == weight.shape[1]):
         return np.zeros(len(weight))
     restored = (rounded * scales[:, None]).reshape(weight.shape)
     error = (weight - restored).reshape(len(weight), weight.shape[1], -1).sum(axis=2)
-    return np.asarray(error @ input_mean, dtype=np.float64)
+    return np.asarray(error[:, 0] * input_mean if depthwise else error @ input_mean, dtype=np.float64)
 
 
 def addition_problem(left: float, right: float, output: float, cfg: VTAConfig) -> str | None:

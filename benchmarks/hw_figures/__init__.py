@@ -1,0 +1,1 @@
+"""The figures of benchmarks/hw.py, by unit."""

@@ -1,0 +1,117 @@
+"""Lower a depthwise convolution: each channel has a kernel of its own, so an output block reads one input block."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from vta_arch.encoding import depthwise, gemm, load
+from vta_arch.isa import Memory, Opcode
+
+from ..graph.types import IntLayer
+from .context import Context, UopTable
+from .conv import ConvLowering, Part, Position
+from .depthwise_steps import depthwise_steps, depthwise_tiles
+from .depthwise_tiling import DepthwiseTask, accumulators, best_depthwise_tilings
+from .geometry import conv_geometry
+from .stream import Resource
+from .tiling import Tiling
+
+
+class DepthwiseLowering(ConvLowering):
+    """The lowering of one depthwise convolution; making it proves that it can be lowered (else NotLowerableError).
+
+    A tile is some blocks of an image's part; each block has its own instruction, which makes whole outputs. Rows
+    follow each other without a gap: what a row's last step writes beyond it, the next row or block overwrites.
+    """
+
+    def __init__(self, context: Context, layer: IntLayer) -> None:
+        geometry = conv_geometry(context.cfg, layer)
+        self._depthwise = depthwise_steps(context.cfg, geometry)
+        super().__init__(context, layer)
+
+    @property
+    def _task(self) -> DepthwiseTask:
+        return DepthwiseTask(self.geometry, self._depthwise, self.plan.cycles, len(self.plan.vectors))
+
+    def _good_tilings(self, count: int) -> tuple[Tiling, ...]:
+        return best_depthwise_tilings(self._cfg, self._task, count)
+
+    def _weight_tiles(self) -> NDArray[np.integer]:
+        return depthwise_tiles(self._cfg, self.geometry, self._depthwise, self._layer.weight)
+
+    def _accumulators(self, tiling: Tiling) -> int:
+        return accumulators(self._task, tiling.rows, tiling.cols)
+
+    def _emit_tile(self, half: int, position: Position, out: Part) -> None:
+        vectors = position.rows.count * position.cols.count
+        inp_slot, missing = self._inp_slots.get((position, out))
+        if missing:
+            self._load_input(inp_slot, position, out)
+        wgt_slot, missing = self._wgt_slots.get(out)
+        if missing:
+            self._load_weights(wgt_slot, out, out)
+        self._acc.begin(half, out.first, out.count, vectors)
+        for block in range(out.count):
+            self._products((half, inp_slot, wgt_slot), position, block)
+            self._acc.go_on()
+        self._acc.finish()
+        self._acc.requantize(half, out.first, out.count, vectors, partial(self._store, half, position, out))
+
+    def _load_weights(self, slot: int, out: Part, into: Part) -> None:
+        del into  # an output block reads the input block of the same number
+        size = out.count * len(self._depthwise.places)
+        start = self._weights + out.first * len(self._depthwise.places)
+        insn = load(
+            self._cfg,
+            Memory.WGT,
+            sram_base=self._wgt_base(slot),
+            dram_base=start,
+            y_size=1,
+            x_size=size,
+            x_stride=size,
+        )
+        self._stream.add_transfer(insn, Memory.WGT, "weights", writes=[("wgt", slot)])
+
+    def _products(self, slots: tuple[int, int, int], position: Position, block: int) -> None:
+        half, inp_slot, wgt_slot = slots
+        steps, rows, cols = self._depthwise, self.geometry.rows, self.geometry.cols
+        height, width = position.rows.count, position.cols.count
+        key = ("depthwise", slots, block, width, height if block else 0)
+        uops = self._uops.place(key, lambda: self._block_table(slots, position, block))
+        rounds = steps.rounds(width)
+        loops = {
+            "iter_out": height,
+            "iter_in": rounds,
+            "dst_factor_out": width if height > 1 else 0,
+            "dst_factor_in": steps.outputs if rounds > 1 else 0,
+            "src_factor_out": rows.step * cols.window(width) if height > 1 else 0,
+            "src_factor_in": steps.outputs * cols.step if rounds > 1 else 0,
+        }
+        reads: list[Resource] = [("inp", inp_slot), ("wgt", wgt_slot)]
+        overwrite = int(self._acc.overlap)
+        if steps.opcode == Opcode.DEPTHWISE:
+            self._acc.products(half, depthwise(self._cfg, reset=overwrite, **uops, **loops), reads)
+            return
+        if overwrite:
+            first = uops | {"uop_end": uops["uop_bgn"] + 1}
+            self._acc.products(half, gemm(self._cfg, reset=1, **first, **loops), reads)
+            uops["uop_bgn"] += 1
+        if uops["uop_bgn"] < uops["uop_end"]:
+            self._acc.products(half, gemm(self._cfg, **uops, **loops), reads)
+
+    def _block_table(self, slots: tuple[int, int, int], position: Position, block: int) -> UopTable:
+        half, inp_slot, wgt_slot = slots
+        rows, cols = self.geometry.rows, self.geometry.cols
+        width, places = cols.window(position.cols.count), self._depthwise.places
+        dst = self._acc.base(half) + block * position.rows.count * position.cols.count
+        src = self._inp_base(inp_slot) + block * self._inp_pitch(position)
+        wgt = self._wgt_base(wgt_slot) + block * len(places)
+        return np.array(
+            [
+                (dst, src + row * rows.dilation * width + column, wgt + number)
+                for number, (row, column) in enumerate(places)
+            ],
+            np.int64,
+        )
