@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import numpy_helper
-from vta_sw.quantize import TensorStats, any_scale
+from vta_arch.presets import load_preset
+from vta_sw.quantize import Annotation, LayerPlan, TensorStats, any_scale
 from vta_sw.quantize.power_of_two import ceiling_exponent, search_activation_scale, search_weight_scales
 from vta_sw.quantize.realize import pack_tensor
 from vta_sw.quantize.scales import round_weights, saturated_share
@@ -112,6 +115,25 @@ def test_weight_scales_are_as_good_as_any(limit: int) -> None:
                 loss(row, widest * part, limit) for part in np.arange(0.1, 1, 0.01)
             )
     assert found[-1] == 1
+
+
+@pytest.mark.parametrize(("name", "most", "moved"), [("pynq-z1", 127, 0.004), ("w4a8", 63, 0.008), ("int4", 7, 0.13)])
+def test_scales_of_additions_become_ratios_of_integers(name: str, most: int, moved: float) -> None:
+    rng = np.random.default_rng(5)
+    cfg = load_preset(name)
+    for _ in range(50):
+        before = dict(zip("abcde", np.exp(rng.uniform(-0.9, 0.9, 5)), strict=True)) | {"far": 1e4}
+        adds = [("a", "b", "c"), ("c", "d", "e"), ("e", "far", "a")]
+        plan = Annotation(layers=[LayerPlan("".join(add), "Add", add[:2], add[2]) for add in adds])
+        plan.groups = {tensor: tensor for tensor in before}
+        after = dict(before)
+        any_scale.align_additions(plan, after, cfg)
+        for left, right, _ in adds[:2]:
+            ratio = Fraction(after[left] / after[right]).limit_denominator(most)
+            assert ratio.numerator <= most
+            assert float(ratio) == pytest.approx(after[left] / after[right], rel=1e-6)
+        assert after["far"] == 1e4
+        assert all(abs(after[tensor] / before[tensor] - 1) <= moved for tensor in before)
 
 
 @pytest.mark.parametrize("kind", [INT8, UINT8, INT4, IntType(4, False), INT2, IntType(2, False)], ids=str)

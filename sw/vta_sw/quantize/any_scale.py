@@ -21,7 +21,9 @@ _LEAST = 2.0**-80
 """No scale is smaller, so that every product of two is a normal float32."""
 _LEAST_FACTOR_BITS = 3
 _SPARE_BITS = 2
-"""A scale moves by less than a part in 2**(activation bits - these) to make a ratio of small integers."""
+"""The integers of an addition have as many bits less than its activations, but so many at least."""
+_MOST_MOVED = 0.12
+"""No scale moves by a larger part: more than the gaps between the ratios of 3-bit integers need."""
 
 
 def search_activation_scale(stats: TensorStats, kind: IntType) -> float:
@@ -67,7 +69,10 @@ def align_additions(plan: Annotation, scales: dict[str, float], cfg: VTAConfig) 
 
 
 def _aligned(scale: float, anchor: float, most: int) -> float:
-    """The float32 scale nearest to ``scale`` that is ``anchor`` * p / q with p and q up to ``most``."""
+    """The float32 scale nearest to ``scale`` that is ``anchor`` * p / q with p and q up to ``most``; itself if far."""
     q = np.arange(1, most + 1)
-    p = np.clip(np.rint(scale / anchor * q), 1, most)
-    return float(np.float32(anchor * float((p / q)[np.argmin(np.abs(np.log(p / q * anchor / scale)))])))
+    ratios = np.clip(np.rint(scale / anchor * q), 1, most) / q
+    away = np.abs(np.log(ratios * anchor / scale))
+    if away.min() > _MOST_MOVED:
+        return scale
+    return float(np.float32(anchor * float(ratios[np.argmin(away)])))
