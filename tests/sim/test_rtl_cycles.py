@@ -44,6 +44,8 @@ def test_gemm_and_alu(name: str) -> None:
         assert found["ALU", f"{op} immediate"] == 1
         assert found["ALU", f"{op} tensor-tensor across banks"] == 1
         assert found["ALU", f"{op} tensor-tensor in one bank"] <= 2
+    for operand in ("immediate", "tensor-tensor across banks", "tensor-tensor in one bank"):
+        assert found["ALU", f"MUL {operand}"] <= 4
 
 
 @pytest.mark.parametrize("name", CONFIGS)
