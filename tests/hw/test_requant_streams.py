@@ -13,8 +13,8 @@ from vta_arch.registers import Errors
 from vta_runtime.device import Device
 from vta_sim.functional import FunctionalDevice
 from vta_sim.random_configs import named_configs
+from vta_sim.requant_vectors import random_requant
 from vta_sim.rtl import MemoryModel, RtlDevice
-from vta_sim.stream_pieces import random_requant
 
 MAX_CYCLES = 1_000_000
 INSNS, UOPS, DATA, PARAMS, OUT = 0x1000, 0x8000, 0x10000, 0x40000, 0x80000
