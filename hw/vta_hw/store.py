@@ -34,10 +34,9 @@ class StoreUnit(wiring.Component):
     Sends the low input-width bits of each accumulator, or of what the requantizer makes of it. Throughput: a bus word
     a cycle, or an element a cycle if that is narrower. The next STORE begins when the last beat of this one is made;
     its token is given when the last write response of this one and of all older ones are there. ``idle``: all issued
-    are retired.
-    ``blamed`` are the instructions to blame: for the unit's own errors, for a write ``outside`` the DMA window, for a
-    run that is ``stuck`` or whose watchdog has ``expired``. ``clear`` forgets tokens that wait to be given; nothing
-    may be executing then.
+    are retired. ``blamed`` are the instructions to blame: for the unit's own errors, for a write ``outside`` the DMA
+    window, for a run that is ``stuck`` or whose watchdog has ``expired``. ``clear`` forgets tokens that wait to be
+    given; nothing may be executing then.
     """
 
     def __init__(self, cfg: VTAConfig) -> None:

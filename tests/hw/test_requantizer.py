@@ -24,7 +24,7 @@ from vta_hw.requantizer import CLIENTS, Requantizer, RequantPort, vector_parts
 from vta_sim.random_configs import named_configs
 
 BASE = 0x100
-VECTORS = 8
+VECTORS = 5
 """Vectors of each client."""
 
 
@@ -33,8 +33,8 @@ def configs() -> dict[str, VTAConfig]:
     named = named_configs()
     found = {
         "tiny": named["tiny"],
-        "int4-bus32": named["int4"],
-        "int2-bus64": named["int2"],
+        "int4-bus32": replace(named["int4"], requant_lanes=4),
+        "int2-bus64": replace(named["int2"], requant_lanes=4),
         "acc16-bus32": replace(named["acc16"], requant_lanes=2),
         "batch2": named["batch2"],
         "batch2-few": replace(named["batch2"], requant_lanes=2),
