@@ -12,6 +12,9 @@ from vta_hw.alu_lanes import AluLanes
 
 LANES = 3
 
+BASE_OPS = [op for op in AluOp if op != AluOp.REQ]
+"""What the lanes execute."""
+
 
 def expected(op: AluOp, x: int, y: int, width: int) -> int:
     """One lane, operands signed; the result as bits."""
@@ -36,7 +39,7 @@ def words(width: int, rng: random.Random) -> list[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("width", [16, 32])
-@pytest.mark.parametrize("order", [list(AluOp), [AluOp.MUL, AluOp.SHR, AluOp.MUL, AluOp.MAX, AluOp.ADD]])
+@pytest.mark.parametrize("order", [BASE_OPS, [AluOp.MUL, AluOp.SHR, AluOp.MUL, AluOp.MAX, AluOp.ADD]])
 def test_every_operation(width: int, order: list[AluOp]) -> None:
     """Operands follow each other as fast as they may, operations as soon as the last result is there."""
     dut = AluLanes(width=width, lanes=LANES)

@@ -158,8 +158,8 @@ def test_random_streams_agree(name: str) -> None:
 
 def test_unknown_without_the_extension() -> None:
     """Memory type and operation are unknown, and the bits of STORE mean nothing."""
-    cfg = named_configs()["tiny"]
-    extended = replace(cfg, extensions=cfg.extensions | {"requant"})
+    extended = replace(named_configs()["tiny"], extensions=frozenset({"overlap", "requant"}))
+    cfg = replace(extended, extensions=frozenset({"overlap"}))
     cases = {
         Errors.UNKNOWN_MEMORY: load(extended, Memory.REQ, y_size=1, x_size=1),
         Errors.UNKNOWN_OPCODE: alu(extended, AluOp.REQ, uop_end=1, iter_out=1, iter_in=1),
