@@ -49,7 +49,7 @@ class Requantizer(wiring.Component):
     after ``taken`` on.
     """
 
-    LATENCY = RequantLane.LATENCY + 3
+    LATENCY = RequantLane.LATENCY + 4
 
     def __init__(self, cfg: VTAConfig, *, chunk_bytes: int) -> None:
         self._cfg = cfg
@@ -127,12 +127,15 @@ class Requantizer(wiring.Component):
         chosen = Array(vector.word_select(n, width) for vector in held for n in range(self._parts))
         accs = Signal(width, reset_less=True)
         m.d.sync += accs.eq(chosen[Cat(number[: (self._parts - 1).bit_length()], owner)])
-        blank = delayed(m, parameters.blank, RequantLane.LIMITS_AT)
+        # A register behind the block RAM, before the addition of the bias.
+        accs = delayed(m, accs, 1)
+        blank = delayed(m, parameters.blank, RequantLane.LIMITS_AT + 1)
         results = []
         for element in range(cfg.requant_width):
             m.submodules[f"lane{element}"] = lane = RequantLane(cfg)
             channel = element % channels
-            words = Cat(parameters.early[channel], parameters.late[channel], Const(0, WORD_BITS))
+            early, late = (delayed(m, side[channel], 1) for side in (parameters.early, parameters.late))
+            words = Cat(early, late, Const(0, WORD_BITS))
             fields = data.View(requant_layout(), words)
             m.d.comb += lane.acc.eq(accs.word_select(element, cfg.acc_width).as_signed())
             m.d.comb += [getattr(lane, name).eq(fields[name]) for name, _ in requant_layout()]
