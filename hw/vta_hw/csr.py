@@ -94,9 +94,11 @@ class ControlRegisters(Component):
             if register.access is Access.RW
         }
         irq_status = Signal(len(Irq))
-        write, offset, data, mask = self._write_channel(m)
-        self._writes(m, write, offset, data, mask, storage, irq_status)
-        running, finished, cycles = self._run_state(m, write, offset, data & mask, irq_status)
+        write, offset, data, strobes = self._write_channel(m)
+        # Bits of bytes that are not written are no events.
+        events = data & Cat(strobe.replicate(8) for strobe in strobes)
+        self._writes(m, write, offset, data, strobes, events, storage, irq_status)
+        running, finished, cycles = self._run_state(m, write, offset, events, irq_status)
         status = Signal(AXI_LITE_DATA_BITS)
         m.d.comb += [
             status[_bit(Status.RUNNING)].eq(running),
@@ -127,18 +129,17 @@ class ControlRegisters(Component):
         return m
 
     def _write_channel(self, m: Module) -> tuple[Signal, Signal, Signal, Signal]:
-        """Collect AW and W. Returns the strobe, byte offset, data and bit mask of a write to carry out."""
+        """Collect AW and W. Returns the pulse, byte offset, data and byte strobes of a write to carry out."""
         bus = self.bus
         have_address, have_data = Signal(), Signal()
         offset = Signal(CONTROL_ADDRESS_BITS)
         data, strobes = Signal(AXI_LITE_DATA_BITS), Signal(AXI_LITE_DATA_BITS // 8)
-        write, mask = Signal(), Signal(AXI_LITE_DATA_BITS)
+        write = Signal()
         m.d.comb += [
             bus.awready.eq(~have_address),
             bus.wready.eq(~have_data),
             bus.bresp.eq(RESP_OKAY),
             write.eq(have_address & have_data & ~bus.bvalid),
-            mask.eq(Cat(strobe.replicate(8) for strobe in strobes)),
         ]
         with m.If(bus.awvalid & bus.awready):
             m.d.sync += [have_address.eq(1), offset.eq(bus.awaddr)]
@@ -148,7 +149,7 @@ class ControlRegisters(Component):
             m.d.sync += [have_address.eq(0), have_data.eq(0), bus.bvalid.eq(1)]
         with m.If(bus.bvalid & bus.bready):
             m.d.sync += bus.bvalid.eq(0)
-        return write, offset, data, mask
+        return write, offset, data, strobes
 
     def _writes(
         self,
@@ -156,19 +157,22 @@ class ControlRegisters(Component):
         write: Signal,
         offset: Signal,
         data: Signal,
-        mask: Signal,
+        strobes: Signal,
+        events: Value,
         storage: dict[str, Signal],
         irq_status: Signal,
     ) -> None:
         with m.If(write), m.Switch(offset[2:]):
             for register in REGISTERS:
                 if register.access is Access.RW:
-                    kept = storage[register.name]
+                    # Enables for bytes: registers need no logic in front of their data.
                     with m.Case(register.offset >> 2):
-                        m.d.sync += kept.eq((data & mask) | (kept & ~mask))
+                        for byte, strobe in enumerate(strobes):
+                            with m.If(strobe):
+                                m.d.sync += storage[register.name].word_select(byte, 8).eq(data.word_select(byte, 8))
                 elif register.access is Access.W1C:
                     with m.Case(register.offset >> 2):
-                        m.d.sync += irq_status.eq(irq_status & ~(data & mask))
+                        m.d.sync += irq_status.eq(irq_status & ~events)
 
     def _run_state(
         self, m: Module, write: Signal, offset: Signal, data: Value, irq_status: Signal
