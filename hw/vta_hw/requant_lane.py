@@ -30,8 +30,8 @@ class RequantLane(wiring.Component):
     drops above was more than the sign.
     """
 
-    LATENCY = 9
-    LIMITS_AT = 7
+    LATENCY = 10
+    LIMITS_AT = 8
 
     def __init__(self, cfg: VTAConfig) -> None:
         self._width = cfg.acc_width
@@ -57,8 +57,8 @@ class RequantLane(wiring.Component):
             # What the later stages can still move down is kept above the result and its half.
             shifted = shifted.moved(amount[-2:], step, kept=self._width + step).registered(m)
             amount = delayed(m, amount[:-2], 1)
-        shifted = shifted.moved(amount, SHIFT_STEPS[-1], kept=self._width + 1)
-        self._finish(m, shifted, delayed(m, product[-1], len(SHIFT_STEPS) - 1))
+        shifted = shifted.moved(amount, SHIFT_STEPS[-1], kept=self._width + 1).registered(m)
+        self._finish(m, shifted, delayed(m, product[-1], len(SHIFT_STEPS)))
         return m
 
     def _multiply(self, m: Module) -> Value:
