@@ -33,12 +33,8 @@ def add_reads(
     narrowed = Signal(cfg.out_elem_bits, reset_less=True)
     taken = unit.acc.en & unit.acc_ready
     reads = (rows != 0) & (reserved != elements.depth)
-    m.d.comb += [
-        unit.acc.en.eq(reads),
-        unit.acc.addr.eq(addr),
-        elements.w_en.eq(arrived),
-        elements.w_data.eq(narrowed),
-    ]
+    m.d.comb += [unit.acc.en.eq(reads), unit.acc.addr.eq(addr)]
+    m.d.comb += [elements.w_en.eq(arrived), elements.w_data.eq(narrowed)]
     m.d.sync += [arriving.eq(taken), arrived.eq(arriving), narrowed.eq(_narrow(cfg, unit.acc.data))]
     over = wrapped
     if "requant" in cfg.extensions:
