@@ -1,4 +1,4 @@
-"""The instruction set as data: opcodes, memories, and the fields of every instruction.
+"""The instruction set as data: the fields of every instruction; its codes are those of :mod:`vta_arch.opcodes`.
 
 Bit positions follow C bit-field packing in two little-endian 64-bit words, field by field: a field
 that does not fit in the rest of a word starts the next one. Hardware, simulators, compiler and the
@@ -9,58 +9,51 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import IntEnum
 from functools import lru_cache
 
 from .config import LOOP_ITER_BITS, SRAM_BASE_BITS, UOP_BITS, VTAConfig
 from .errors import ConfigError
+from .opcodes import (
+    LOAD_UNIT_MEMORIES,
+    AluOp,
+    Memory,
+    Opcode,
+    Unit,
+    alu_ops,
+    loadable,
+    memory_elem_bytes,
+    opcodes,
+    sram_depth,
+)
+
+__all__ = [
+    "ACC_BANKS",
+    "INSN_BITS",
+    "INSN_BYTES",
+    "LOAD_UNIT_MEMORIES",
+    "ONE_BANK_BIT",
+    "TOKEN_LIMIT",
+    "WORD_BITS",
+    "AluOp",
+    "Field",
+    "Memory",
+    "Opcode",
+    "Unit",
+    "alu_ops",
+    "insn_fields",
+    "loadable",
+    "memory_elem_bytes",
+    "opcodes",
+    "padded_load_fields",
+    "sram_depth",
+    "uop_fields",
+]
 
 INSN_BITS = 128
 INSN_BYTES = INSN_BITS // 8
 WORD_BITS = 64
 TOKEN_LIMIT = 65535
 """Tokens that a dependency queue holds; a push beyond it waits (it is never lost)."""
-
-
-class Opcode(IntEnum):
-    LOAD = 0
-    STORE = 1
-    GEMM = 2
-    FINISH = 3
-    ALU = 4
-    DEPTHWISE = 5
-    """Extension ``depthwise``."""
-
-
-class Memory(IntEnum):
-    """Memory types of LOAD and STORE."""
-
-    UOP = 0
-    WGT = 1
-    INP = 2
-    ACC = 3
-    OUT = 4
-    ACC_8BIT = 5
-    REQ = 6
-    """Requantization parameters (extension ``requant``)."""
-
-
-class AluOp(IntEnum):
-    MIN = 0
-    MAX = 1
-    ADD = 2
-    SHR = 3
-    MUL = 4
-    REQ = 5
-    """Requantize (extension ``requant``)."""
-
-
-class Unit(IntEnum):
-    """Units that an instruction is dispatched to."""
-
-    LOAD = 0
-    COMPUTE = 1
-    STORE = 2
 
 
 @dataclass(frozen=True)
@@ -215,25 +208,6 @@ _SPECS: dict[Opcode, Callable[[VTAConfig], list[_Spec]]] = {
     Opcode.DEPTHWISE: _gemm_specs,
 }
 
-_OPCODE_EXTENSIONS = {Opcode.DEPTHWISE: "depthwise"}
-_MEMORY_EXTENSIONS = {Memory.REQ: "requant"}
-_ALU_EXTENSIONS = {AluOp.REQ: "requant"}
-
-
-def opcodes(cfg: VTAConfig) -> tuple[Opcode, ...]:
-    """Opcodes that the configuration knows; any other one is dropped with its tokens."""
-    return tuple(op for op in Opcode if _OPCODE_EXTENSIONS.get(op, "") in ("", *cfg.extensions))
-
-
-def alu_ops(cfg: VTAConfig) -> tuple[AluOp, ...]:
-    """ALU operations that the configuration knows; of any other one only the tokens count."""
-    return tuple(op for op in AluOp if _ALU_EXTENSIONS.get(op, "") in ("", *cfg.extensions))
-
-
-def loadable(cfg: VTAConfig) -> tuple[Memory, ...]:
-    """Memory types that LOAD fills; of any other one only the tokens count."""
-    return tuple(m for m in Memory if m is not Memory.OUT and _MEMORY_EXTENSIONS.get(m, "") in ("", *cfg.extensions))
-
 
 @lru_cache(maxsize=256)
 def insn_fields(cfg: VTAConfig, opcode: Opcode) -> dict[str, Field]:
@@ -271,32 +245,3 @@ def uop_fields(cfg: VTAConfig) -> dict[str, Field]:
         ],
         UOP_BITS,
     )
-
-
-def memory_elem_bytes(cfg: VTAConfig, memory: Memory) -> int:
-    """Bytes of one DRAM element of ``memory``."""
-    sizes = {
-        Memory.UOP: cfg.uop_elem_bytes,
-        Memory.WGT: cfg.wgt_elem_bytes,
-        Memory.INP: cfg.inp_elem_bytes,
-        Memory.ACC: cfg.acc_elem_bytes,
-        Memory.OUT: cfg.out_elem_bytes,
-        Memory.ACC_8BIT: cfg.acc8_elem_bytes,
-        Memory.REQ: cfg.req_elem_bytes,
-    }
-    return sizes[memory]
-
-
-LOAD_UNIT_MEMORIES = (Memory.INP, Memory.WGT)
-"""Memory types whose LOAD runs in the load unit; every other LOAD runs in the compute unit."""
-
-
-def sram_depth(cfg: VTAConfig, memory: Memory) -> int:
-    """Elements in the scratchpad that ``memory`` fills (OUT: the accumulators that STORE sends)."""
-    depths = {
-        Memory.UOP: cfg.uop_depth,
-        Memory.WGT: cfg.wgt_depth,
-        Memory.INP: cfg.inp_depth,
-        Memory.REQ: cfg.req_depth,
-    }
-    return depths.get(memory, cfg.acc_depth)

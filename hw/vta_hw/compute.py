@@ -8,32 +8,28 @@ from operator import or_
 from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
-from vta_arch.config import UOP_BITS, VTAConfig
-from vta_arch.isa import INSN_BITS, AluOp, Memory, Opcode
+from vta_arch.config import VTAConfig
+from vta_arch.isa import Opcode
 
 from .activity import ActivityPort
 from .axi import ReadSignature
-from .blame import Blame, BlamedPort
+from .blame import BlamedPort
+from .compute_loads import Loads, add_loads, by_engine, loaded
+from .compute_memories import add_accumulators, add_requantizer, add_uops
+from .compute_status import Watched, add_status, lacking, observed
 from .decode import ENGINES, Decode, Engine
 from .depthwise import input_port
-from .engines import AluEngine, GemmEngine, alu_granules, claim_layout, overlap
-from .hazards import LOADS, BankOrder
+from .engines import AluEngine, GemmEngine, claim_layout, overlap
+from .hazards import BankOrder
 from .issue import TokenPort, insn_stream
-from .lane_memory import loaded_scratchpad
 from .layouts import insn_layout
 from .loader import Loader
-from .requantizer import Requantizer, RequantPort
+from .requantizer import RequantPort
 from .retire import Retire
-from .scratchpad import AccScratchpad, ReadPort
+from .scratchpad import ReadPort
 
 UNDER_WAY = 4
 """Tokens for each neighbour that wait for their instructions; less than half of the sequence numbers."""
-
-
-def loaded(cfg: VTAConfig) -> dict[str, Memory]:
-    """The unit's loaders, and the memory that each fills."""
-    base = {"uop": Memory.UOP, "acc": Memory.ACC, "acc8": Memory.ACC_8BIT}
-    return base | ({"req": Memory.REQ} if "requant" in cfg.extensions else {})
 
 
 class ComputeUnit(wiring.Component):
@@ -96,14 +92,16 @@ class ComputeUnit(wiring.Component):
         head = decode.decoded.payload
         ready, issue = Signal(len(Engine)), Signal(len(Engine))
         self._elaborate_issue(m, decode, retire, ready, issue)
-        loaders, uop_claim, load_room = self._elaborate_loaders(m, head, issue)
+        loads = add_loads(m, self, cfg, head, issue)
+        loaders = loads.loaders
         self._elaborate_order(m, order, head, issue, gemm, alu, loaders)
-        held = self._elaborate_requantizer(m, head, alu, loaders["req"]) if "requant" in cfg.extensions else {}
-        self._elaborate_room(m, head, ready, order, gemm, alu, uop_claim, load_room, held)
-        self._elaborate_uops(m, [gemm, alu], loaders["uop"])
-        self._elaborate_accumulators(m, gemm, alu, loaders)
-        self._elaborate_status(m, decode, retire, issue, order, gemm, alu, loaders)
-        self.observed = self._observed(decode, retire, gemm, alu, loaders)
+        held = add_requantizer(m, self, cfg, head, alu, loaders["req"]) if "requant" in cfg.extensions else {}
+        uop_hazard = self._elaborate_room(m, head, ready, order, gemm, alu, loads, held)
+        add_uops(m, cfg, [gemm, alu], loaders["uop"])
+        add_accumulators(m, self, cfg, gemm, alu, loaders)
+        watched = Watched(decode, retire, order, gemm, alu, loaders, lacking(self, cfg, head), uop_hazard)
+        add_status(m, self, watched, issue)
+        self.observed = observed(watched)
 
         sources: list[GemmEngine | AluEngine | Loader] = [gemm, alu, *loaders.values()]
         m.d.comb += [
@@ -116,42 +114,12 @@ class ComputeUnit(wiring.Component):
         ]
         return m
 
-    def _observed(
-        self, decode: Decode, retire: Retire, gemm: GemmEngine, alu: AluEngine, loaders: dict[str, Loader]
-    ) -> dict[str, Value]:
-        """What a timeline shows."""
-        head = decode.decoded.payload
-        common = data.View(insn_layout(self._cfg, Opcode.FINISH), head.insn)
-        observed: dict[str, Value] = {
-            "head": decode.decoded.valid,
-            "index": head.index,
-            "engine": head.engine,
-            "issue": decode.decoded.ready,
-            "lack_load": common.pop_prev & ~self.prev.available,
-            "lack_store": common.pop_next & ~self.next.available,
-            "lack_room": ~retire.room,
-            "lack_uop": self._uop_hazard,
-            "move_GEMM": gemm.step,
-            "last_GEMM": gemm.last,
-            "hold_GEMM": ~gemm.go,
-            "move_ALU": alu.step,
-            "hold_ALU": ~alu.go,
-        }
-        loads = {Engine.UOP: ["uop"], Engine.ACC: [name for name in loaders if name != "uop"]}
-        for number in range(ENGINES):
-            engine = Engine(number)
-            name = f"LOAD {engine.name}" if engine in loads else engine.name
-            observed[f"done_{name}"] = retire.done[engine]
-            if engine in loads:
-                observed[f"move_{name}"] = Cat(loaders[key].write.select.any() for key in loads[engine]).any()
-        return observed
-
     def _elaborate_issue(self, m: Module, decode: Decode, retire: Retire, ready: Signal, issue: Signal) -> None:
         """The head goes to its engine when that has room and all tokens are there."""
         head = decode.decoded.payload
         common = data.View(insn_layout(self._cfg, Opcode.FINISH), head.insn)
         pops = {self.prev: common.pop_prev, self.next: common.pop_next}
-        missing = Cat(wanted & ~port.available for port, wanted in pops.items()).any()
+        missing = Cat(lacking(self, self._cfg, head)).any()
         go = decode.decoded.valid & retire.room & ~missing & ready.bit_select(head.engine, 1)
         m.d.comb += [
             issue.eq(Mux(go, 1 << head.engine, 0)),
@@ -169,105 +137,6 @@ class ComputeUnit(wiring.Component):
         ]
         for port, wanted in pops.items():
             m.d.comb += port.pop.eq(go & wanted)
-
-    def _elaborate_status(
-        self,
-        m: Module,
-        decode: Decode,
-        retire: Retire,
-        issue: Signal,
-        order: BankOrder,
-        gemm: GemmEngine,
-        alu: AluEngine,
-        loaders: dict[str, Loader],
-    ) -> None:
-        """What the engines do in this cycle, and whom to blame."""
-        m.submodules.blame = blame = ResetInserter(self.clear)(Blame())
-        head = decode.decoded.payload
-        common = data.View(insn_layout(self._cfg, Opcode.FINISH), head.insn)
-        wants = [common.pop_prev & ~self.prev.available, common.pop_next & ~self.next.available]
-        waits = [
-            (decode.decoded.valid & want) | (retire.blocked & port.full)
-            for want, port in zip(wants, (self.prev, self.next), strict=True)
-        ]
-        held_up = decode.decoded.valid & Cat(wants).any()
-        faults: dict[Engine, Value] = {
-            Engine.GEMM: gemm.range_error | order.bank_error[0],
-            Engine.ALU: alu.range_error | order.bank_error[1],
-        }
-        for engine, names in {Engine.UOP: ["uop"], Engine.ACC: [name for name in loaders if name != "uop"]}.items():
-            bus_error = Signal(name=f"{names[0]}_bus_error")
-            # `done` of the LOAD before comes this late, too.
-            m.d.sync += bus_error.eq(Cat(loaders[name].bus_error for name in names).any())
-            faults[engine] = Cat(bus_error, *(loaders[name].range_error for name in names)).any()
-            outside = Cat(self.outside[list(loaders).index(name)] for name in names).any()
-            m.d.comb += blame.outside[engine].eq(outside)
-        m.d.comb += [
-            blame.issue.eq(issue),
-            blame.index.eq(head.index),
-            blame.gemm_last.eq(gemm.last),
-            blame.done.eq(retire.done),
-            blame.fault.eq(Cat(faults[engine] for engine in sorted(faults))),
-            blame.head_fault.eq(self.opcode_error | self.memory_error | ((self.stuck | self.expired) & held_up)),
-            blame.expired.eq(self.expired),
-            Cat(self.activity.wait_load, self.activity.wait_store).eq(Cat(waits)),
-            self.activity.array.eq(gemm.step),
-            self.activity.step.eq(gemm.step | alu.step),
-            self.activity.alu.eq(blame.busy[Engine.ALU]),
-            self.activity.uop.eq(blame.busy[Engine.UOP]),
-            self.activity.acc.eq(blame.busy[Engine.ACC]),
-            self.activity.empty.eq(~decode.decoded.valid & ~retire.active),
-        ]
-        for inner, outer in zip(blame.blamed, self.blamed, strict=True):
-            m.d.comb += [outer.fault.eq(inner.fault), outer.index.eq(inner.index)]
-
-    def _elaborate_loaders(
-        self, m: Module, head: data.View, issue: Signal
-    ) -> tuple[dict[str, Loader], data.View, Value]:
-        """A load may wait behind another of its memory type, so that its requests run ahead.
-
-        Returns the loaders, the micro-ops being written, and whether the head's loader takes it.
-        """
-        loaders, takes = {}, []
-        for name, memory in self._loaded.items():
-            engine = Engine.UOP if memory == Memory.UOP else Engine.ACC
-            lanes = Loader.full_lanes(self._cfg, memory) if memory == Memory.UOP else 1
-            loaders[name] = loader = Loader(self._cfg, memory, lanes=lanes)
-            m.submodules[f"{name}_loader"] = loader
-            connect(m, loader.bus, flipped(getattr(self, f"{name}_bus")))
-            mem = data.View(insn_layout(self._cfg, Opcode.LOAD), head.insn)
-            held = Signal(INSN_BITS, name=f"{name}_insn", reset_less=True)
-            m.d.sync += loader.start.eq(issue[engine] & (mem.memory_type == memory))
-            m.d.comb += [loader.insn.eq(held), loader.base.eq(self.uop_base if name == "uop" else self.acc_base)]
-            with m.If(issue[engine]):
-                m.d.sync += held.eq(head.insn)
-            takes.append((mem.memory_type == memory) & loader.ready & ~loader.start)
-        # Loads of accumulators by two loaders would land in any order: one type at a time.
-        other = Cat(
-            (mem.memory_type != self._loaded[name]) & (loader.busy | loader.start)
-            for name, loader in loaders.items()
-            if name != "uop"
-        ).any()
-        room = Cat(*takes).any() & ((mem.memory_type == Memory.UOP) | ~other)
-        return loaders, self._elaborate_claim(m, head, issue[Engine.UOP], loaders["uop"]), room
-
-    def _elaborate_claim(self, m: Module, head: data.View, issue: Value, loader: Loader) -> data.View:
-        """The micro-ops that loads under way write, and what lies between them."""
-        claim = data.View(claim_layout(self._cfg), Signal(claim_layout(self._cfg).size, name="uop_claim"))
-        loads = Signal(range(LOADS + 1))
-        last_done = loader.done & (loads == 1)
-        widen = claim.valid & ~last_done
-        m.d.sync += loads.eq(loads + issue - loader.done)
-        with m.If(issue):
-            m.d.sync += [
-                claim.first.eq(Mux(widen & (claim.first < head.first), claim.first, head.first)),
-                claim.beyond.eq(Mux(widen & (claim.beyond > head.beyond), claim.beyond, head.beyond)),
-                claim.valid.eq(1),
-            ]
-        with m.Elif(last_done):
-            m.d.sync += claim.valid.eq(0)
-        self._uop_room = loads != LOADS
-        return claim
 
     def _elaborate_order(
         self,
@@ -297,7 +166,7 @@ class ComputeUnit(wiring.Component):
             order.alu_done.eq(alu.done),
             order.load_issue.eq(issue[Engine.ACC]),
             order.load_banks.eq(head.banks),
-            order.load_done.eq(reduce(or_, (loader.done for name, loader in loaders.items() if name != "uop"))),
+            order.load_done.eq(reduce(or_, (loader.done for loader in by_engine(loaders)[Engine.ACC]))),
         ]
 
     def _elaborate_room(
@@ -308,17 +177,18 @@ class ComputeUnit(wiring.Component):
         order: BankOrder,
         gemm: GemmEngine,
         alu: AluEngine,
-        uop_claim: data.View,
-        load_room: Value,
+        loads: Loads,
         held: dict[Engine, Value],
-    ) -> None:
-        """Which engines could take the head, micro-ops and accumulator banks considered; ``held`` ones must not."""
+    ) -> Value:
+        """Which engines could take the head, micro-ops and accumulator banks considered; ``held`` ones must not.
+
+        Returns whether micro-ops hold it back.
+        """
         claim = data.View(claim_layout(self._cfg), Signal(claim_layout(self._cfg).size, name="head_claim"))
         m.d.comb += [claim.first.eq(head.first), claim.beyond.eq(head.beyond), claim.valid.eq(1)]
         readers = [gemm.waiting_claim, gemm.loop_claim, alu.loop_claim]
         read = Cat(overlap(claim, reader) for reader in readers).any()
-        loading = overlap(claim, uop_claim)
-        self._uop_hazard = Mux(head.engine == Engine.UOP, read, loading & (head.engine != Engine.ACC))
+        loading = overlap(claim, loads.uop_claim)
         m.d.comb += [
             gemm.claim.eq(claim),
             alu.claim.eq(claim),
@@ -328,76 +198,10 @@ class ComputeUnit(wiring.Component):
         rooms: dict[Engine, Value | int] = {
             Engine.GEMM: gemm.room & order.gemm_room & ~loading,
             Engine.ALU: alu.room & ~loading,
-            Engine.UOP: self._uop_room & load_room & ~read,
-            Engine.ACC: order.load_go & load_room,
+            Engine.UOP: loads.uop_room & loads.room & ~read,
+            Engine.ACC: order.load_go & loads.room,
             Engine.NONE: 1,
         }
         rooms |= {engine: rooms[engine] & ~waits for engine, waits in held.items()}
         m.d.comb += [ready[engine].eq(room) for engine, room in rooms.items()]
-
-    def _elaborate_uops(self, m: Module, engines: list[GemmEngine | AluEngine], loader: Loader) -> None:
-        """A copy of the micro-op memory for each engine that reads it."""
-        for number, engine in enumerate(engines):
-            memory = loaded_scratchpad(m, loader, bits=UOP_BITS, depth=self._cfg.uop_depth)
-            m.submodules[f"uop_memory{number}"] = memory
-            connect(m, engine.uop, memory.read)
-            m.d.comb += [
-                memory.write.mask.eq(loader.write.select),
-                memory.write.addr.eq(loader.write.addr),
-                memory.write.data.eq(loader.write.data),
-            ]
-
-    def _elaborate_accumulators(self, m: Module, gemm: GemmEngine, alu: AluEngine, loaders: dict[str, Loader]) -> None:
-        """Both banks, shared by the engines and the store unit."""
-        cfg = self._cfg
-        wide, narrow = loaders["acc"], loaders["acc8"]
-        granules = max(wide.chunks, alu_granules(cfg))
-        readers = [gemm.acc, alu.dst, alu.src]
-        values = [narrow.write.data.word_select(lane, 8).as_signed() for lane in range(narrow.chunk_bytes)]
-        extended = Cat(_extend(value, cfg.acc_width) for value in values)
-        writers = [
-            (gemm.write.mask.replicate(granules), gemm.write.addr, gemm.write.data),
-            (_spread(alu.write.mask, granules), alu.write.addr, alu.write.data),
-            (_spread(wide.write.select, granules), wide.write.addr, wide.write.data.replicate(wide.chunks)),
-            (_spread(narrow.write.select, granules), narrow.write.addr, extended.replicate(narrow.chunks)),
-        ]
-        m.submodules.accumulators = acc = AccScratchpad(
-            bits=cfg.acc_elem_bits,
-            depth=cfg.acc_depth,
-            granules=granules,
-            readers=len(readers),
-            writers=len(writers),
-        )
-        connect(m, flipped(self.store), acc.store)
-        m.d.comb += self.store_ready.eq(acc.store_ready)
-        for reader, port in zip(readers, acc.read, strict=True):
-            connect(m, reader, port)
-        for (mask, addr, value), port in zip(writers, acc.write, strict=True):
-            m.d.comb += [port.mask.eq(mask), port.addr.eq(addr), port.data.eq(value)]
-
-    def _elaborate_requantizer(self, m: Module, head: data.View, alu: AluEngine, loader: Loader) -> dict[Engine, Value]:
-        """The requantizer, shared with the store unit.
-
-        Returns why engines must not take the head: a load of parameters and an ALU operation that uses them wait for
-        each other.
-        """
-        m.submodules.requantizer = requantizer = Requantizer(self._cfg, chunk_bytes=loader.chunk_bytes)
-        connect(m, loader.write, requantizer.write)
-        connect(m, flipped(self.store_requant), requantizer.clients[0])
-        connect(m, alu.requant, requantizer.clients[1])
-        m.d.comb += Cat(requantizer.vectors).eq(Cat(self.store.data, alu.dst.data))
-        mem, operation = (data.View(insn_layout(self._cfg, code), head.insn) for code in (Opcode.LOAD, Opcode.ALU))
-        return {
-            Engine.ALU: (operation.alu_opcode == AluOp.REQ) & (loader.busy | loader.start),
-            Engine.ACC: (mem.memory_type == Memory.REQ) & ~alu.room & alu.requantizes,
-        }
-
-
-def _spread(mask: Value, granules: int) -> Value:
-    """A mask of fewer granules as one of ``granules``."""
-    return Cat(bit.replicate(granules // len(mask)) for bit in mask)
-
-
-def _extend(value: Value, width: int) -> Value:
-    """A signed value as exactly ``width`` bits."""
-    return Cat(value, value[-1].replicate(width - len(value)))
+        return Mux(head.engine == Engine.UOP, read, loading & (head.engine != Engine.ACC))

@@ -11,7 +11,8 @@ from vta_arch.registers import BASE_MEMORIES, COUNTER_BITS, COUNTERS, FATAL, NO_
 
 from .activity import Activity
 from .axi import ReadSignature, WriteSignature
-from .compute import ComputeUnit, loaded
+from .compute import ComputeUnit
+from .compute_loads import loaded
 from .counters import EventCounters
 from .dispatch import Dispatch
 from .fetch import LOG_INSN_BYTES, Fetch

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, ResetInserter, Signal, Value
+from amaranth.hdl import Module, ResetInserter, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 from vta_arch.config import VTAConfig
 from vta_arch.isa import Opcode
 
-from .axi import MAX_BURST_BEATS, WriteSignature, is_error
+from .axi import WriteSignature, is_error
 from .blame import BlamedPort, IndexQueue
 from .burst import BurstGenerator
 from .issue import INDEX_BITS, TokenPort, insn_stream
@@ -17,15 +17,13 @@ from .landing import LandingOrder
 from .layouts import insn_layout
 from .requantizer import RequantPort
 from .scratchpad import ReadPort
+from .store_beats import add_beats
+from .store_reads import add_reads, read_ahead
 
 MAX_OUTSTANDING_WRITES = 16
 """Bursts sent and not yet answered."""
 UNDER_WAY = 8
 """Instructions issued and not yet retired."""
-READ_AHEAD = 4
-"""Accumulators read and not yet sent."""
-REQUANT_READ_AHEAD = 32
-"""The same where some may be in the requantizer: more than its pipeline holds."""
 
 
 class StoreUnit(wiring.Component):
@@ -41,10 +39,6 @@ class StoreUnit(wiring.Component):
 
     def __init__(self, cfg: VTAConfig) -> None:
         self._cfg = cfg
-        self._bus_bytes = cfg.axi_data_width // 8
-        self._elem_bytes = cfg.out_elem_bytes
-        self._has_requant = "requant" in cfg.extensions
-        self._read_ahead = REQUANT_READ_AHEAD if self._has_requant else READ_AHEAD
         super().__init__(
             {
                 "clear": In(1),
@@ -54,7 +48,7 @@ class StoreUnit(wiring.Component):
                 "bus": Out(WriteSignature(cfg.axi_addr_width, cfg.axi_data_width)),
                 "acc": Out(ReadPort(cfg.log_acc_depth, cfg.acc_elem_bits)),
                 "acc_ready": In(1),
-                **({"requant": Out(RequantPort(cfg))} if self._has_requant else {}),
+                **({"requant": Out(RequantPort(cfg))} if "requant" in cfg.extensions else {}),
                 "idle": Out(1),
                 "busy": Out(1),
                 "waiting": Out(1),
@@ -78,10 +72,11 @@ class StoreUnit(wiring.Component):
         with m.If(start):
             m.d.sync += [self._x_size.eq(insn.x_size), self._x_stride.eq(insn.x_stride)]
 
-        m.submodules.elements = elements = SyncFIFO(width=self._cfg.out_elem_bits, depth=self._read_ahead)
-        reading = self._elaborate_reads(m, insn, start, elements)
+        m.submodules.elements = elements = SyncFIFO(width=self._cfg.out_elem_bits, depth=read_ahead(self._cfg))
+        reading = add_reads(m, self, self._cfg, insn, start, self._x_size, elements)
         addressing, burst_sent, answered = self._elaborate_addresses(m, insn, start)
-        sending = self._elaborate_beats(m, insn, start, elements, burst_sent)
+        row = self._x_size, self._x_stride
+        sending = add_beats(m, self, self._cfg, insn, start, row, elements, burst_sent)
 
         self._elaborate_blame(m, start, answered)
         self.observed: dict[str, Value] = {
@@ -136,90 +131,16 @@ class StoreUnit(wiring.Component):
             self.blamed[1].fault.eq(self.range_error | self.outside),
         ]
 
-    def _elaborate_reads(self, m: Module, insn: data.View, start: Value, elements: SyncFIFO) -> Value:
-        """Reads ahead as far as the queue has room; data come two cycles after the address.
-
-        Returns whether accumulators are still to be read.
-        """
-        cfg = self._cfg
-        depth = cfg.acc_depth
-        addr = Signal(cfg.log_acc_depth, reset_less=True)
-        wrapped = Signal()
-        columns, rows = Signal(len(insn.x_size), reset_less=True), Signal(len(insn.y_size))
-        reserved = Signal(range(self._read_ahead + 1))
-        arriving, arrived = Signal(), Signal()
-        narrowed = Signal(cfg.out_elem_bits, reset_less=True)
-        taken = self.acc.en & self.acc_ready
-        reads = (rows != 0) & (reserved != self._read_ahead)
-        m.d.comb += [
-            self.acc.en.eq(reads),
-            self.acc.addr.eq(addr),
-            elements.w_en.eq(arrived),
-            elements.w_data.eq(narrowed),
-        ]
-        m.d.sync += [arriving.eq(taken), arrived.eq(arriving), narrowed.eq(self._narrow(self.acc.data))]
-        over = wrapped
-        if self._has_requant:
-            over |= self._elaborate_requant(m, insn, start, reads, taken & (columns == 1), narrowed, arrived)
-        m.d.sync += [
-            self.range_error.eq(taken & over),
-            reserved.eq(reserved + taken - (elements.r_en & elements.r_rdy)),
-        ]
-        with m.If(start):
-            m.d.sync += [
-                addr.eq(insn.sram_base),
-                wrapped.eq(insn.sram_base >= depth),
-                columns.eq(insn.x_size),
-                rows.eq(insn.y_size),
-            ]
-        with m.Elif(taken):
-            m.d.sync += [addr.eq(addr + 1), columns.eq(columns - 1)]
-            with m.If(addr.all()):
-                m.d.sync += wrapped.eq(1)
-            with m.If(columns == 1):
-                m.d.sync += [columns.eq(self._x_size), rows.eq(rows - 1)]
-        return rows != 0
-
-    def _narrow(self, values: Value) -> Value:
-        """The low bits of accumulators side by side."""
-        width = self._cfg.acc_width
-        return Cat(values.word_select(n, width)[: self._cfg.inp_width] for n in range(len(values) // width))
-
-    def _elaborate_requant(
-        self, m: Module, insn: data.View, start: Value, reads: Value, row_read: Value, narrowed: Signal, arrived: Signal
-    ) -> Value:
-        """Reads go by the requantizer's turns, and elements come from it in parts. Returns whether the index of the
-        parameters is past their end."""
-        cfg, port = self._cfg, self.requant
-        requantizes, each_row, over = Signal(), Signal(reset_less=True), Signal(reset_less=True)
-        with m.If(start):
-            m.d.sync += [
-                requantizes.eq(insn.requant),
-                each_row.eq(insn.req_rows),
-                Cat(port.index, over).eq(Cat(insn.req_index[: cfg.log_req_depth], insn.req_index >= cfg.req_depth)),
-            ]
-        with m.Elif(row_read & each_row):
-            m.d.sync += [port.index.eq(port.index + 1), over.eq(over | port.index.all())]
-        m.d.comb += port.taken.eq(port.go & self.acc_ready)
-        with m.If(requantizes):
-            m.d.comb += [port.ask.eq(reads), self.acc.en.eq(port.go)]
-            m.d.sync += [narrowed.eq(narrowed), arrived.eq(port.part[-1])]
-            bits = len(narrowed) // len(port.part)
-            for place, comes in enumerate(port.part):
-                with m.If(comes):
-                    m.d.sync += narrowed.word_select(place, bits).eq(self._narrow(port.data))
-        return requantizes & over
-
     def _elaborate_addresses(self, m: Module, insn: data.View, start: Value) -> tuple[Value, Signal, Value]:
         """One row after the other as bursts.
 
         Returns whether rows are left, how many bursts' addresses are ahead of their data, and whether a
         STORE is answered.
         """
-        cfg, log_elem = self._cfg, self._elem_bytes.bit_length() - 1
+        cfg, log_elem = self._cfg, self._cfg.out_elem_bytes.bit_length() - 1
         m.submodules.bursts = bursts = BurstGenerator(
             addr_width=cfg.axi_addr_width,
-            bus_bytes=self._bus_bytes,
+            bus_bytes=cfg.axi_data_width // 8,
             size_width=len(insn.x_size) + log_elem,
         )
         rows, addr = Signal(len(insn.y_size)), Signal(cfg.axi_addr_width, reset_less=True)
@@ -250,64 +171,3 @@ class StoreUnit(wiring.Component):
         ]
         m.d.sync += ahead.eq(ahead + sent - last_sent)
         return rows != 0, ahead, answers.r_en & answers.r_rdy & answers.r_data
-
-    def _elaborate_beats(self, m: Module, insn: data.View, start: Value, elements: SyncFIFO, ahead: Signal) -> Value:
-        """Makes beats of elements; a row ends its beat. Returns whether beats are still to be made."""
-        bus, elem = self._bus_bytes, self._elem_bytes
-        log_elem, log_bus = elem.bit_length() - 1, bus.bit_length() - 1
-        # Position of the next element or chunk in units of the smaller of bus word and element.
-        unit = min(log_elem, log_bus)
-        width = log_bus + MAX_BURST_BEATS.bit_length() - 1 - unit
-        position, row_position = Signal(width, reset_less=True), Signal(width, reset_less=True)
-        columns, rows = Signal(len(insn.x_size), reset_less=True), Signal(len(insn.y_size))
-        chunks, lanes = max(1, elem // bus), max(1, bus // elem)
-        chunk = Signal(range(max(2, chunks)))
-        first = (self.base + (insn.dram_base << log_elem))[unit : unit + width]
-        stride = (self._x_stride << (log_elem - unit))[:width]
-
-        beat = data.View(self.bus.w.payload.shape(), Signal(self.bus.w.payload.shape().size, name="beat"))
-        full = Signal()
-        free = ~full | (self.bus.w.ready & (ahead != 0))
-        last_column = columns == 1
-        last_chunk = (chunk == chunks - 1) if chunks > 1 else Const(1)
-        take = elements.r_rdy & free & (rows != 0)
-        row_ends = last_column & last_chunk
-        beat_ends = row_ends | (position[: log_bus - unit].all() if lanes > 1 else Const(1))
-        burst_ends = row_ends | position.all()
-        m.d.comb += [
-            elements.r_en.eq(take & last_chunk),
-            self.bus.w.valid.eq(full & (ahead != 0)),
-            self.bus.w.payload.eq(beat),
-        ]
-        with m.If(full & self.bus.w.ready & (ahead != 0)):
-            m.d.sync += full.eq(0)
-            m.d.sync += beat.strb.eq(0)
-        with m.If(take):
-            if lanes > 1:
-                lane = position[: log_bus - unit]
-                m.d.sync += beat.data.word_select(lane, elem * 8).eq(elements.r_data)
-                m.d.sync += beat.strb.word_select(lane, elem).eq((1 << elem) - 1)
-            else:
-                m.d.sync += beat.data.eq(elements.r_data.word_select(chunk, bus * 8))
-                m.d.sync += beat.strb.eq((1 << bus) - 1)
-            m.d.sync += [full.eq(beat_ends), beat.last.eq(burst_ends), position.eq(position + 1)]
-            if chunks > 1:
-                m.d.sync += chunk.eq(chunk + 1)
-            with m.If(last_chunk):
-                m.d.sync += columns.eq(columns - 1)
-            with m.If(row_ends):
-                following = row_position + stride
-                m.d.sync += [
-                    columns.eq(self._x_size),
-                    rows.eq(rows - 1),
-                    position.eq(following),
-                    row_position.eq(following),
-                ]
-        with m.If(start):
-            m.d.sync += [
-                position.eq(first),
-                row_position.eq(first),
-                columns.eq(insn.x_size),
-                rows.eq(insn.y_size),
-            ]
-        return rows != 0

@@ -1,0 +1,85 @@
+"""What the compute unit holds: accumulators, micro-ops and the requantizer's parameters, wired to who uses them."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Value
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import connect, flipped
+from vta_arch.config import UOP_BITS, VTAConfig
+from vta_arch.isa import AluOp, Memory, Opcode
+
+from .decode import Engine
+from .engines import AluEngine, GemmEngine, alu_granules
+from .lane_memory import loaded_scratchpad
+from .layouts import insn_layout
+from .loader import Loader
+from .requantizer import Requantizer
+from .scratchpad import AccScratchpad
+
+
+def add_uops(m: Module, cfg: VTAConfig, engines: list[GemmEngine | AluEngine], loader: Loader) -> None:
+    """A copy of the micro-op memory for each engine that reads it."""
+    for number, engine in enumerate(engines):
+        memory = loaded_scratchpad(m, loader, bits=UOP_BITS, depth=cfg.uop_depth)
+        m.submodules[f"uop_memory{number}"] = memory
+        connect(m, engine.uop, memory.read)
+
+
+def add_accumulators(
+    m: Module, unit: wiring.Component, cfg: VTAConfig, gemm: GemmEngine, alu: AluEngine, loaders: dict[str, Loader]
+) -> None:
+    """Both banks, shared by the engines, the loaders and, through the unit's port, the store unit."""
+    wide, narrow = loaders["acc"], loaders["acc8"]
+    granules = max(wide.chunks, alu_granules(cfg))
+    readers = [gemm.acc, alu.dst, alu.src]
+    values = [narrow.write.data.word_select(lane, 8).as_signed() for lane in range(narrow.chunk_bytes)]
+    extended = Cat(_extend(value, cfg.acc_width) for value in values)
+    writers = [
+        (gemm.write.mask.replicate(granules), gemm.write.addr, gemm.write.data),
+        (_spread(alu.write.mask, granules), alu.write.addr, alu.write.data),
+        (_spread(wide.write.select, granules), wide.write.addr, wide.write.data.replicate(wide.chunks)),
+        (_spread(narrow.write.select, granules), narrow.write.addr, extended.replicate(narrow.chunks)),
+    ]
+    m.submodules.accumulators = acc = AccScratchpad(
+        bits=cfg.acc_elem_bits,
+        depth=cfg.acc_depth,
+        granules=granules,
+        readers=len(readers),
+        writers=len(writers),
+    )
+    connect(m, flipped(unit.store), acc.store)
+    m.d.comb += unit.store_ready.eq(acc.store_ready)
+    for reader, port in zip(readers, acc.read, strict=True):
+        connect(m, reader, port)
+    for (mask, addr, value), port in zip(writers, acc.write, strict=True):
+        m.d.comb += [port.mask.eq(mask), port.addr.eq(addr), port.data.eq(value)]
+
+
+def add_requantizer(
+    m: Module, unit: wiring.Component, cfg: VTAConfig, head: data.View, alu: AluEngine, loader: Loader
+) -> dict[Engine, Value]:
+    """The requantizer (extension ``requant``), shared with the store unit.
+
+    Returns why engines must not take the head: a load of parameters and an ALU operation that uses them wait for
+    each other.
+    """
+    m.submodules.requantizer = requantizer = Requantizer(cfg, chunk_bytes=loader.chunk_bytes)
+    connect(m, loader.write, requantizer.write)
+    connect(m, flipped(unit.store_requant), requantizer.clients[0])
+    connect(m, alu.requant, requantizer.clients[1])
+    m.d.comb += Cat(requantizer.vectors).eq(Cat(unit.store.data, alu.dst.data))
+    mem, operation = (data.View(insn_layout(cfg, code), head.insn) for code in (Opcode.LOAD, Opcode.ALU))
+    return {
+        Engine.ALU: (operation.alu_opcode == AluOp.REQ) & (loader.busy | loader.start),
+        Engine.ACC: (mem.memory_type == Memory.REQ) & ~alu.room & alu.requantizes,
+    }
+
+
+def _spread(mask: Value, granules: int) -> Value:
+    """A mask of fewer granules as one of ``granules``."""
+    return Cat(bit.replicate(granules // len(mask)) for bit in mask)
+
+
+def _extend(value: Value, width: int) -> Value:
+    """A signed value as exactly ``width`` bits."""
+    return Cat(value, value[-1].replicate(width - len(value)))
