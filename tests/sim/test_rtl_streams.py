@@ -24,13 +24,15 @@ MEMORIES = [
 ]
 FLAVOURS = list(Flavour)
 STREAMS = 9
-"""Streams for each memory and configuration: 360 in all."""
+"""Streams for each memory and configuration: 504 in all."""
+SOAK_ONLY = ("x-tiny", "int2", "acc16")
+"""Configurations whose like are here with more or fewer extensions: `make streams` runs them."""
 MAX_CYCLES = 2_000_000
 INSNS, UOPS = 0x1000, 0x8000
 BASES = dict.fromkeys((Memory.WGT, Memory.INP, Memory.ACC, Memory.OUT), 0x10000) | {Memory.UOP: UOPS}
 
 
-@pytest.mark.parametrize("name", named_configs())
+@pytest.mark.parametrize("name", [name for name in named_configs() if name not in SOAK_ONLY])
 def test_random_streams_agree(name: str) -> None:
     """Both devices keep memory and scratchpads from stream to stream; the memory's timing changes."""
     cfg = named_configs()[name]
