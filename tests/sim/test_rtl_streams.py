@@ -24,8 +24,8 @@ MEMORIES = [
 ]
 FLAVOURS = list(Flavour)
 STREAMS = 9
-"""Streams for each memory and configuration: 504 in all."""
-SOAK_ONLY = ("x-tiny", "int2", "acc16")
+"""Streams for each memory and configuration: 396 in all."""
+SOAK_ONLY = ("x-tiny", "int2", "acc16", "x-int1", "x-int2", "x-int4")
 """Configurations whose like are here with more or fewer extensions: `make streams` runs them."""
 MAX_CYCLES = 2_000_000
 INSNS, UOPS = 0x1000, 0x8000
