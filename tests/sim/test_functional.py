@@ -130,8 +130,10 @@ def test_unknown_opcode_is_dropped_with_its_tokens() -> None:
 
 @pytest.mark.parametrize("memory", [Memory.OUT, 6, 7])
 def test_unknown_memory_keeps_its_tokens(memory: int) -> None:
-    insn = make(CFG, Opcode.LOAD, memory_type=memory, x_size=3, y_size=2, push_next=1)
-    assert run([insn, store(CFG, pop_prev=1), finish(CFG)]).errors == Errors.UNKNOWN_MEMORY
+    cfg = named_configs()["int4"]  # requantization parameters are unknown to it
+    insn = make(cfg, Opcode.LOAD, memory_type=memory, x_size=3, y_size=2, push_next=1)
+    insns = [insn, store(cfg, pop_prev=1), finish(cfg)]
+    assert run(insns, FunctionalDevice(cfg), cfg).errors == Errors.UNKNOWN_MEMORY
 
 
 def test_unknown_alu_operation_changes_nothing() -> None:

@@ -194,6 +194,6 @@ def test_long_reduction_of_extreme_values_is_exact() -> None:
 
 
 def test_configuration_without_it_drops_the_opcode() -> None:
-    cfg = named_configs()["tiny"]
+    cfg = named_configs()["int4"]
     unknown = Insn(5, finish(cfg).fields)
     assert run(FunctionalDevice(cfg), ((0, 0, 0),), unknown) == Errors.UNKNOWN_OPCODE
