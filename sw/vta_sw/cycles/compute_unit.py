@@ -123,6 +123,11 @@ class ComputeUnit:
         """When everything issued is done."""
         return max((entry.done for entry in self.entries), default=0.0)
 
+    @property
+    def progress(self) -> int:
+        """Decisions so far."""
+        return len(self.issued) + sum(len(times) for times in self._given.values())
+
     def advance(self) -> None:
         """Issue and retire what is decided."""
         self._retire()

@@ -37,6 +37,11 @@ class Fetch:
         self._dispatched: list[float] = []
         self._received: list[float] = []
 
+    @property
+    def progress(self) -> int:
+        """Decisions so far."""
+        return len(self._dispatched)
+
     def advance(self) -> None:
         """Dispatch what has come, and ask for more where there is room."""
         self._dispatch()

@@ -46,6 +46,11 @@ class LoadUnit:
         """Whether all instructions are done."""
         return len(self.retired) == len(self._takes)
 
+    @property
+    def progress(self) -> int:
+        """Decisions so far."""
+        return len(self.issued) + len(self.retired)
+
     def advance(self) -> None:
         """Issue and retire what is decided."""
         self._retire()

@@ -80,8 +80,9 @@ class _Machine:
 
     def _settle(self) -> None:
         """Let all units decide what they can."""
+        parts = (self._fetch, self._load, self._compute, self._store)
         before = -1
-        while before != (now := sum(len(times) for times in self._issued.values())):
+        while before != (now := sum(part.progress for part in parts)):
             before = now
-            for part in (self._fetch, self._load, self._compute, self._store):
+            for part in parts:
                 part.advance()

@@ -36,6 +36,11 @@ class StoreUnit:
         """Whether all instructions are done."""
         return len(self.retired) == len(self._insns)
 
+    @property
+    def progress(self) -> int:
+        """Decisions so far."""
+        return len(self.issued)
+
     def advance(self) -> None:
         """Issue and retire what is decided."""
         while len(self.issued) < len(self._insns):
