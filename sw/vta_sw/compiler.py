@@ -14,6 +14,7 @@ from vta_arch.config import BASE_ALIGNMENT, VTAConfig
 from vta_arch.encoding import Insn, finish
 from vta_arch.errors import ModelError
 from vta_arch.isa import INSN_BYTES, Memory
+from vta_arch.packing import PackStep
 from vta_arch.program import Layer, Program, Region, Step, Tensor
 
 from .frontend import Graph, prepare, read_model
@@ -28,6 +29,7 @@ from .lower.errors import NotLowerableError
 from .lower.requantize import drop_dead_channels
 from .lower.stream import Relocation, StreamBuilder
 from .partition import Group, Partition
+from .stem import PACKING_MODES, Choice, choose_packing
 
 Progress = Callable[[str, int, int], None]
 Lowering = ConvLowering | AddLowering
@@ -49,6 +51,7 @@ def compile(
     *,
     batch: int | None = None,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
+    packing: str = "time",
     progress: Progress | None = None,
 ) -> Program:
     """Compile a QDQ network for ``cfg``.
@@ -57,16 +60,20 @@ def compile(
         model: a file, or a model in memory.
         batch: images of one pass where the model leaves it open; the configuration's by default.
         shapes: shapes of inputs by name, where the model leaves them open.
+        packing: what the packing of a convolution's input is chosen by: ``time`` of accelerator and CPU, ``cycles`` of
+            the accelerator alone, or ``none`` to pack nothing.
         progress: called with a text, the steps done and the steps in all.
 
     Raises ModelError for a model that is damaged, not quantized, or has dynamic dimensions.
     """
+    if packing not in PACKING_MODES:
+        raise ModelError(f"packing {packing!r} is unknown; choose one of {', '.join(PACKING_MODES)}")
     name = Path(model).stem if isinstance(model, str | Path) else model.graph.name or "network"
     source = model if isinstance(model, onnx.ModelProto) else read_model(Path(model))
     if batch is None and file_batch(Graph(source)) is None:
         batch = cfg.batch
     graph = import_graph(prepare(source, batch=batch, shapes=shapes), cfg)
-    return _Compilation(cfg, graph, progress or _quiet).run(name)
+    return _Compilation(cfg, graph, progress or _quiet, packing).run(name)
 
 
 def _quiet(_text: str, _done: int, _total: int) -> None:
@@ -127,11 +134,12 @@ class _Stream:
 class _Compilation:
     """The compilation of one network."""
 
-    def __init__(self, cfg: VTAConfig, graph: IntGraph, progress: Progress) -> None:
-        self._cfg, self._graph, self._progress = cfg, graph, progress
+    def __init__(self, cfg: VTAConfig, graph: IntGraph, progress: Progress, packing: str) -> None:
+        self._cfg, self._graph, self._progress, self._packing = cfg, graph, progress, packing
         self._context = Context(cfg)
         self._reasons = dict(graph.reasons)
         self._lowerings: dict[str, Lowering] = {}
+        self._choices: dict[str, Choice] = {}
         self._stream = _Stream()
         self._tensors: dict[str, Tensor] = {}
         self._uses: dict[str, set[Memory]] = defaultdict(set)
@@ -146,7 +154,10 @@ class _Compilation:
         total = len(partition.groups)
         for number, group in enumerate(partition.groups):
             self._progress("lower", number, total)
-            step = self._region(group) if group.layers else partition.cpu_step(group, self._tensors)
+            if group.layers:
+                steps += [*self._pack_steps(group), self._region(group)]
+                continue
+            step = partition.cpu_step(group, self._tensors)
             if step is not None:
                 steps.append(step)
         inputs, outputs = tuple(partition.view.inputs), tuple(partition.view.outputs)
@@ -167,24 +178,60 @@ class _Compilation:
             arena_size=linked.arena_size,
             name=name,
             offload=self._reasons,
+            choices={name: choice.text for name, choice in self._choices.items()},
         )
 
     def _accept(self) -> list[IntLayer]:
         """Layers that this configuration can run; the others get a reason."""
-        accepted = []
+        accepted: list[IntLayer] = []
+        made: set[str] = set()
         for number, layer in enumerate(self._graph.layers):
             self._progress("tile", number, len(self._graph.layers))
             try:
                 check_types(self._cfg, layer)
                 layer = drop_dead_channels(self._cfg, layer)
-                self._lowerings[layer.name] = LOWERINGS["depthwise" if layer.is_depthwise else layer.op](
-                    self._context, layer
-                )
+                self._choose_lowering(layer, from_cpu=made.isdisjoint(item.name for item in layer.inputs))
             except NotLowerableError as reason:
                 self._reasons[layer.name] = str(reason)
                 continue
             accepted.append(layer)
+            made.add(layer.output.name)
         return accepted
+
+    def _choose_lowering(self, layer: IntLayer, *, from_cpu: bool) -> None:
+        """The layer's lowering; where the CPU makes its input, packed if that is cheaper. Raises NotLowerableError."""
+        plain: Lowering | NotLowerableError
+        try:
+            plain = LOWERINGS["depthwise" if layer.is_depthwise else layer.op](self._context, layer)
+        except NotLowerableError as reason:
+            plain = reason
+        choice = None
+        if from_cpu and not isinstance(plain, AddLowering):
+            name = self._free_name(f"{layer.name}/packed")
+            choice = choose_packing(self._context, layer, plain, name, self._packing)
+        if choice is not None:
+            self._choices[layer.name] = choice
+            self._lowerings[layer.name] = choice.packing.lowering
+        elif isinstance(plain, NotLowerableError):
+            raise plain
+        else:
+            self._lowerings[layer.name] = plain
+
+    def _free_name(self, name: str) -> str:
+        """``name``, or one like it that no tensor of the network has."""
+        while name in self._graph.types or name in self._graph.shapes:
+            name += "_"
+        return name
+
+    def _pack_steps(self, group: Group) -> list[PackStep]:
+        """What the CPU packs for the layers of a region."""
+        steps = []
+        for layer in group.layers:
+            step = self._choices[layer.name].packing.step if layer.name in self._choices else None
+            if step is not None:
+                self._tensors.setdefault(step.input, _tensor(layer.inputs[0]))
+                steps.append(step)
+        return steps
 
     def _batch(self, inputs: tuple[str, ...]) -> int:
         sizes = {self._tensors[name].shape[0] for name in inputs if self._tensors[name].shape}
@@ -205,6 +252,8 @@ class _Compilation:
         return Region(tuple(layer.name for layer in group.layers), first, count)
 
     def _lower(self, layer: IntLayer) -> None:
+        if layer.name in self._choices:
+            layer = self._choices[layer.name].packing.layer
         builder = StreamBuilder(self._cfg)
         self._lowerings[layer.name].emit(builder)
         insns = builder.finish()
