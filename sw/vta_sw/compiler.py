@@ -14,7 +14,6 @@ from vta_arch.config import BASE_ALIGNMENT, VTAConfig
 from vta_arch.encoding import Insn, finish
 from vta_arch.errors import ModelError
 from vta_arch.isa import INSN_BYTES, Memory
-from vta_arch.packing import PackStep
 from vta_arch.program import Layer, Program, Region, Step, Tensor
 
 from .frontend import Graph, prepare, read_model
@@ -29,7 +28,7 @@ from .lower.errors import NotLowerableError
 from .lower.requantize import drop_dead_channels
 from .lower.stream import Relocation, StreamBuilder
 from .partition import Group, Partition
-from .stem import PACKING_MODES, Choice, choose_packing
+from .stem import Choice, check_mode, pack_inputs
 
 Progress = Callable[[str, int, int], None]
 Lowering = ConvLowering | AddLowering
@@ -66,8 +65,7 @@ def compile(
 
     Raises ModelError for a model that is damaged, not quantized, or has dynamic dimensions.
     """
-    if packing not in PACKING_MODES:
-        raise ModelError(f"packing {packing!r} is unknown; choose one of {', '.join(PACKING_MODES)}")
+    check_mode(packing)
     name = Path(model).stem if isinstance(model, str | Path) else model.graph.name or "network"
     source = model if isinstance(model, onnx.ModelProto) else read_model(Path(model))
     if batch is None and file_batch(Graph(source)) is None:
@@ -98,6 +96,11 @@ def check_types(cfg: VTAConfig, layer: IntLayer) -> None:
         )
     if cfg.wgt_width == 1 and not weight.all():
         raise NotLowerableError("a weight is 0, which 1-bit weights (+1 or -1) cannot be")
+
+
+def _lowered(layer: IntLayer, packed: Mapping[str, Choice]) -> IntLayer:
+    """The layer as it is lowered: on its packed input, if it has one."""
+    return packed[layer.name].packing.layer if layer.name in packed else layer
 
 
 def _tensor(item: QTensor) -> Tensor:
@@ -139,7 +142,6 @@ class _Compilation:
         self._context = Context(cfg)
         self._reasons = dict(graph.reasons)
         self._lowerings: dict[str, Lowering] = {}
-        self._choices: dict[str, Choice] = {}
         self._stream = _Stream()
         self._tensors: dict[str, Tensor] = {}
         self._uses: dict[str, set[Memory]] = defaultdict(set)
@@ -149,15 +151,15 @@ class _Compilation:
     def run(self, name: str) -> Program:
         """The program of the network, called ``name``."""
         accepted = self._accept()
+        packed = pack_inputs(self._context, self._graph, accepted, self._lowerings, self._packing)
         partition = Partition(self._graph, accepted, same_layout=same_layout(self._cfg))
         steps: list[Step] = []
         total = len(partition.groups)
         for number, group in enumerate(partition.groups):
             self._progress("lower", number, total)
-            if group.layers:
-                steps += [*self._pack_steps(group), self._region(group)]
-                continue
-            step = partition.cpu_step(group, self._tensors)
+            steps += self._pack_steps(group, packed)
+            lowered = Group(tuple(_lowered(layer, packed) for layer in group.layers))
+            step = self._region(lowered) if lowered.layers else partition.cpu_step(group, self._tensors)
             if step is not None:
                 steps.append(step)
         inputs, outputs = tuple(partition.view.inputs), tuple(partition.view.outputs)
@@ -178,56 +180,31 @@ class _Compilation:
             arena_size=linked.arena_size,
             name=name,
             offload=self._reasons,
-            choices={name: choice.text for name, choice in self._choices.items()},
+            choices={name: choice.text for name, choice in packed.items()},
         )
 
     def _accept(self) -> list[IntLayer]:
         """Layers that this configuration can run; the others get a reason."""
-        accepted: list[IntLayer] = []
-        made: set[str] = set()
+        accepted = []
         for number, layer in enumerate(self._graph.layers):
             self._progress("tile", number, len(self._graph.layers))
             try:
                 check_types(self._cfg, layer)
                 layer = drop_dead_channels(self._cfg, layer)
-                self._choose_lowering(layer, from_cpu=made.isdisjoint(item.name for item in layer.inputs))
+                self._lowerings[layer.name] = LOWERINGS["depthwise" if layer.is_depthwise else layer.op](
+                    self._context, layer
+                )
             except NotLowerableError as reason:
                 self._reasons[layer.name] = str(reason)
                 continue
             accepted.append(layer)
-            made.add(layer.output.name)
         return accepted
 
-    def _choose_lowering(self, layer: IntLayer, *, from_cpu: bool) -> None:
-        """The layer's lowering; where the CPU makes its input, packed if that is cheaper. Raises NotLowerableError."""
-        plain: Lowering | NotLowerableError
-        try:
-            plain = LOWERINGS["depthwise" if layer.is_depthwise else layer.op](self._context, layer)
-        except NotLowerableError as reason:
-            plain = reason
-        choice = None
-        if from_cpu and not isinstance(plain, AddLowering):
-            name = self._free_name(f"{layer.name}/packed")
-            choice = choose_packing(self._context, layer, plain, name, self._packing)
-        if choice is not None:
-            self._choices[layer.name] = choice
-            self._lowerings[layer.name] = choice.packing.lowering
-        elif isinstance(plain, NotLowerableError):
-            raise plain
-        else:
-            self._lowerings[layer.name] = plain
-
-    def _free_name(self, name: str) -> str:
-        """``name``, or one like it that no tensor of the network has."""
-        while name in self._graph.types or name in self._graph.shapes:
-            name += "_"
-        return name
-
-    def _pack_steps(self, group: Group) -> list[PackStep]:
+    def _pack_steps(self, group: Group, packed: Mapping[str, Choice]) -> list[Step]:
         """What the CPU packs for the layers of a region."""
-        steps = []
+        steps: list[Step] = []
         for layer in group.layers:
-            step = self._choices[layer.name].packing.step if layer.name in self._choices else None
+            step = packed[layer.name].packing.step if layer.name in packed else None
             if step is not None:
                 self._tensors.setdefault(step.input, _tensor(layer.inputs[0]))
                 steps.append(step)
@@ -252,8 +229,6 @@ class _Compilation:
         return Region(tuple(layer.name for layer in group.layers), first, count)
 
     def _lower(self, layer: IntLayer) -> None:
-        if layer.name in self._choices:
-            layer = self._choices[layer.name].packing.layer
         builder = StreamBuilder(self._cfg)
         self._lowerings[layer.name].emit(builder)
         insns = builder.finish()

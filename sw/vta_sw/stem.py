@@ -8,17 +8,20 @@ convolution that is left has a kernel of ceil(rows / G) x 1 and no padding.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from vta_arch.config import VTAConfig
+from vta_arch.errors import ModelError
 from vta_arch.isa import Memory
 from vta_arch.layout import ceil_div
 from vta_arch.packing import WINDOW_LIMIT, PackStep, is_compact
 from vta_arch.program import Tensor, tensor_bytes
 
-from .graph.types import IntLayer, Ints, QTensor
+from .graph import IntGraph, IntLayer, QTensor
+from .graph.types import Ints
 from .lower.context import Context
 from .lower.conv import ConvLowering
 from .lower.errors import NotLowerableError
@@ -68,36 +71,55 @@ class Choice:
     text: str
 
 
-def choose_packing(
-    context: Context, layer: IntLayer, plain: ConvLowering | NotLowerableError, name: str, mode: str = "time"
-) -> Choice | None:
-    """The cheapest way to lower a convolution whose input the CPU makes; None when there is but one.
+def check_mode(mode: str) -> None:
+    """Raises ModelError unless ``mode`` is one of PACKING_MODES."""
+    if mode not in PACKING_MODES:
+        raise ModelError(f"packing {mode!r} is unknown; choose one of {', '.join(PACKING_MODES)}")
 
-    ``plain``: its ordinary lowering, or why there is none (a packed one is then taken where it can be had). ``name``:
-    of the packed tensor. ``mode``: one of PACKING_MODES.
+
+def pack_inputs(
+    context: Context, graph: IntGraph, layers: Sequence[IntLayer], lowerings: MutableMapping[str, Any], mode: str
+) -> dict[str, Choice]:
+    """Of each convolution whose input the CPU makes and could pack, how it is lowered; ``lowerings`` get those.
+
+    ``layers``: all that run on the accelerator, in an order in which they can; ``mode``: one of PACKING_MODES.
+    """
+    made = {layer.output.name for layer in layers}
+    choices: dict[str, Choice] = {}
+    for layer in layers:
+        if mode == "none" or layer.inputs[0].name in made or not _can_pack(layer):
+            continue
+        choices[layer.name] = choose_packing(context, layer, lowerings[layer.name], _free_name(graph, layer), mode)
+        lowerings[layer.name] = choices[layer.name].packing.lowering
+    return choices
+
+
+def _free_name(graph: IntGraph, layer: IntLayer) -> str:
+    """A name for the packed tensor that no tensor of the network has."""
+    name = f"{layer.name}/packed"
+    while name in graph.types or name in graph.shapes:
+        name += "_"
+    return name
+
+
+def choose_packing(context: Context, layer: IntLayer, plain: ConvLowering, name: str, mode: str = "time") -> Choice:
+    """The cheapest way to lower a convolution whose input the CPU makes.
+
+    ``plain``: its lowering on the input as it is; packed ones are of the same kind. ``name``: of the packed tensor.
     """
     cfg = context.cfg
-    if mode == "none" or not _can_pack(layer):
-        return None
-    found: list[Packing] = []
-    if isinstance(plain, ConvLowering):
-        found.append(Packing(layer, None, plain, plain.cycles(), pack_cycles(cfg, _tiled_bytes(cfg, layer.inputs[0]))))
-
-    def cost(item: Packing) -> int:
-        return item.total if mode == "time" else item.cycles
-
-    for step, packed in _packed_layers(cfg, layer, name):
+    found = [Packing(layer, None, plain, plain.cycles(), pack_cycles(cfg, _tiled_bytes(cfg, layer.inputs[0])))]
+    for step, packed in packed_layers(cfg, layer, name):
         try:
-            lowering = ConvLowering(context, packed)
+            lowering = type(plain)(context, packed)
         except NotLowerableError:
             continue
         source = packed.inputs[0]
         moved = math.prod(source.shape) + _tiled_bytes(cfg, source)
         found.append(Packing(packed, step, lowering, lowering.cycles(), pack_cycles(cfg, moved)))
-    if not found or (len(found) == 1 and found[0].step is None):
-        return None
-    found.sort(key=cost)
-    return Choice(found[0], "; instead of ".join([str(found[0]), ", ".join(map(str, found[1:]))][: len(found)]))
+    found.sort(key=lambda item: item.total if mode == "time" else item.cycles)
+    others = ", ".join(str(item) for item in found[1:])
+    return Choice(found[0], f"{found[0]}; instead of {others}" if others else str(found[0]))
 
 
 def _can_pack(layer: IntLayer) -> bool:
@@ -109,7 +131,7 @@ def _tiled_bytes(cfg: VTAConfig, tensor: QTensor) -> int:
     return tensor_bytes(cfg, Tensor(tensor.name, tensor.shape, tensor.dtype), Memory.INP)
 
 
-def _packed_layers(cfg: VTAConfig, layer: IntLayer, name: str) -> Iterator[tuple[PackStep, IntLayer]]:
+def packed_layers(cfg: VTAConfig, layer: IntLayer, name: str) -> Iterator[tuple[PackStep, IntLayer]]:
     """The layer on packed inputs, for each number of packed rows that splits the kernel evenly."""
     height = layer.kernel[0]
     for rows in sorted({ceil_div(height, parts) for parts in range(1, height + 1)}):
@@ -136,7 +158,12 @@ def pack_layer(layer: IntLayer, rows: int, name: str) -> tuple[PackStep, IntLaye
     reach = rows * layer.dilations[0]
     grid = math.gcd(layer.strides[0], reach) if parts > 1 else layer.strides[0]
     stride, dilation = layer.strides[0] // grid, reach // grid if parts > 1 else 1
-    _, _, out_rows, out_cols = layer.output.nchw
+    out_rows, out_cols = (
+        (size + layer.pads[axis] + layer.pads[axis + 2] - (layer.kernel[axis] - 1) * layer.dilations[axis] - 1)
+        // layer.strides[axis]
+        + 1
+        for axis, size in enumerate(source.shape[2:])
+    )
     packed_rows = (out_rows - 1) * stride + (parts - 1) * dilation + 1
     top, left, *_ = layer.pads
     step = PackStep(
@@ -157,7 +184,7 @@ def pack_layer(layer: IntLayer, rows: int, name: str) -> tuple[PackStep, IntLaye
     )
     return step, replace(
         layer,
-        inputs=(packed,),
+        inputs=(packed, *layer.inputs[1:]),
         weight=_packed_weight(layer.weight, rows),
         strides=(stride, 1),
         dilations=(dilation, 1),

@@ -150,7 +150,7 @@ def test_one_bit_weights_take_whole_rows_only() -> None:
     net = QdqBuilder(cfg, 3)
     model = net.model(net.conv(net.input("x", ("N", 3, 16, 16)), "layer", (16, 3, 6, 3), pads=[2, 1, 3, 1]))
     layer = import_graph(prepare(model, batch=1), cfg).layers[0]
-    assert {step.window[0] for step, _ in stem._packed_layers(cfg, layer, "p")} == {1, 2, 3, 6}
+    assert {step.window[0] for step, _ in stem.packed_layers(cfg, layer, "p")} == {1, 2, 3, 6}
     program = compile(model, cfg, packing="cycles")
     assert any(isinstance(step, PackStep) for step in program.steps)
     run(program, images((3, 16, 16)))
@@ -171,17 +171,6 @@ def test_only_what_the_cpu_makes_is_packed(tmp_path: Path) -> None:
     executor = Executor(again, FunctionalDevice(cfg))
     executor.run({"x": images((2, 12, 12))}, layers=["first"])
     assert executor.report.mismatches_by_layer == {"first": 0}
-
-
-def test_a_packed_layer_may_be_the_only_one_that_fits() -> None:
-    """A window of 31 x 31 vectors is larger than the input scratchpad, the same packed is not."""
-    cfg = REQUANT["tiny"]
-    net = QdqBuilder(cfg, 3, any_scale=True)
-    model = net.model(net.conv(net.input("x", ("N", 1, 34, 34)), "layer", (3, 1, 31, 31)))
-    assert compile(model, cfg, packing="none").layers == ()
-    program = compile(model, cfg)
-    assert [layer.name for layer in program.layers] == ["layer"]
-    run(program, images((1, 34, 34)))
 
 
 def test_unknown_mode() -> None:

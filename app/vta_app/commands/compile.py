@@ -19,6 +19,14 @@ def compile(
     config: Config = DEFAULT_PRESET,
     batch: Batch = None,
     shape: Shape = None,
+    packing: Annotated[
+        str,
+        typer.Option(
+            "--packing",
+            metavar="time|cycles|none",
+            help="What decides how the CPU packs a first layer's input: time of both, or the accelerator's cycles.",
+        ),
+    ] = "time",
 ) -> None:
     """Compile a quantized network to a program for one configuration.
 
@@ -28,9 +36,13 @@ def compile(
 
     cfg = load_config(config)
     with progress_bars() as progress:
-        program = compile_model(network, cfg, batch=batch, shapes=parse_shapes(shape), progress=progress)
+        program = compile_model(
+            network, cfg, batch=batch, shapes=parse_shapes(shape), packing=packing, progress=progress
+        )
     program.save(output)
     print_done(f"{output}: {len(program.layers)} layers for {cfg.name} ({cfg.fingerprint_hex})")
+    for name, choice in program.choices.items():
+        print_done(f"input of {name!r}: {choice.partition('; ')[0]}")
     if program.offload:
         name, reason = next(iter(program.offload.items()))
         print_done(f"{len(program.offload)} more stay on the CPU: {name!r} because {reason}" + _others(program.offload))

@@ -63,9 +63,9 @@ class ConvLowering:
 
     def _read_weights(self) -> None:
         """Find the weight tiles that are used."""
-        self._tiles = WeightTiles(self._cfg, self._layer)
-        self._pattern_key = self._tiles.key
-        self.geometry = replace(self.geometry, pattern=self._tiles.pattern)
+        self._tiled = WeightTiles(self._cfg, self._layer)
+        self._pattern_key = self._tiled.key
+        self.geometry = replace(self.geometry, pattern=self._tiled.pattern)
 
     def _choose_tiling(self) -> Tiling:
         """The best of some good tilings: each is emitted on trial."""
@@ -107,7 +107,7 @@ class ConvLowering:
     def _weight_tiles(self) -> NDArray[np.integer]:
         """Weights in the order in which they are loaded: [..., block_out, block_in]."""
         parts = self._weight_parts(self.tiling)
-        return np.concatenate([self._tiles.of_part(o.first, i.first, kept) for (o, i), (kept, _) in parts.items()])
+        return np.concatenate([self._tiled.of_part(o.first, i.first, kept) for (o, i), (kept, _) in parts.items()])
 
     def _weight_parts(self, tiling: Tiling) -> dict[tuple[Part, Part], tuple[Used, int]]:
         """Of each part of output and input blocks that is used: its tiles, and the place of the first one.
@@ -117,7 +117,7 @@ class ConvLowering:
         found: dict[tuple[Part, Part], tuple[Used, int]] = {}
         place = 0
         for out in _parts(self.geometry.out_blocks, tiling.out_blocks):
-            rows = self._tiles.used[out.first : out.first + out.count]
+            rows = self._tiled.used[out.first : out.first + out.count]
             ins = _parts(self.geometry.in_blocks, tiling.in_blocks)
             active = [part for part in ins if rows[:, part.first : part.first + part.count].any()] or ins[:1]
             for part in active:
@@ -145,14 +145,14 @@ class ConvLowering:
         self._uops = UopCache(context, stream)
         self._acc = AccTile(context, stream, self._uops, self.plan, tiling.out_blocks, self._accumulators(tiling))
         self._inp_slots, self._wgt_slots = SlotCache(tiling.inp_slots), SlotCache(tiling.wgt_slots)
-        tiles = list(self._output_tiles())
+        tiles = list(self._tiles())
         self._acc.prepare(min(2, len(tiles)))
         for number, (position, out) in enumerate(tiles):
             self._emit_tile(number % 2, position, out)
         self._acc.finish()
         self._uops.finish()
 
-    def _output_tiles(self) -> Iterator[tuple[Position, Part]]:
+    def _tiles(self) -> Iterator[tuple[Position, Part]]:
         geometry, tiling = self.geometry, self.tiling
         outs = _parts(geometry.out_blocks, tiling.out_blocks)
         rows_of_image = [Part(*part) for part in row_parts(geometry.rows.out, tiling.rows, tiling.edge)]
