@@ -32,6 +32,16 @@ class PackStep:
     before: tuple[int, int]
     value: int = 0
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Tensors that the step reads."""
+        return (self.input,)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Tensors that the step makes."""
+        return (self.output,)
+
     def spans(self, packed: tuple[int, ...]) -> tuple[int, int]:
         """Rows and columns of the padded source under the windows of a packed tensor of shape ``packed``."""
         rows, cols = (

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from .config import REQ_CHANNEL_BYTES
 from .errors import ProgramError
 from .packing import WINDOW_LIMIT, PackStep, is_compact
-from .program import INTEGER_TYPES, OPERATORS, CpuStep, Layer, Step, Tensor
+from .program import INTEGER_TYPES, OPERATORS, Layer, Region, Step, Tensor
 
 _STEP_LIMIT = 1 << 16
 _SHIFT_LIMIT = 32
@@ -81,13 +81,11 @@ def check_order(
     """Raises ProgramError unless every tensor is made before it is used."""
     made = set(inputs)
     for number, step in enumerate(steps):
-        parts: list[tuple[tuple[str, ...], tuple[str, ...]]]
-        if isinstance(step, CpuStep):
-            parts = [(step.inputs, step.outputs)]
-        elif isinstance(step, PackStep):
-            parts = [((step.input,), (step.output,))]
-        else:
-            parts = [(layers[name].inputs, (layers[name].output,)) for name in step.layers]
+        parts = (
+            [(layers[name].inputs, (layers[name].output,)) for name in step.layers]
+            if isinstance(step, Region)
+            else [(step.inputs, step.outputs)]
+        )
         for needed, results in parts:
             if not set(needed) <= made:
                 raise ProgramError(
