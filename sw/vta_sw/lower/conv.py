@@ -20,7 +20,7 @@ from .requantize import Requantization, plan_requantization
 from .stream import Resource, StreamBuilder
 from .tiling import Tiling, best_tilings, row_parts
 from .timeline import slice_cycles, trial_cost
-from .weight_tiles import Used, WeightTiles
+from .weight_tiles import Used, WeightTiles, used_key
 
 _TRIALS = 24
 """Most tilings that are tried on the timeline."""
@@ -64,7 +64,7 @@ class ConvLowering:
     def _read_weights(self) -> None:
         """Find the weight tiles that are used."""
         self._tiled = WeightTiles(self._cfg, self._layer)
-        self._pattern_key = self._tiled.key
+        self._pattern_key = used_key(self._tiled.used)[1]
         self.geometry = replace(self.geometry, pattern=self._tiled.pattern)
 
     def _choose_tiling(self) -> Tiling:
@@ -257,7 +257,7 @@ class ConvLowering:
         height, width = position.rows.count, position.cols.count
         pitched = height if out.count > 1 or into.count > 1 else 0
         kept, _ = self._kept[out, into]
-        key = ("gemm", slots, kept.shape, b"" if kept.all() else np.packbits(kept).tobytes(), width, pitched)
+        key = ("gemm", slots, *used_key(kept), width, pitched)
         uops = self._uops.place(key, lambda: self._table(slots, position, kept))
         loops = {
             "iter_out": height,

@@ -23,6 +23,11 @@ PLACES_LIMIT = 1 << 24
 Used = NDArray[np.bool_]
 
 
+def used_key(used: Used) -> tuple[tuple[int, ...], bytes]:
+    """Tells arrays of used tiles apart; short where all are used."""
+    return used.shape, b"" if used.all() else np.packbits(used).tobytes()
+
+
 @dataclass(frozen=True)
 class TilePattern:
     """How many tiles of each pair of blocks are used: ``counts`` are uint32 [output blocks, input blocks]."""
@@ -110,11 +115,6 @@ class WeightTiles:
             return None
         counts = self.used.sum(axis=(2, 3)).astype(np.uint32)
         return TilePattern(self._shape[0], self._shape[1], counts.tobytes())
-
-    @cached_property
-    def key(self) -> bytes:
-        """Tells patterns apart, position by position."""
-        return b"" if self.pattern is None else np.packbits(self.used).tobytes()
 
     def of_part(self, out: int, into: int, kept: Used) -> NDArray[np.int8]:
         """The tiles [n, block_out, block_in] at which ``kept`` [outs, ins, KH, KW] is set, in its order.
