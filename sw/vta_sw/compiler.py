@@ -18,7 +18,8 @@ from vta_arch.program import Layer, Program, Region, Step, Tensor
 
 from .frontend import Graph, prepare, read_model
 from .frontend.shapes import file_batch
-from .graph import IntGraph, IntLayer, QTensor, import_graph
+from .fuse import fuse as fuse_layers
+from .graph import IntGraph, IntLayer, QTensor, Residual, import_graph
 from .link import link, same_layout
 from .lower.add import AddLowering
 from .lower.context import Context
@@ -50,6 +51,7 @@ def compile(
     batch: int | None = None,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     progress: Progress | None = None,
+    fuse: bool = True,
 ) -> Program:
     """Compile a QDQ network for ``cfg``.
 
@@ -58,6 +60,7 @@ def compile(
         batch: images of one pass where the model leaves it open; the configuration's by default.
         shapes: shapes of inputs by name, where the model leaves them open.
         progress: called with a text, the steps done and the steps in all.
+        fuse: whether a convolution may take in the add behind it, where that is faster.
 
     Raises ModelError for a model that is damaged, not quantized, or has dynamic dimensions.
     """
@@ -66,7 +69,7 @@ def compile(
     if batch is None and file_batch(Graph(source)) is None:
         batch = cfg.batch
     graph = import_graph(prepare(source, batch=batch, shapes=shapes), cfg)
-    return _Compilation(cfg, graph, progress or _quiet).run(name)
+    return _Compilation(cfg, graph, progress or _quiet, fuse=fuse).run(name)
 
 
 def _quiet(_text: str, _done: int, _total: int) -> None:
@@ -107,6 +110,9 @@ def _reference_data(layer: IntLayer) -> tuple[dict[str, tuple[int, ...]], dict[s
         attributes |= {"kernel": layer.kernel, "strides": layer.strides, "pads": layer.pads}
         attributes["dilations"] = layer.dilations
         values["weight"] = layer.weight.astype(np.int8)
+    if isinstance(layer.fused, Residual):
+        attributes["factors"] = layer.fused.factors
+        values["requant_add"] = layer.fused.requant.pack().view("<i4")
     if layer.requant is not None:
         values["requant"] = layer.requant.pack().view("<i4")
         return attributes | ({} if layer.op == "add" else {"pad_value": (layer.pad_value,)}), values
@@ -127,8 +133,8 @@ class _Stream:
 class _Compilation:
     """The compilation of one network."""
 
-    def __init__(self, cfg: VTAConfig, graph: IntGraph, progress: Progress) -> None:
-        self._cfg, self._graph, self._progress = cfg, graph, progress
+    def __init__(self, cfg: VTAConfig, graph: IntGraph, progress: Progress, *, fuse: bool) -> None:
+        self._cfg, self._graph, self._progress, self._fuse = cfg, graph, progress, fuse
         self._context = Context(cfg)
         self._reasons = dict(graph.reasons)
         self._lowerings: dict[str, Lowering] = {}
@@ -184,6 +190,9 @@ class _Compilation:
                 self._reasons[layer.name] = str(reason)
                 continue
             accepted.append(layer)
+        if self._fuse:
+            accepted, fused = fuse_layers(self._context, self._graph, accepted, self._lowerings)
+            self._reasons |= fused
         return accepted
 
     def _batch(self, inputs: tuple[str, ...]) -> int:

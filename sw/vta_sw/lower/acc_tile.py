@@ -8,7 +8,7 @@ one directly behind the other, from the start of a half; constants stand at a ha
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import numpy as np
@@ -139,6 +139,20 @@ class AccTile:
         self._waiting.append(store)
         if not self.overlap or not self._plan.passes:
             self.finish()
+
+    @property
+    def waiting(self) -> int:
+        """Steps of the tile before that are still to come."""
+        return len(self._waiting)
+
+    def then(self, steps: Iterable[Callable[[], None]]) -> None:
+        """Steps behind the tile's products, one at a time beside those of the next tile: see :meth:`go_on`."""
+        self._waiting.extend(steps)
+
+    def alu(self, half: int, op: AluOp, uop: tuple[int, int], **loops: int) -> None:
+        """An ALU instruction on the tile in ``half``; ``uop``: indices of its first destination and operand."""
+        insn = alu(self._cfg, op, **self._single_uop(*uop), **loops, **self._declared)
+        self._stream.add(insn, writes=[("acc", half)], bank=half)
 
     def go_on(self) -> None:
         """The next step of the tile before, beside the products of this one: the ALU takes one pass at a time."""

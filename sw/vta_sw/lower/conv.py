@@ -54,9 +54,12 @@ class ConvLowering:
     def __init__(self, context: Context, layer: IntLayer) -> None:
         self._context, self._cfg, self._layer = context, context.cfg, layer
         self.geometry: ConvGeometry = conv_geometry(context.cfg, layer)
-        self.plan: Requantization = plan_requantization(context.cfg, layer)
+        self.plan: Requantization = self._plan()
         self._limits = insn_fields(context.cfg, Opcode.LOAD)
         self.tiling: Tiling = self._choose_tiling()
+
+    def _plan(self) -> Requantization:
+        return plan_requantization(self._cfg, self._layer)
 
     def _choose_tiling(self) -> Tiling:
         """The best of some good tilings: each is emitted on trial."""
@@ -84,6 +87,10 @@ class ConvLowering:
         stream = StreamBuilder(self._cfg)
         self._emit(Context(self._cfg), stream, tiling, 0)
         return trial_cost(self._cfg, stream.finish(), stream.banks)
+
+    def cost(self) -> int:
+        """Cycles as it is emitted, on the timeline, and a little for each instruction."""
+        return self._trial(self.tiling)
 
     def emit(self, stream: StreamBuilder) -> None:
         """Add the layer's instructions to ``stream``; tensors are called by their names."""
@@ -139,6 +146,11 @@ class ConvLowering:
             self._gemm((half, inp_slot, wgt_slot), position, out, into, first=number == 0)
             self._acc.go_on()
         self._acc.finish()
+        self._end_tile(half, position, out)
+
+    def _end_tile(self, half: int, position: Position, out: Part) -> None:
+        """What follows the products of a tile."""
+        vectors = position.rows.count * position.cols.count
         self._acc.requantize(half, out.first, out.count, vectors, partial(self._store, half, position, out))
 
     # Transfers -----------------------------------------------------------------------------
@@ -194,23 +206,25 @@ class ConvLowering:
             self._stream.add_transfer(insn, Memory.WGT, "weights", writes=[("wgt", slot)])
 
     def _store(self, half: int, position: Position, out: Part) -> None:
+        shapes, merged = self._output_shapes(position, out)
+        pitch = position.rows.count * position.cols.count
+        for number, shape in shapes:
+            self._acc.store(
+                half, self._layer.output.name, out.first + number, number * pitch, shape, each_row=merged
+            )
+
+    def _output_shapes(self, position: Position, out: Part) -> tuple[list[tuple[int, dict[str, int]]], bool]:
+        """Transfers of a tile of outputs: the first block of each and its fields; whether their rows are blocks."""
         geometry = self.geometry
         height, width = position.rows.count, position.cols.count
-        plane, pitch = geometry.rows.out * geometry.cols.out, height * width
-        limit = self._limits["x_stride"].max
-        image = position.image * geometry.out_blocks
-        start = position.rows.first * geometry.cols.out + position.cols.first
-        merged = width == geometry.cols.out and plane <= limit
-        if merged:
-            shapes = [(0, {"y_size": out.count, "x_size": pitch, "x_stride": plane})]
-        else:
-            shape = {"y_size": height, "x_size": width, "x_stride": geometry.cols.out}
-            shapes = [(block, shape) for block in range(out.count)]
-        name = self._layer.output.name
-        for number, shape in shapes:
-            block = out.first + number
-            dram = (image + block) * plane + start
-            self._acc.store(half, name, block, number * pitch, shape | {"dram_base": dram}, each_row=merged)
+        plane = geometry.rows.out * geometry.cols.out
+        first = (position.image * geometry.out_blocks + out.first) * plane
+        first += position.rows.first * geometry.cols.out + position.cols.first
+        if width == geometry.cols.out and plane <= self._limits["x_stride"].max:
+            shape = {"y_size": out.count, "x_size": height * width, "x_stride": plane}
+            return [(0, shape | {"dram_base": first})], True
+        shape = {"y_size": height, "x_size": width, "x_stride": geometry.cols.out}
+        return [(block, shape | {"dram_base": first + block * plane}) for block in range(out.count)], False
 
     # Products ------------------------------------------------------------------------------
     def _gemm(self, slots: tuple[int, int, int], position: Position, out: Part, into: Part, *, first: bool) -> None:
@@ -235,7 +249,12 @@ class ConvLowering:
             self._acc.products(half, gemm(self._cfg, reset=1, **overwriting, **loops), reads)
             uops["uop_bgn"] += out.count
         if uops["uop_bgn"] < uops["uop_end"]:
-            self._acc.products(half, gemm(self._cfg, **uops, **loops), reads)
+            self._add_products(half, uops | loops, reads, out.count)
+
+    def _add_products(self, half: int, fields: dict[str, int], reads: list[Resource], blocks: int) -> None:
+        """Products added to those of ``blocks`` output blocks."""
+        del blocks
+        self._acc.products(half, gemm(self._cfg, **fields), reads)
 
     def _table(self, slots: tuple[int, int, int], position: Position, outs: int, ins: int) -> UopTable:
         half, inp_slot, wgt_slot = slots

@@ -44,6 +44,21 @@ class Tiling:
     cycles: int
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What a convolution's tile needs besides the convolution, of a shortcut that is added to it.
+
+    ``shortcut``: input vectors per output vector, each of which is loaded and is one more product; ``weights``: weight
+    tiles that stay for the whole layer.
+    """
+
+    shortcut: int = 0
+    weights: int = 0
+
+
+NOTHING = Beside()
+
+
 def row_parts(size: int, rows: int, edge: int) -> list[tuple[int, int]]:
     """First row and number of rows of each tile: at most ``rows``, the first and the last ``edge``."""
     if edge == rows or size <= 2 * edge:
@@ -66,7 +81,7 @@ def choose_tiling(cfg: VTAConfig, geometry: ConvGeometry, alu_cycles: int, vecto
 
 @lru_cache(maxsize=1024)
 def best_tilings(
-    cfg: VTAConfig, geometry: ConvGeometry, alu_cycles: int, vectors: int, count: int
+    cfg: VTAConfig, geometry: ConvGeometry, alu_cycles: int, vectors: int, count: int, beside: Beside = NOTHING
 ) -> tuple[Tiling, ...]:
     """The ``count`` best tilings of a convolution, the best first.
 
@@ -75,7 +90,7 @@ def best_tilings(
     """
     found: list[Tiling] = []
     for slots in ((2, 2), (1, 2), (2, 1), (1, 1)):
-        found += _search(cfg, geometry, alu_cycles, vectors, slots, count)
+        found += _search(cfg, geometry, alu_cycles, vectors, slots, count, beside)
         if found and slots == (2, 2):
             break
     if not found:
@@ -98,7 +113,9 @@ class _Candidates:
     edge: Grid
 
 
-def _legal(cfg: VTAConfig, geometry: ConvGeometry, vectors: int, slots: tuple[int, int]) -> _Candidates | None:
+def _legal(
+    cfg: VTAConfig, geometry: ConvGeometry, vectors: int, slots: tuple[int, int], beside: Beside
+) -> _Candidates | None:
     rows, cols, out, into = (
         axis.reshape(-1)
         for axis in np.meshgrid(
@@ -111,7 +128,8 @@ def _legal(cfg: VTAConfig, geometry: ConvGeometry, vectors: int, slots: tuple[in
     )
     height, width = geometry.rows.window(rows), geometry.cols.window(cols)  # type: ignore[arg-type]  # arrays here
     inp, wgt = into * height * width, out * into * geometry.taps
-    legal = (inp <= cfg.inp_depth // slots[0]) & (wgt <= cfg.wgt_depth // slots[1])
+    legal = inp <= (cfg.inp_depth - beside.shortcut * rows * cols * out) // slots[0]
+    legal &= wgt <= (cfg.wgt_depth - beside.weights) // slots[1]
     legal &= out * (rows * cols + vectors) <= cfg.acc_depth // 2
     legal &= height <= geometry.most_rows
     if "requant" in cfg.extensions and geometry.out_blocks > cfg.req_depth:
@@ -125,14 +143,20 @@ def _legal(cfg: VTAConfig, geometry: ConvGeometry, vectors: int, slots: tuple[in
 
 
 def _search(
-    cfg: VTAConfig, geometry: ConvGeometry, alu_cycles: int, vectors: int, slots: tuple[int, int], count: int
+    cfg: VTAConfig,
+    geometry: ConvGeometry,
+    alu_cycles: int,
+    vectors: int,
+    slots: tuple[int, int],
+    count: int,
+    beside: Beside,
 ) -> list[Tiling]:
-    sizes = _legal(cfg, geometry, vectors, slots)
+    sizes = _legal(cfg, geometry, vectors, slots, beside)
     if sizes is None:
         return []
     found: dict[tuple[int | bool, ...], Tiling] = {}
     for weights_first in (True, False):
-        cycles = _estimate(cfg, geometry, alu_cycles, slots, weights_first, sizes)
+        cycles = _estimate(cfg, geometry, alu_cycles, slots, weights_first, sizes, beside)
         for at in np.argsort(cycles, kind="stable")[: 2 * count]:
             rows, edge, cols, out, into = (
                 int(item[at]) for item in (sizes.rows, sizes.edge, sizes.cols, sizes.out, sizes.into)
@@ -149,6 +173,7 @@ def _estimate(
     slots: tuple[int, int],
     weights_first: bool,
     sizes: _Candidates,
+    beside: Beside,
 ) -> Grid:
     """Estimated cycles: the busiest of load, compute and store, and what nothing hides at both ends."""
     rows, cols, out, into, edge = sizes.rows, sizes.cols, sizes.out, sizes.into, sizes.edge
@@ -177,7 +202,10 @@ def _estimate(
     inp_loads, wgt_loads = _loads(positions, outs, ins, slots, weights_first)
     load = inp_loads * inp_time(geometry.rows.out / row_tiles) + wgt_loads * wgt_time
     vectors = geometry.images * geometry.rows.out * geometry.cols.out * geometry.out_blocks
-    products = geometry.in_blocks * geometry.taps
+    if beside.shortcut:
+        shortcut = vectors * cfg.inp_elem_bytes / beat
+        load = load + beside.shortcut * (shortcut + tiles * np.where(cols == geometry.cols.out, 1, out) * TRANSFER_START)
+    products = geometry.in_blocks * geometry.taps + beside.shortcut
     # One micro-op a cycle; their tables are loaded once if those of all slots fit.
     shapes = np.where((edge < rows) & (out * into > 1), 2, 1)
     uop_load = np.where(4 * shapes * wgt > cfg.uop_depth, steps, 2) * (TRANSFER_START + wgt)

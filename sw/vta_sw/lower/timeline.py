@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from vta_arch.config import VTAConfig
 from vta_arch.encoding import Insn
-from vta_arch.isa import Memory, Opcode, Unit, memory_elem_bytes
+from vta_arch.isa import AluOp, Memory, Opcode, Unit, memory_elem_bytes
 
 from .requantize import overlaps
 from .stream import QUEUES
@@ -27,6 +27,10 @@ ALU_START = 9
 """Cycles that an ALU instruction takes besides its steps."""
 ALU_VECTOR_START = 13
 """The same with two operands from memory; each step takes 2 cycles."""
+ALU_REQ_START = 26
+"""The same of the operation REQ, whose pipeline is longer."""
+MUL_CYCLES = 3
+"""Cycles of a step of MUL."""
 ISSUE_CYCLES = 2
 """With overlap: cycles from one issue to the next."""
 DRAIN_CYCLES = 9
@@ -44,10 +48,15 @@ def element_cycles(cfg: VTAConfig, memory: Memory) -> int:
     return max(1, memory_elem_bytes(cfg, memory) * 8 // cfg.axi_data_width)
 
 
+def requant_cycles(cfg: VTAConfig) -> float:
+    """Cycles that the requantizer takes for a vector, of STORE or of the ALU operation."""
+    return cfg.batch * cfg.block_out / cfg.requant_width
+
+
 def store_cycles(cfg: VTAConfig) -> float:
     """Cycles that STORE takes for a vector on average: its bus words, or the requantizer's steps."""
     bus = cfg.out_elem_bytes * 8 / cfg.axi_data_width
-    return max(bus, cfg.batch * cfg.block_out / cfg.requant_width) if "requant" in cfg.extensions else bus
+    return max(bus, requant_cycles(cfg)) if "requant" in cfg.extensions else bus
 
 
 def _transfer(cfg: VTAConfig, insn: Insn) -> int:
@@ -75,6 +84,10 @@ def insn_cycles(cfg: VTAConfig, insn: Insn) -> int:
     if insn.opcode in PRODUCTS:
         return steps + GEMM_START
     if insn.opcode == Opcode.ALU:
+        if insn.fields["alu_opcode"] == AluOp.REQ:
+            return int(steps * requant_cycles(cfg)) + ALU_REQ_START
+        if insn.fields["alu_opcode"] == AluOp.MUL:
+            return steps * MUL_CYCLES + ALU_VECTOR_START
         return steps + ALU_START if insn.fields.get("use_imm", 0) else 2 * steps + ALU_VECTOR_START
     return TOKEN_CYCLES
 
