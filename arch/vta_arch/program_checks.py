@@ -23,8 +23,7 @@ REQUANT_ATTRIBUTE_SIZES: dict[str, dict[str, int]] = {"conv": _WINDOW | {"pad_va
 """Attributes of a layer with the array ``requant``."""
 REQUANT_ARRAY_RANKS: dict[str, dict[str, int]] = {"conv": {"weight": 4, "requant": 2}, "add": {"requant": 2}}
 _REQ_WORDS = REQ_CHANNEL_BYTES // 4
-_FUSED: dict[str, tuple[dict[str, int], dict[str, int]]] = {"requant_add": ({"factors": 2}, {"requant_add": 2})}
-"""Array of a conv that says what is fused behind it -> further attributes and arrays."""
+_POOL = {"pool_kernel": 2, "pool_strides": 2, "pool_pads": 4}
 
 
 def check_layer(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -44,9 +43,10 @@ def check_layer(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[str
     requant = "requant" in layer.arrays
     sizes, ranks = (REQUANT_ATTRIBUTE_SIZES, REQUANT_ARRAY_RANKS) if requant else (ATTRIBUTE_SIZES, ARRAY_RANKS)
     attributes, arrays = dict(sizes[layer.op]), dict(ranks[layer.op])
-    for mark, (more_attributes, more_arrays) in _FUSED.items():
-        if layer.op == "conv" and requant and mark in layer.arrays:
-            attributes, arrays = attributes | more_attributes, arrays | more_arrays
+    if layer.op == "conv" and requant and "requant_add" in layer.arrays:
+        attributes["factors"] = arrays["requant_add"] = 2
+    elif layer.op == "conv" and requant and "pool_kernel" in layer.attributes:
+        attributes |= _POOL
     if {key: len(value) for key, value in layer.attributes.items()} != attributes:
         raise ProgramError(f"program manifest: layer {layer.name!r} has wrong attributes for {layer.op}")
     if {key: len(shapes.get(array, ())) for key, array in layer.arrays.items()} != arrays:
@@ -79,7 +79,17 @@ def _consistent(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[str
         return False
     spans = [size[i] + pads[i] + pads[i + 2] - (named["kernel"][i] - 1) * named["dilations"][i] - 1 for i in range(2)]
     made = (n, weight[0], *(span // stride + 1 for span, stride in zip(spans, named["strides"], strict=True)))
-    return min(spans) >= 0 and tensors[layer.output].nchw == made
+    if min(spans) < 0:
+        return False
+    return tensors[layer.output].nchw == (_pooled(layer, made) if "pool_kernel" in named else made)
+
+
+def _pooled(layer: Layer, made: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that a fused pool makes of ``made``; none for a pool that cannot be."""
+    kernel, strides, pads = (layer.attributes[key] for key in _POOL)
+    if not all(0 <= pads[i] < kernel[i % 2] <= _STEP_LIMIT for i in range(4)) or min(strides) < 1:
+        return ()
+    return (*made[:2], *((made[2 + i] + pads[i] + pads[i + 2] - kernel[i]) // strides[i] + 1 for i in range(2)))
 
 
 def _adds(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> bool:

@@ -69,7 +69,19 @@ def _depthwise(padded: NDArray[np.floating], weight: NDArray[np.floating], layer
 def _conv(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.int64]:
     x = inputs[0].reshape(program.tensors[layer.inputs[0]].nchw)
     made = _narrow(program, layer, convolve(x, program.arrays[layer.arrays["weight"]], layer))
+    if "pool_kernel" in layer.attributes:
+        return _max_pool(layer, made)
     return _add_shortcut(program, layer, made, inputs[1]) if "requant_add" in layer.arrays else made
+
+
+def _max_pool(layer: Layer, made: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The MaxPool that is fused behind a convolution: of its integer outputs [N, C, H, W]."""
+    top, left, bottom, right = layer.attributes["pool_pads"]
+    least = np.iinfo(np.int64).min
+    padded = np.pad(made, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=least)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, layer.attributes["pool_kernel"], axis=(2, 3))
+    down, right = layer.attributes["pool_strides"]
+    return np.asarray(windows[:, :, ::down, ::right].max(axis=(4, 5)))
 
 
 def _add_shortcut(program: Program, layer: Layer, made: NDArray[np.int64], shortcut: Ints) -> NDArray[np.int64]:

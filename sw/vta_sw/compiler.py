@@ -19,7 +19,7 @@ from vta_arch.program import Layer, Program, Region, Step, Tensor
 from .frontend import Graph, prepare, read_model
 from .frontend.shapes import file_batch
 from .fuse import fuse as fuse_layers
-from .graph import IntGraph, IntLayer, QTensor, Residual, import_graph
+from .graph import IntGraph, IntLayer, Pool, QTensor, Residual, import_graph
 from .link import link, same_layout
 from .lower.add import AddLowering
 from .lower.context import Context
@@ -113,6 +113,9 @@ def _reference_data(layer: IntLayer) -> tuple[dict[str, tuple[int, ...]], dict[s
     if isinstance(layer.fused, Residual):
         attributes["factors"] = layer.fused.factors
         values["requant_add"] = layer.fused.requant.pack().view("<i4")
+    if isinstance(layer.fused, Pool):
+        attributes |= {"pool_kernel": layer.fused.kernel, "pool_strides": layer.fused.strides}
+        attributes["pool_pads"] = layer.fused.pads
     if layer.requant is not None:
         values["requant"] = layer.requant.pack().view("<i4")
         return attributes | ({} if layer.op == "add" else {"pad_value": (layer.pad_value,)}), values

@@ -5,27 +5,35 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from .graph import IntGraph, IntLayer, Residual
+from vta_arch.config import VTAConfig
+
+from .graph import IntGraph, IntLayer, NotALayerError, Pool, QTensor, Residual
+from .graph.patterns import pool_window
+from .graph.qdq import Scope, activation, quantized
 from .graph.view import GraphView
 from .lower.add import AddLowering
 from .lower.context import Context
 from .lower.conv import ConvLowering
 from .lower.errors import NotLowerableError
+from .lower.pooled import PooledLowering
 from .lower.residual import ResidualLowering
 
 Lowering = ConvLowering | AddLowering
 
-FUSED: dict[type, Callable[[Context, IntLayer], ConvLowering]] = {Residual: ResidualLowering}
+FUSED: dict[type, Callable[[Context, IntLayer], ConvLowering]] = {
+    Residual: ResidualLowering,
+    Pool: PooledLowering,
+}
 """How a convolution with something fused behind it is lowered. Making one raises NotLowerableError."""
 
 
-def fused_residuals(graph: IntGraph, layers: list[IntLayer]) -> list[tuple[IntLayer, tuple[IntLayer, ...]]]:
-    """Convolutions with the add behind them as one layer, and the layers that each could replace.
+def fused_residuals(graph: IntGraph, layers: list[IntLayer]) -> list[tuple[IntLayer, str]]:
+    """Convolutions with the add behind them as one layer, and the add's name.
 
     Of an add with two candidates the later one comes first.
     """
     view = GraphView(graph.model)
-    makers = {layer.output.name: layer for layer in layers if layer.op == "conv" and not layer.is_depthwise}
+    makers = _makers(layers)
     found = []
     for add in layers:
         if add.op != "add" or add.requant is None or add.inputs[0].name == add.inputs[1].name:
@@ -33,26 +41,70 @@ def fused_residuals(graph: IntGraph, layers: list[IntLayer]) -> list[tuple[IntLa
         sides = [side for side in range(2) if add.inputs[side].name in makers]
         for side in sorted(sides, key=lambda side: -makers[add.inputs[side].name].nodes[0]):
             conv, shortcut = makers[add.inputs[side].name], add.inputs[1 - side]
-            if conv.requant is None or not _only_reader(view, conv.output.name, add.nodes[0]):
+            if not _only_reader(view, conv.output.name, add.nodes[0]):
                 continue
-            factors = add.factors[side], add.factors[1 - side]
-            residual = Residual(add.name, factors, add.requant, conv.output)
-            nodes = (*conv.nodes, *add.nodes)
-            layer = replace(
-                conv, inputs=(*conv.inputs, shortcut), output=add.output, nodes=nodes, fused=residual
-            )
-            found.append((layer, (conv, add)))
+            residual = Residual((add.factors[side], add.factors[1 - side]), add.requant, conv.output)
+            layer = _absorbing(conv, add.nodes, add.output, residual)
+            found.append((replace(layer, inputs=(*conv.inputs, shortcut)), add.name))
     return found
+
+
+def fused_pools(cfg: VTAConfig, graph: IntGraph, layers: list[IntLayer]) -> list[tuple[IntLayer, str]]:
+    """Convolutions with the MaxPool behind them as one layer, and the pool's name."""
+    view, scope = GraphView(graph.model), Scope(cfg, {})
+    found = []
+    for conv in _makers(layers).values():
+        nodes = _following(view, conv.output.name, ("DequantizeLinear", "MaxPool", "QuantizeLinear"))
+        if len(nodes) < 3:
+            continue
+        try:
+            kernel, strides, pads = pool_window(view, nodes[1])
+            ends = activation(view, view.nodes[nodes[0]].output[0], scope), quantized(view, nodes[2], 0, 0, scope)
+        except NotALayerError:
+            continue
+        output = replace(ends[1], low=conv.output.low, high=conv.output.high)
+        kinds = {(item.scale, item.zero, item.dtype) for item in (conv.output, *ends)}
+        size = [
+            (size + pads[axis] + pads[axis + 2] - kernel[axis]) // strides[axis] + 1
+            for axis, size in enumerate(conv.output.nchw[2:])
+        ]
+        if len(kinds) == 1 and output.nchw == (*conv.output.nchw[:2], *size):
+            layer = _absorbing(conv, nodes, output, Pool(kernel, strides, pads, conv.output))
+            found.append((layer, view.name_of(nodes[1])))
+    return found
+
+
+def _makers(layers: list[IntLayer]) -> dict[str, IntLayer]:
+    """Convolutions that can take in what follows them, by the tensors that they make."""
+    return {
+        layer.output.name: layer
+        for layer in layers
+        if layer.op == "conv" and not layer.is_depthwise and layer.requant is not None
+    }
+
+
+def _absorbing(conv: IntLayer, nodes: tuple[int, ...], output: QTensor, fused: Residual | Pool) -> IntLayer:
+    return replace(conv, output=output, nodes=(*conv.nodes, *nodes), fused=fused)
+
+
+def _following(view: GraphView, name: str, kinds: tuple[str, ...]) -> tuple[int, ...]:
+    """The nodes behind tensor ``name``, each the only reader of the one before, as long as they are of these kinds."""
+    nodes: list[int] = []
+    for kind in kinds:
+        index = view.single_consumer(name)
+        if index is None or view.nodes[index].op_type != kind:
+            break
+        nodes.append(index)
+        name = view.nodes[index].output[0]
+    return tuple(nodes)
 
 
 def _only_reader(view: GraphView, quantized: str, node: int) -> bool:
     """Whether ``node`` alone reads the integer tensor, behind DequantizeLinear."""
-    if quantized in view.outputs:
-        return False
     readers = view.consumers.get(quantized, [])
     real = [name for index in readers for name in view.nodes[index].output]
     direct = all(view.nodes[index].op_type == "DequantizeLinear" for index in readers)
-    return direct and all(view.single_consumer(name) == node for name in real)
+    return quantized not in view.outputs and direct and all(view.single_consumer(name) == node for name in real)
 
 
 def fuse(
@@ -64,17 +116,18 @@ def fuse(
     """
     chosen: dict[str, IntLayer] = {}
     reasons: dict[str, str] = {}
-    for layer, (conv, follower) in fused_residuals(graph, layers):
-        if conv.name in chosen or follower.name in reasons:
+    for layer, absorbed in (*fused_residuals(graph, layers), *fused_pools(context.cfg, graph, layers)):
+        if layer.name in chosen or absorbed in reasons:
             continue
         try:
             lowering = FUSED[type(layer.fused)](context, layer)
         except NotLowerableError:
             continue
-        if lowering.cost() > lowerings[conv.name].cost() + lowerings[follower.name].cost():
-            continue
-        chosen[conv.name] = layer
-        reasons[follower.name] = f"fused into {conv.name!r}"
-        lowerings[conv.name] = lowering
-        del lowerings[follower.name]
+        if absorbed in lowerings:
+            if lowering.cost() > lowerings[layer.name].cost() + lowerings[absorbed].cost():
+                continue
+            del lowerings[absorbed]
+        chosen[layer.name] = layer
+        reasons[absorbed] = f"fused into {layer.name!r}"
+        lowerings[layer.name] = lowering
     return [chosen.get(item.name, item) for item in layers if item.name not in reasons], reasons

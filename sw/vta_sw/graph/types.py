@@ -41,7 +41,6 @@ class Residual:
     ``y`` is the convolution's own integer output, the shortcut the layer's second input; ``made`` describes ``y``.
     """
 
-    name: str
     factors: tuple[int, int]
     requant: RequantParams
     made: QTensor
@@ -54,7 +53,6 @@ class Pool:
     kernel and strides: of rows and columns; pads: top, left, bottom, right.
     """
 
-    name: str
     kernel: tuple[int, int]
     strides: tuple[int, int]
     pads: tuple[int, int, int, int]

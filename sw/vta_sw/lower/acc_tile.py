@@ -154,6 +154,18 @@ class AccTile:
         insn = alu(self._cfg, op, **self._single_uop(*uop), **loops, **self._declared)
         self._stream.add(insn, writes=[("acc", half)], bank=half)
 
+    def alu_pairs(self, half: int, op: AluOp, pairs: list[tuple[int, int]], **loops: int) -> None:
+        """The same on several first destinations and sources, counted from the start of the tile in ``half``."""
+        table = np.array([(*pair, 0) for pair in pairs], np.int64) + [self.base(half), self.base(half), 0]
+        uops = self._uops.place(("alu", half, *pairs), lambda: table)
+        self._stream.add(alu(self._cfg, op, **uops, **loops, **self._declared), writes=[("acc", half)], bank=half)
+
+    def alu_across(self, half: int, op: AluOp, dst: int, src: int, **loops: int) -> None:
+        """An ALU instruction from the other half's tile into that of ``half``; it holds up the products of both."""
+        uop = self._single_uop(self.base(half) + dst, self.base(1 - half) + src)
+        insn = alu(self._cfg, op, **uop, **loops)
+        self._stream.add(insn, reads=[("acc", 1 - half)], writes=[("acc", half)])
+
     def go_on(self) -> None:
         """The next step of the tile before, beside the products of this one: the ALU takes one pass at a time."""
         if self._waiting:

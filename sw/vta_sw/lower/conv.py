@@ -207,7 +207,7 @@ class ConvLowering:
 
     def _store(self, half: int, position: Position, out: Part) -> None:
         shapes, merged = self._output_shapes(position, out)
-        pitch = position.rows.count * position.cols.count
+        pitch = self._block_pitch(position)
         for number, shape in shapes:
             self._acc.store(
                 half, self._layer.output.name, out.first + number, number * pitch, shape, each_row=merged
@@ -227,6 +227,10 @@ class ConvLowering:
         return [(block, shape | {"dram_base": first + block * plane}) for block in range(out.count)], False
 
     # Products ------------------------------------------------------------------------------
+    def _block_pitch(self, position: Position) -> int:
+        """Accumulators from one output block to the next."""
+        return position.rows.count * position.cols.count
+
     def _gemm(self, slots: tuple[int, int, int], position: Position, out: Part, into: Part, *, first: bool) -> None:
         half, inp_slot, wgt_slot = slots
         rows, cols = self.geometry.rows, self.geometry.cols
@@ -266,7 +270,7 @@ class ConvLowering:
                 np.arange(outs), np.arange(ins), np.arange(rows.kernel), np.arange(cols.kernel), indexing="ij"
             )
         )
-        dst = self._acc.base(half) + o * (position.rows.count * position.cols.count)
+        dst = self._acc.base(half) + o * self._block_pitch(position)
         src = self._inp_base(inp_slot) + i * self._inp_pitch(position) + y * rows.dilation * width + x * cols.dilation
         wgt = self._wgt_base(wgt_slot) + ((o * ins + i) * rows.kernel + y) * cols.kernel + x
         table = np.stack([dst, src, wgt], axis=-1).astype(np.int64)

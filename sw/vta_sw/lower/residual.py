@@ -131,7 +131,7 @@ class ResidualLowering(ConvLowering):
         self._stream.add_transfer(insn, Memory.WGT, "weights", writes=[("wgt", "diagonal")])
 
     def _store(self, half: int, position: Position, out: Part) -> None:
-        pitch = position.rows.count * position.cols.count
+        pitch = self._block_pitch(position)
         for number, shape in self._output_shapes(position, out)[0]:
             self._acc.store(half, self._layer.output.name, self.geometry.out_blocks, number * pitch, shape)
 

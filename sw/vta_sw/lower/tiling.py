@@ -15,7 +15,7 @@ from .geometry import ConvGeometry
 from .requantize import overlaps
 from .timeline import ALU_START, GEMM_START, TRANSFER_START, store_cycles
 
-_ALU_UOPS = 16
+ALU_UOPS = 16
 """Micro-op memory kept free for reset and ALU passes."""
 _EDGES = (1, 2, 3, 4, 8)
 """The first and last tile of a column of tiles may have this fraction of the others' rows."""
@@ -69,7 +69,7 @@ def row_parts(size: int, rows: int, edge: int) -> list[tuple[int, int]]:
     return [(0, edge), *inner, (size - edge, edge)]
 
 
-def _splits(size: int) -> list[int]:
+def splits(size: int) -> list[int]:
     """Tile sizes that split ``size`` into equal parts (the last may be smaller)."""
     return sorted({ceil_div(size, parts) for parts in range(1, size + 1)})
 
@@ -119,10 +119,10 @@ def _legal(
     rows, cols, out, into = (
         axis.reshape(-1)
         for axis in np.meshgrid(
-            _splits(geometry.rows.out),
-            _splits(geometry.cols.out),
-            _splits(geometry.out_blocks),
-            _splits(geometry.in_blocks),
+            splits(geometry.rows.out),
+            splits(geometry.cols.out),
+            splits(geometry.out_blocks),
+            splits(geometry.in_blocks),
             indexing="ij",
         )
     )
@@ -134,7 +134,7 @@ def _legal(
     legal &= height <= geometry.most_rows
     if "requant" in cfg.extensions and geometry.out_blocks > cfg.req_depth:
         legal &= out <= cfg.req_depth // 2
-    legal &= (wgt <= max(cfg.uop_depth - _ALU_UOPS, 1)) & (np.maximum(rows, cols) < 1 << LOOP_ITER_BITS)
+    legal &= (wgt <= max(cfg.uop_depth - ALU_UOPS, 1)) & (np.maximum(rows, cols) < 1 << LOOP_ITER_BITS)
     if not legal.any():
         return None
     rows, cols, out, into = (np.tile(item[legal], len(_EDGES)) for item in (rows, cols, out, into))
