@@ -96,8 +96,8 @@ class Layer:
     shift [O]; a weight [C, 1, KH, KW] on C channels is depthwise. Of add: factors (of both inputs), shift, low, high. A
     layer that STORE requantizes has the array requant instead of low, high, bias and shift: the parameters' 32-bit
     words, [O, 4] or, of an add, [1, 4]; its conv has pad_value, with which the input is padded. A conv into which a
-    residual add is fused has that add's factors (of its own output and of the second input) and the array requant_add; one into
-    which a MaxPool is fused has pool_kernel, pool_strides and pool_pads, and its output is the pool's.
+    residual add is fused has that add's factors (of its own output and of the second input) and the array
+    requant_add; one into which a MaxPool is fused has pool_kernel, pool_strides and pool_pads.
     """
 
     name: str

@@ -127,9 +127,7 @@ def _conv_pads(
     return first[0], first[1], last[0], last[1]
 
 
-def pool_window(
-    view: GraphView, index: int
-) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int, int, int]]:
+def pool_window(view: GraphView, index: int) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int, int, int]]:
     """Kernel, strides and pads of a MaxPool on 4-dimensional tensors. Raises NotALayerError for one of another kind."""
     named = attributes(view.nodes[index])
     shape, made = view.shapes.get(view.nodes[index].input[0], ()), [name for name in view.nodes[index].output if name]

@@ -156,7 +156,8 @@ class AccTile:
 
     def alu_pairs(self, half: int, op: AluOp, pairs: list[tuple[int, int]], **loops: int) -> None:
         """The same on several first destinations and sources, counted from the start of the tile in ``half``."""
-        table = np.array([(*pair, 0) for pair in pairs], np.int64) + [self.base(half), self.base(half), 0]
+        base = self.base(half)
+        table = np.array([(base + dst, base + src, 0) for dst, src in pairs], np.int64)
         uops = self._uops.place(("alu", half, *pairs), lambda: table)
         self._stream.add(alu(self._cfg, op, **uops, **loops, **self._declared), writes=[("acc", half)], bank=half)
 

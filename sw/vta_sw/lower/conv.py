@@ -209,9 +209,7 @@ class ConvLowering:
         shapes, merged = self._output_shapes(position, out)
         pitch = self._block_pitch(position)
         for number, shape in shapes:
-            self._acc.store(
-                half, self._layer.output.name, out.first + number, number * pitch, shape, each_row=merged
-            )
+            self._acc.store(half, self._layer.output.name, out.first + number, number * pitch, shape, each_row=merged)
 
     def _output_shapes(self, position: Position, out: Part) -> tuple[list[tuple[int, dict[str, int]]], bool]:
         """Transfers of a tile of outputs: the first block of each and its fields; whether their rows are blocks."""

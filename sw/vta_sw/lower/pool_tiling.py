@@ -35,9 +35,7 @@ def best_pool_tilings(cfg: VTAConfig, task: PoolTask, count: int) -> tuple[Tilin
     geometry = task.geometry
     found: list[Tiling] = []
     for slots in ((2, 2), (1, 2), (2, 1), (1, 1)):
-        for rows, out, into in product(
-            splits(task.size[0]), splits(geometry.out_blocks), splits(geometry.in_blocks)
-        ):
+        for rows, out, into in product(splits(task.size[0]), splits(geometry.out_blocks), splits(geometry.in_blocks)):
             if not _legal(cfg, task, (rows, out, into), slots):
                 continue
             for edge in sorted({ceil_div(rows, part) for part in _EDGES}):
@@ -65,9 +63,7 @@ def _legal(cfg: VTAConfig, task: PoolTask, sizes: tuple[int, int, int], slots: t
     )
 
 
-def _estimate(
-    cfg: VTAConfig, task: PoolTask, sizes: tuple[int, int, int, int], slots: tuple[int, int]
-) -> int:
+def _estimate(cfg: VTAConfig, task: PoolTask, sizes: tuple[int, int, int, int], slots: tuple[int, int]) -> int:
     """Estimated cycles: the busiest of load, compute and store, and what nothing hides at both ends."""
     rows, edge, out, into = sizes
     geometry, beat = task.geometry, cfg.axi_data_width // 8
@@ -85,7 +81,9 @@ def _estimate(
         return into * (TRANSFER_START + window * geometry.cols.window(task.used) * cfg.inp_elem_bytes / beat)
 
     weights = TRANSFER_START + out * into * geometry.taps * cfg.wgt_elem_bytes / beat
-    load = tiles * ins * inp_time(task.size[0] / per_image) + outs * ins * weights * (1 if ins <= slots[1] else per_image)
+    load = tiles * ins * inp_time(task.size[0] / per_image) + outs * ins * weights * (
+        1 if ins <= slots[1] else per_image
+    )
     store = tiles * TRANSFER_START + results * store_cycles(cfg)
     shared = (task.kernel[0] - task.strides[0]) * tiles * (out * task.size[1] + DRAIN_CYCLES + ALU_VECTOR_START)
     compute = max(products + tiles * ins * GEMM_START, passes + store) + shared

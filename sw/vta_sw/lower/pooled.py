@@ -177,7 +177,8 @@ class PooledLowering(ConvLowering):
         table = self._table(slots, position, out.count, into.count)
         dst = self._plane(position, out, *phase)
         src = phase[0] * rows.step * cols.window(position.cols.count) + phase[1] * cols.step
-        return table + np.array([dst, src, 0])
+        moved: UopTable = table + np.array([dst, src, 0])
+        return moved
 
     def _block_pitch(self, position: Position) -> int:
         return self._results(position).count * self._cols.out
@@ -204,9 +205,7 @@ class PooledLowering(ConvLowering):
     def _column_passes(self, half: int, position: Position, out: Part) -> list[partial[None]]:
         """Maxima along the rows, into the planes of the first column phase."""
         results, width = self._results(position), self._cols.out
-        planes = [
-            row for row in range(self._rows.stride) if self._rows.phase(row, results.first, results.count)
-        ]
+        planes = [row for row in range(self._rows.stride) if self._rows.phase(row, results.first, results.count)]
         lines = out.count * results.count
         found = []
         for source, shift in self._sources(self._cols):

@@ -45,15 +45,10 @@ class ResidualLowering(ConvLowering):
             )
 
     def _plan(self) -> Requantization:
-        cfg, (of_sum, of_shortcut) = self._cfg, self._residual.factors
-        ends = [
-            np.array([of_sum * made + of_shortcut * other])
-            for made, other in (
-                (min(self._layer.made.low, 0), min(self._shortcut.low, 0)),
-                (max(self._layer.made.high, 0), max(self._shortcut.high, 0)),
-            )
-        ]
-        check_range(cfg, *ends, "a sum with the shortcut")
+        cfg, sides = self._cfg, zip(self._residual.factors, (self._layer.made, self._shortcut), strict=True)
+        ends = [(factor * min(side.low, 0), factor * max(side.high, 0)) for factor, side in sides]
+        low, high = np.array(ends).sum(axis=0)
+        check_range(cfg, np.array([low]), np.array([high]), "a sum with the shortcut")
         own, add = plan_requantization(cfg, self._layer), plan_store(cfg, self._residual.requant)
         return replace(own, params=np.concatenate([own.params, add.params]))
 
@@ -155,6 +150,6 @@ def _check(context: Context, residual: Residual) -> None:
     limit = insn_fields(cfg, Opcode.ALU)["imm"].max
     if of_shortcut > cfg.wgt_max or of_sum > limit:
         raise NotLowerableError(
-            f"its factors are {of_sum} and {of_shortcut}, beyond the {limit} of an immediate and the {cfg.wgt_max} of a "
-            "weight"
+            f"the add behind it has the factors {of_sum} and {of_shortcut}, beyond the {limit} of an immediate and the "
+            f"{cfg.wgt_max} of a weight"
         )

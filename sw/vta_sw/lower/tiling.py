@@ -204,7 +204,9 @@ def _estimate(
     vectors = geometry.images * geometry.rows.out * geometry.cols.out * geometry.out_blocks
     if beside.shortcut:
         shortcut = vectors * cfg.inp_elem_bytes / beat
-        load = load + beside.shortcut * (shortcut + tiles * np.where(cols == geometry.cols.out, 1, out) * TRANSFER_START)
+        load = load + beside.shortcut * (
+            shortcut + tiles * np.where(cols == geometry.cols.out, 1, out) * TRANSFER_START
+        )
     products = geometry.in_blocks * geometry.taps + beside.shortcut
     # One micro-op a cycle; their tables are loaded once if those of all slots fit.
     shapes = np.where((edge < rows) & (out * into > 1), 2, 1)

@@ -100,7 +100,7 @@ def _ratios(cfg: VTAConfig, most: int, *, fusable: bool) -> list[tuple[NDArray[n
     """
     q = np.arange(1, most + 1)
     every = (np.arange(1, most + 1)[:, None] / q).reshape(-1)
-    if not fusable or not FUSING & cfg.extensions == FUSING:
+    if not fusable or not cfg.extensions >= FUSING:
         return [(every, _MOST_MOVED)]
     weights = np.arange(1, cfg.wgt_max + 1)
     shifts, factors = 1 << np.arange(_MOST_SHIFT + 1), np.arange(1, most + 1)
