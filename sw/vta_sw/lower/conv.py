@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,8 +21,6 @@ from .stream import Resource, StreamBuilder
 from .tiling import Tiling, best_tilings, row_parts
 from .timeline import trial_cost
 
-_TRIALS = 24
-"""Most tilings that are tried on the timeline."""
 _TRIAL_STEPS = 500
 """Steps of all trials of a layer: with many steps its ends hardly matter, and the estimate is as good."""
 
@@ -51,6 +49,9 @@ class Position:
 class ConvLowering:
     """The lowering of one convolution; making it proves that it can be lowered (else NotLowerableError)."""
 
+    _TRIALS = 24
+    """Most tilings that are tried on the timeline."""
+
     def __init__(self, context: Context, layer: IntLayer) -> None:
         self._context, self._cfg, self._layer = context, context.cfg, layer
         self.geometry: ConvGeometry = conv_geometry(context.cfg, layer)
@@ -61,11 +62,15 @@ class ConvLowering:
     def _plan(self) -> Requantization:
         return plan_requantization(self._cfg, self._layer)
 
+    def _key(self) -> tuple[Hashable, ...]:
+        """Layers of one key have the same instructions, but for addresses and constants."""
+        return (type(self).__name__, self.geometry, self.plan.passes, self.plan.start)
+
     def _choose_tiling(self) -> Tiling:
         """The best of some good tilings: each is emitted on trial."""
-        key = (type(self), self.geometry, self.plan.passes, self.plan.start)
+        key = self._key()
         if key not in self._context.tilings:
-            found = self._good_tilings(_TRIALS)
+            found = self._good_tilings(self._TRIALS)
             few = found[: max(1, _TRIAL_STEPS // self._steps(found[0]))]
             few = tuple(item for item in few if self._steps(item) <= _TRIAL_STEPS)
             self._context.tilings[key] = min(few, key=self._trial) if len(few) > 1 else found[0]
@@ -90,7 +95,10 @@ class ConvLowering:
 
     def cost(self) -> int:
         """Cycles as it is emitted, on the timeline, and a little for each instruction."""
-        return self._trial(self.tiling)
+        key = (*self._key(), self.tiling)
+        if key not in self._context.costs:
+            self._context.costs[key] = self._trial(self.tiling)
+        return self._context.costs[key]
 
     def emit(self, stream: StreamBuilder) -> None:
         """Add the layer's instructions to ``stream``; tensors are called by their names."""

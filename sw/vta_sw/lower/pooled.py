@@ -5,7 +5,7 @@ Requantization never decreases, so the maximum of accumulators, requantized once
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -80,6 +80,8 @@ class PooledLowering(ConvLowering):
     that touches both banks takes them in.
     """
 
+    _TRIALS = 8
+
     def __init__(self, context: Context, layer: IntLayer) -> None:
         cfg = context.cfg
         if not overlaps(cfg) or "requant" not in cfg.extensions:
@@ -90,6 +92,9 @@ class PooledLowering(ConvLowering):
     @property
     def _phases(self) -> list[tuple[int, int]]:
         return [(row, col) for row in range(self._rows.stride) for col in range(self._cols.stride)]
+
+    def _key(self) -> tuple[Hashable, ...]:
+        return (*super()._key(), self._rows, self._cols)
 
     def _good_tilings(self, count: int) -> tuple[Tiling, ...]:
         task = PoolTask(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Hashable
 from dataclasses import replace
 from functools import partial
 
@@ -32,6 +33,8 @@ class ResidualLowering(ConvLowering):
     lie behind the convolution's. All that goes between the products of the next tile.
     """
 
+    _TRIALS = 8
+
     def __init__(self, context: Context, layer: IntLayer) -> None:
         assert isinstance(layer.fused, Residual)
         self._residual, self._shortcut = layer.fused, layer.inputs[1]
@@ -52,6 +55,9 @@ class ResidualLowering(ConvLowering):
         own, add = plan_requantization(cfg, self._layer), plan_store(cfg, self._residual.requant)
         return replace(own, params=np.concatenate([own.params, add.params]))
 
+    def _key(self) -> tuple[Hashable, ...]:
+        return (*super()._key(), self._passes)
+
     def _good_tilings(self, count: int) -> tuple[Tiling, ...]:
         cycles = round(requant_cycles(self._cfg)) + sum(steps for _, _, steps in self._passes) + 1
         return best_tilings(self._cfg, self.geometry, cycles, 0, count, Beside(shortcut=1, weights=1))
@@ -60,6 +66,7 @@ class ResidualLowering(ConvLowering):
         self._diagonal = self._diagonal_tile(context)
         self._has_diagonal = False
         self._gaps: deque[int] = deque()
+        stream.announce(self._shortcut.name)
         super()._emit(context, stream, tiling, weights)
 
     # Places --------------------------------------------------------------------------------
