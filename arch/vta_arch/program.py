@@ -100,7 +100,9 @@ class Layer:
     kernel, strides, pads (top, left, bottom, right), dilations, low, high; arrays weight [O, I, KH, KW], bias [O],
     shift [O]; a weight of I channels on an input of I * G has G groups. Of add: factors (of both inputs), shift, low,
     high. A layer that STORE requantizes has the array requant instead of low, high, bias and shift: the parameters'
-    32-bit words, [O, 4] or, of an add, [1, 4]; its conv has pad_value, with which the input is padded.
+    32-bit words, [O, 4] or, of an add, [1, 4]; its conv has pad_value, with which the input is padded. A conv into
+    which a residual add is fused has that add's factors (of its own output and of the second input) and the array
+    requant_add; one into which a MaxPool is fused has pool_kernel, pool_strides and pool_pads.
     """
 
     name: str
@@ -198,7 +200,8 @@ class Program:
         """The layer called ``name``. Raises ProgramError that lists the layers if there is none."""
         if name not in self._layer_index:
             known = ", ".join(self._layer_index) or "none"
-            raise ProgramError(f"program has no accelerator layer {name!r}; layers: {known}")
+            reason = f" ({self.offload[name]})" if name in self.offload else ""
+            raise ProgramError(f"program has no accelerator layer {name!r}{reason}; layers: {known}")
         return self._layer_index[name]
 
     def layer_stream(self, name: str) -> bytes:

@@ -78,7 +78,27 @@ def _grouped(padded: NDArray[np.floating], weight: NDArray[np.floating], layer: 
 
 def _conv(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.int64]:
     x = inputs[0].reshape(program.tensors[layer.inputs[0]].nchw)
-    return _narrow(program, layer, convolve(x, program.arrays[layer.arrays["weight"]], layer))
+    made = _narrow(program, layer, convolve(x, program.arrays[layer.arrays["weight"]], layer))
+    if "pool_kernel" in layer.attributes:
+        return _max_pool(layer, made)
+    return _add_shortcut(program, layer, made, inputs[1]) if "requant_add" in layer.arrays else made
+
+
+def _max_pool(layer: Layer, made: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The MaxPool that is fused behind a convolution: of its integer outputs [N, C, H, W]."""
+    top, left, bottom, right = layer.attributes["pool_pads"]
+    least = np.iinfo(np.int64).min
+    padded = np.pad(made, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=least)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, layer.attributes["pool_kernel"], axis=(2, 3))
+    down, right = layer.attributes["pool_strides"]
+    return np.asarray(windows[:, :, ::down, ::right].max(axis=(4, 5)))
+
+
+def _add_shortcut(program: Program, layer: Layer, made: NDArray[np.int64], shortcut: Ints) -> NDArray[np.int64]:
+    """The residual add that is fused behind a convolution: of its integer outputs."""
+    of_sum, of_shortcut = layer.attributes["factors"]
+    sums = made * of_sum + shortcut.reshape(made.shape).astype(np.int64) * of_shortcut
+    return _requantized(program, layer.arrays["requant_add"], sums)
 
 
 def _add(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.int64]:
@@ -89,15 +109,18 @@ def _add(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.int64
 def _narrow(program: Program, layer: Layer, sums: NDArray[np.int64]) -> NDArray[np.int64]:
     """The layer's outputs from its sums, channels in axis 1 (of an add: one set of parameters for all)."""
     if "requant" in layer.arrays:
-        raw = np.ascontiguousarray(program.arrays[layer.arrays["requant"]], "<i4").view(np.uint8)
-        params = RequantParams.unpack(raw)
-        last = np.moveaxis(sums, 1, -1)
-        return np.moveaxis(requantize(last, params, program.config.acc_width), -1, 1)
+        return _requantized(program, layer.arrays["requant"], sums)
     limits = layer.scalar("low"), layer.scalar("high")
     if layer.op == "add":
         return requantize_shift(sums, 0, layer.scalar("shift"), *limits)
     bias, shift = (program.arrays[layer.arrays[key]].astype(np.int64).reshape(1, -1, 1, 1) for key in ("bias", "shift"))
     return requantize_shift(sums, bias, shift, *limits)
+
+
+def _requantized(program: Program, array: str, sums: NDArray[np.int64]) -> NDArray[np.int64]:
+    """``sums``, channels in axis 1, requantized with the parameters in ``array``."""
+    params = RequantParams.unpack(np.ascontiguousarray(program.arrays[array], "<i4").view(np.uint8))
+    return np.moveaxis(requantize(np.moveaxis(sums, 1, -1), params, program.config.acc_width), -1, 1)
 
 
 OPERATORS: dict[str, Callable[[Program, Layer, list[Ints]], NDArray[np.int64]]] = {"conv": _conv, "add": _add}

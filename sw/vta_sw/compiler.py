@@ -17,7 +17,8 @@ from vta_arch.program import ALONE, INSTRUCTIONS, Layer, Program, Region, Step, 
 from .cpu_model import CpuCosts, CpuProfile, profile_of
 from .frontend import Graph, prepare, read_model
 from .frontend.shapes import file_batch
-from .graph import IntGraph, IntLayer, QTensor, import_graph
+from .fuse import fuse as fuse_layers
+from .graph import IntGraph, IntLayer, Pool, QTensor, Residual, import_graph
 from .graph.view import GraphView
 from .lifetimes import find_lifetimes
 from .link import Code, link, same_layout
@@ -55,6 +56,7 @@ def compile(
     progress: Progress | None = None,
     placement: PlacementOptions = EVERYTHING,
     cpu: CpuProfile | None = None,
+    fuse: bool = True,
 ) -> Program:
     """Compile a QDQ network for ``cfg``.
 
@@ -67,13 +69,22 @@ def compile(
         progress: called with a text, the steps done and the steps in all.
         placement: which layers go to the accelerator: all that can, unless it says something else.
         cpu: the host, for a choice by predicted time; the processor of the configuration's board by default.
+        fuse: whether a convolution may take in the add behind it, where that is faster.
 
     Raises ModelError for a model that is damaged, not quantized, or has dynamic dimensions, and for a placement that
     names no layer.
     """
     check_mode(packing)
     found = Compilation(
-        model, cfg, batch=batch, shapes=shapes, packing=packing, progress=progress, placement=placement, cpu=cpu
+        model,
+        cfg,
+        batch=batch,
+        shapes=shapes,
+        packing=packing,
+        progress=progress,
+        placement=placement,
+        cpu=cpu,
+        fuse=fuse,
     )
     return found.run()
 
@@ -135,6 +146,12 @@ def _reference_data(layer: IntLayer) -> tuple[dict[str, tuple[int, ...]], dict[s
         attributes |= {"kernel": layer.kernel, "strides": layer.strides, "pads": layer.pads}
         attributes["dilations"] = layer.dilations
         values["weight"] = layer.weight.astype(np.int8)
+    if isinstance(layer.fused, Residual):
+        attributes["factors"] = layer.fused.factors
+        values["requant_add"] = layer.fused.requant.pack().view("<i4")
+    if isinstance(layer.fused, Pool):
+        attributes |= {"pool_kernel": layer.fused.kernel, "pool_strides": layer.fused.strides}
+        attributes["pool_pads"] = layer.fused.pads
     if layer.requant is not None:
         values["requant"] = layer.requant.pack().view("<i4")
         return attributes | ({} if layer.op == "add" else {"pad_value": (layer.pad_value,)}), values
@@ -161,13 +178,14 @@ class Compilation:
         progress: Progress | None = None,
         placement: PlacementOptions = EVERYTHING,
         cpu: CpuProfile | None = None,
+        fuse: bool = True,
         predict: bool = False,
     ) -> None:
         """``predict``: find out what every layer would take, also where nothing depends on it."""
         self.graph, self._name = _imported(model, cfg, batch, shapes)
         self._cfg, self._graph, self._progress = cfg, self.graph, progress or _quiet
         self._options, self.cpu, self._packing = placement, cpu or profile_of(cfg.board), packing
-        self._always_place = predict
+        self._always_place, self._fuse = predict, fuse
         self.placement: Placement | None = None
         graph = self.graph
         self._context = Context(cfg)
@@ -231,6 +249,9 @@ class Compilation:
                 self._reasons[layer.name] = str(reason)
                 continue
             accepted.append(layer)
+        if self._fuse:
+            accepted, fused = fuse_layers(self._context, self._graph, accepted, self._lowerings)
+            self._reasons |= fused
         return accepted
 
     def tilings(self, name: str) -> tuple[Tiling | None, tuple[tuple[int, Tiling], ...], bool]:
@@ -241,11 +262,8 @@ class Compilation:
         lowering = self._lowerings[name]
         if not isinstance(lowering, ConvLowering):
             return None, (), False
-        choice = self._context.choice
-        for key, chosen in self._context.tilings.items():
-            if isinstance(key, tuple) and key[:2] == (type(lowering), lowering.geometry) and chosen == lowering.tiling:
-                return chosen, choice.trials.get(key, ()), key in choice.from_tuning
-        return lowering.tiling, (), False
+        key, choice = lowering.key(), self._context.choice
+        return lowering.tiling, choice.trials.get(key, ()), key in choice.from_tuning
 
     def _place(self, accepted: list[IntLayer]) -> list[IntLayer]:
         """Those of the layers that the options leave on the accelerator; the others get a reason."""

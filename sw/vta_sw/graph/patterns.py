@@ -127,6 +127,16 @@ def _conv_pads(
     return first[0], first[1], last[0], last[1]
 
 
+def pool_window(view: GraphView, index: int) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int, int, int]]:
+    """Kernel, strides and pads of a MaxPool on 4-dimensional tensors. Raises NotALayerError for one of another kind."""
+    named = attributes(view.nodes[index])
+    shape, made = view.shapes.get(view.nodes[index].input[0], ()), [name for name in view.nodes[index].output if name]
+    if len(shape) != 4 or len(made) != 1 or any(step != 1 for step in named.get("dilations", ())):
+        raise NotALayerError("it is not 2-dimensional, or has dilations or indices")
+    kernel = tuple(named["kernel_shape"])
+    return kernel, tuple(named.get("strides", (1, 1))), _conv_pads(view, index, kernel, *shape[2:])
+
+
 def conv(view: GraphView, index: int, scope: Scope) -> IntLayer:
     """A Conv of any number of groups on 4-dimensional tensors. Raises NotALayerError."""
     node, named = view.nodes[index], attributes(view.nodes[index])

@@ -35,6 +35,31 @@ class QTensor:
 
 
 @dataclass(frozen=True)
+class Residual:
+    """An add behind a convolution: requantize(y * factors[0] + shortcut * factors[1], requant).
+
+    ``y`` is the convolution's own integer output, the shortcut the layer's second input; ``made`` describes ``y``.
+    """
+
+    factors: tuple[int, int]
+    requant: RequantParams
+    made: QTensor
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A MaxPool behind a convolution; padding is left out of the maximum. ``made`` is what it pools.
+
+    kernel and strides: of rows and columns; pads: top, left, bottom, right.
+    """
+
+    kernel: tuple[int, int]
+    strides: tuple[int, int]
+    pads: tuple[int, int, int, int]
+    made: QTensor
+
+
+@dataclass(frozen=True)
 class IntLayer:
     """One layer in integers, and the ONNX nodes (by index) that it stands for.
 
@@ -46,6 +71,8 @@ class IntLayer:
     Without it, where all scales are powers of two:
     conv: clip(round_half_up((conv(x, weight) + bias) / 2**shift), low, high).
     add: clip(round_half_up((a * factors[0] + b * factors[1]) / 2**shift[0]), low, high).
+
+    ``fused``: what follows a convolution within the layer; its requantization comes before that.
     """
 
     name: str
@@ -66,6 +93,12 @@ class IntLayer:
     pad_value: int = 0
     true_weights: int = 0
     """Weights of the convolution as it was given, where ``weight`` has more; 0: all of ``weight``."""
+    fused: Residual | Pool | None = None
+
+    @property
+    def made(self) -> QTensor:
+        """The output of the layer's own operator, before what is fused behind it."""
+        return self.output if self.fused is None else self.fused.made
 
     @property
     def kernel(self) -> tuple[int, int]:
@@ -86,7 +119,7 @@ class IntLayer:
     @property
     def macs(self) -> int:
         """True multiply-accumulates; an add has none."""
-        n, _, h, w = self.output.nchw
+        n, _, h, w = self.made.nchw
         return n * h * w * (self.true_weights or self.weight.size) if self.op == "conv" else 0
 
 

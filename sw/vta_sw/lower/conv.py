@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -22,8 +22,6 @@ from .tiling import Tiling, best_tilings, row_parts
 from .timeline import slice_cycles, trial_cost
 from .weight_tiles import Used, WeightTiles, used_key
 
-_TRIALS = 24
-"""Most tilings that are tried on the timeline."""
 _TRIAL_STEPS = 500
 """Steps of all trials of a layer: with many steps its ends hardly matter, and the estimate is as good."""
 
@@ -52,10 +50,13 @@ class Position:
 class ConvLowering:
     """The lowering of one convolution; making it proves that it can be lowered (else NotLowerableError)."""
 
+    _TRIALS = 24
+    """Most tilings that are tried on the timeline."""
+
     def __init__(self, context: Context, layer: IntLayer) -> None:
         self._context, self._cfg, self._layer = context, context.cfg, layer
         self.geometry: ConvGeometry = conv_geometry(context.cfg, layer)
-        self.plan: Requantization = plan_requantization(context.cfg, layer)
+        self.plan: Requantization = self._plan()
         self._limits = insn_fields(context.cfg, Opcode.LOAD)
         self._pattern_key = b""
         self._read_weights()
@@ -67,11 +68,18 @@ class ConvLowering:
         self._pattern_key = used_key(self._tiled.used)[1]
         self.geometry = replace(self.geometry, pattern=self._tiled.pattern)
 
+    def _plan(self) -> Requantization:
+        return plan_requantization(self._cfg, self._layer)
+
+    def key(self) -> tuple[Hashable, ...]:
+        """Layers of one key have the same instructions, but for addresses and constants."""
+        return (type(self).__name__, self.geometry, self._pattern_key, self.plan.passes, self.plan.start)
+
     def _choose_tiling(self) -> Tiling:
         """The best of some good tilings: each is emitted on trial."""
-        key = (type(self), self.geometry, self._pattern_key, self.plan.passes, self.plan.start)
+        key = self.key()
         if key not in self._context.tilings:
-            found = self._good_tilings(_TRIALS)
+            found = self._good_tilings(self._TRIALS)
             few = found[: max(1, _TRIAL_STEPS // self._steps(found[0]))]
             few = tuple(item for item in few if self._steps(item) <= _TRIAL_STEPS)
             self._context.tilings[key] = self._context.choice.choose(key, few, found, self._trial)
@@ -98,6 +106,13 @@ class ConvLowering:
         stream = StreamBuilder(self._cfg)
         self._emit(Context(self._cfg), stream, self.tiling, 0)
         return slice_cycles(self._cfg, stream.finish(), stream.banks)
+
+    def cost(self) -> int:
+        """Cycles as it is emitted, on the timeline, and a little for each instruction."""
+        key = (*self.key(), self.tiling)
+        if key not in self._context.costs:
+            self._context.costs[key] = self._trial(self.tiling)
+        return self._context.costs[key]
 
     def emit(self, stream: StreamBuilder) -> None:
         """Add the layer's instructions to ``stream``; tensors are called by their names."""
@@ -180,6 +195,11 @@ class ConvLowering:
             self._gemm((half, inp_slot, wgt_slot), position, out, into, first=number == 0)
             self._acc.go_on()
         self._acc.finish()
+        self._end_tile(half, position, out)
+
+    def _end_tile(self, half: int, position: Position, out: Part) -> None:
+        """What follows the products of a tile."""
+        vectors = position.rows.count * position.cols.count
         self._acc.requantize(half, out.first, out.count, vectors, partial(self._store, half, position, out))
 
     # Transfers -----------------------------------------------------------------------------
@@ -232,25 +252,29 @@ class ConvLowering:
         self._stream.add_transfer(insn, Memory.WGT, "weights", writes=[("wgt", slot)])
 
     def _store(self, half: int, position: Position, out: Part) -> None:
+        shapes, merged = self._output_shapes(position, out)
+        pitch = self._block_pitch(position)
+        for number, shape in shapes:
+            self._acc.store(half, self._layer.output.name, out.first + number, number * pitch, shape, each_row=merged)
+
+    def _output_shapes(self, position: Position, out: Part) -> tuple[list[tuple[int, dict[str, int]]], bool]:
+        """Transfers of a tile of outputs: the first block of each and its fields; whether their rows are blocks."""
         geometry = self.geometry
         height, width = position.rows.count, position.cols.count
-        plane, pitch = geometry.rows.out * geometry.cols.out, height * width
-        limit = self._limits["x_stride"].max
-        image = position.image * geometry.out_blocks
-        start = position.rows.first * geometry.cols.out + position.cols.first
-        merged = width == geometry.cols.out and plane <= limit
-        if merged:
-            shapes = [(0, {"y_size": out.count, "x_size": pitch, "x_stride": plane})]
-        else:
-            shape = {"y_size": height, "x_size": width, "x_stride": geometry.cols.out}
-            shapes = [(block, shape) for block in range(out.count)]
-        name = self._layer.output.name
-        for number, shape in shapes:
-            block = out.first + number
-            dram = (image + block) * plane + start
-            self._acc.store(half, name, block, number * pitch, shape | {"dram_base": dram}, each_row=merged)
+        plane = geometry.rows.out * geometry.cols.out
+        first = (position.image * geometry.out_blocks + out.first) * plane
+        first += position.rows.first * geometry.cols.out + position.cols.first
+        if width == geometry.cols.out and plane <= self._limits["x_stride"].max:
+            shape = {"y_size": out.count, "x_size": height * width, "x_stride": plane}
+            return [(0, shape | {"dram_base": first})], True
+        shape = {"y_size": height, "x_size": width, "x_stride": geometry.cols.out}
+        return [(block, shape | {"dram_base": first + block * plane}) for block in range(out.count)], False
 
     # Products ------------------------------------------------------------------------------
+    def _block_pitch(self, position: Position) -> int:
+        """Accumulators from one output block to the next."""
+        return position.rows.count * position.cols.count
+
     def _gemm(self, slots: tuple[int, int, int], position: Position, out: Part, into: Part, *, first: bool) -> None:
         half, inp_slot, wgt_slot = slots
         rows, cols = self.geometry.rows, self.geometry.cols
@@ -274,14 +298,19 @@ class ConvLowering:
             self._acc.products(half, gemm(self._cfg, reset=1, **overwriting, **loops), reads)
             uops["uop_bgn"] += out.count
         if uops["uop_bgn"] < uops["uop_end"]:
-            self._acc.products(half, gemm(self._cfg, **uops, **loops), reads)
+            self._add_products(half, uops | loops, reads, out.count)
+
+    def _add_products(self, half: int, fields: dict[str, int], reads: list[Resource], blocks: int) -> None:
+        """Products added to those of ``blocks`` output blocks."""
+        del blocks
+        self._acc.products(half, gemm(self._cfg, **fields), reads)
 
     def _table(self, slots: tuple[int, int, int], position: Position, kept: Used) -> UopTable:
         half, inp_slot, wgt_slot = slots
         rows, cols = self.geometry.rows, self.geometry.cols
         width = cols.window(position.cols.count)
         o, i, y, x = np.nonzero(kept)
-        dst = self._acc.base(half) + o * (position.rows.count * position.cols.count)
+        dst = self._acc.base(half) + o * self._block_pitch(position)
         src = self._inp_base(inp_slot) + i * self._inp_pitch(position) + y * rows.dilation * width + x * cols.dilation
         wgt = self._wgt_base(wgt_slot) + np.arange(len(o))
         table = np.stack([dst, src, wgt], axis=-1).astype(np.int64)

@@ -102,8 +102,8 @@ def conv_geometry(cfg: VTAConfig, layer: IntLayer) -> ConvGeometry:
         axes.append(Axis(size, out, kernel, stride, dilation, before, after, jump))
         _check_pads(cfg, axes[-1])
     expected = (n, layer.weight.shape[0], axes[0].out, axes[1].out)
-    if layer.output.nchw != expected or min(expected) < 1:
-        raise NotLowerableError(f"its output has the shape {layer.output.nchw} instead of {expected}")
+    if layer.made.nchw != expected or min(expected) < 1:
+        raise NotLowerableError(f"its output has the shape {layer.made.nchw} instead of {expected}")
     limit = insn_fields(cfg, Opcode.LOAD)["x_stride"].max
     if w * skip > limit or axes[1].out > limit:
         raise NotLowerableError(f"its rows of {w} elements are longer than the {limit} that LOAD can step over")
