@@ -141,9 +141,10 @@ class AddLowering:
         self._uops = UopCache(context, stream)
         self._acc = AccTile(context, stream, self._uops, self.plan, self._out_group, self._chunk)
         chunks = list(self._chunks())
-        self._acc.prepare(min(2, len(chunks)))
+        first = stream.other_half
+        self._acc.prepare(min(2, len(chunks)), first)
         self._load_weights(context)
-        for number, chunk in enumerate(chunks):
+        for number, chunk in enumerate(chunks, first):
             self._emit_chunk(number % 2, chunk)
         self._acc.finish()
         self._uops.finish()

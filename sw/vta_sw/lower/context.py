@@ -121,8 +121,9 @@ class UopCache:
 class SlotCache:
     """Which tile is in which slot of a scratchpad; the slot that was used longest ago is replaced."""
 
-    def __init__(self, slots: int) -> None:
-        self._slots = slots
+    def __init__(self, slots: int, first: int = 0) -> None:
+        """``first``: the slot that is taken first."""
+        self._slots, self._first = slots, first
         self._keys: dict[Hashable, int] = {}
 
     def get(self, key: Hashable) -> tuple[int, bool]:
@@ -131,7 +132,7 @@ class SlotCache:
         if not missing:
             slot = self._keys.pop(key)
         elif len(self._keys) < self._slots:
-            slot = len(self._keys)
+            slot = (len(self._keys) + self._first) % self._slots
         else:
             slot = self._keys.pop(next(iter(self._keys)))
         self._keys[key] = slot

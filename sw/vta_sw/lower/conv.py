@@ -159,10 +159,17 @@ class ConvLowering:
         self._place_weights(tiling)
         self._uops = UopCache(context, stream)
         self._acc = AccTile(context, stream, self._uops, self.plan, tiling.out_blocks, self._accumulators(tiling))
-        self._inp_slots, self._wgt_slots = SlotCache(tiling.inp_slots), SlotCache(tiling.wgt_slots)
+        self._inp_slots, self._wgt_slots = (
+            SlotCache(slots, stream.other_slot(memory, slots, depth))
+            for memory, slots, depth in (
+                (Memory.INP, tiling.inp_slots, self._cfg.inp_depth),
+                (Memory.WGT, tiling.wgt_slots, self._cfg.wgt_depth),
+            )
+        )
         tiles = list(self._tiles())
-        self._acc.prepare(min(2, len(tiles)))
-        for number, (position, out) in enumerate(tiles):
+        first = stream.other_half
+        self._acc.prepare(min(2, len(tiles)), first)
+        for number, (position, out) in enumerate(tiles, first):
             self._emit_tile(number % 2, position, out)
         self._acc.finish()
         self._uops.finish()
@@ -184,12 +191,13 @@ class ConvLowering:
     def _emit_tile(self, half: int, position: Position, out: Part) -> None:
         vectors = position.rows.count * position.cols.count
         for number, into in enumerate(self._ins[out]):
-            inp_slot, missing = self._inp_slots.get((position, into))
-            if missing:
-                self._load_input(inp_slot, position, into)
+            # Weights first: they need not wait for the layer before.
             wgt_slot, missing = self._wgt_slots.get((out, into))
             if missing:
                 self._load_weights(wgt_slot, out, into)
+            inp_slot, missing = self._inp_slots.get((position, into))
+            if missing:
+                self._load_input(inp_slot, position, into)
             if number == 0:
                 self._acc.begin(half, out.first, out.count, vectors)
             self._gemm((half, inp_slot, wgt_slot), position, out, into, first=number == 0)

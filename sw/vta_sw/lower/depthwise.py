@@ -52,12 +52,12 @@ class DepthwiseLowering(ConvLowering):
 
     def _emit_tile(self, half: int, position: Position, out: Part) -> None:
         vectors = position.rows.count * position.cols.count
-        inp_slot, missing = self._inp_slots.get((position, out))
-        if missing:
-            self._load_input(inp_slot, position, out)
         wgt_slot, missing = self._wgt_slots.get(out)
         if missing:
             self._load_weights(wgt_slot, out, out)
+        inp_slot, missing = self._inp_slots.get((position, out))
+        if missing:
+            self._load_input(inp_slot, position, out)
         self._acc.begin(half, out.first, out.count, vectors)
         for block in range(out.count):
             self._products((half, inp_slot, wgt_slot), position, block)

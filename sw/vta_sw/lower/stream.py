@@ -105,6 +105,8 @@ class StreamBuilder:
         self._seen = -1
         """The newest STORE that the LOADs so far have waited for."""
         self._last_relay = -1
+        self._last_half = 1
+        self._last_filled: dict[Memory, int] = {}
         self._layer_start = 0
         self.banks: list[int | None] = []
         """The one accumulator bank of each instruction; None: none or not declared."""
@@ -112,6 +114,15 @@ class StreamBuilder:
         self._starts: list[int] = []
         self.layers: list[tuple[int, int]] = []
         """After :meth:`finish`: first instruction of each layer that was begun, and how many it has."""
+
+    @property
+    def other_half(self) -> int:
+        """The half of the accumulators that the stream did not fill last: there the next tile waits least."""
+        return 1 - self._last_half
+
+    def other_slot(self, memory: Memory, slots: int, depth: int) -> int:
+        """Of two slots that share a scratchpad of ``depth`` elements, the one that was not loaded last; 0 of one."""
+        return 1 if slots == 2 and self._last_filled.get(memory, depth) < depth // 2 else 0
 
     def begin_layer(self) -> None:
         """What follows belongs to another layer."""
@@ -149,6 +160,8 @@ class StreamBuilder:
             for earlier in (*state.readers.values(), *(() if state.writer is None else (state.writer,))):
                 self._need(earlier, index)
             self._states[resource] = _State(index, span=state.span)
+            if isinstance(resource, tuple) and resource[0] == ACCUMULATORS:
+                self._last_half = resource[1]
         return index
 
     def add_transfer(
@@ -177,6 +190,7 @@ class StreamBuilder:
 
     def _replace(self, span: _Span, names: list[Resource], index: int) -> None:
         """The LOAD ``index`` of ``names`` fills ``span``: first comes who reads there for an earlier layer."""
+        self._last_filled[span.memory] = span.first
         for name in names:
             self._states[name].span = span.joined(self._states[name].span)
         if span.memory in (Memory.ACC, Memory.ACC_8BIT):
