@@ -96,21 +96,21 @@ def rows_of(tensor: str, stream: StreamBuilder, first: int, count: int, slot: in
 
 
 def test_a_load_waits_for_the_store_of_what_it_reads() -> None:
-    """The token goes through an instruction of the compute unit, behind the first product that follows the STORE."""
-    cfg = load_preset("tiny")
+    """The token goes through an instruction of the compute unit, behind products that last as long as the STORE."""
+    cfg, loops = load_preset("tiny"), {"uop_end": 1, "iter_out": 10, "iter_in": 10}
     stream = StreamBuilder(cfg)
     stream.begin_layer()
     for row in range(3):
-        stream.add(gemm(cfg), writes=[("acc", row % 2)])
-        stream.add(gemm(cfg), writes=[("acc", row % 2)])
+        stream.add(gemm(cfg, **loops), writes=[("acc", row % 2)])
+        stream.add(gemm(cfg, **loops), writes=[("acc", row % 2)])
         shape = {"dram_base": 8 * row, "y_size": 1, "x_size": 8, "x_stride": 8}
         stream.add_transfer(store(cfg, **shape), Memory.OUT, "x", reads=[("acc", row % 2)])
     stream.begin_layer()
     rows_of("x", stream, 0, 2, 0)
     rows_of("x", stream, 1, 1, 1)
-    stream.add(gemm(cfg), reads=[("inp", 0), ("inp", 1)], writes=[("acc", 1)])
+    stream.add(gemm(cfg, **loops), reads=[("inp", 0), ("inp", 1)], writes=[("acc", 1)])
     rows_of("x", stream, 2, 1, 0)
-    stream.add(gemm(cfg), reads=[("inp", 0)], writes=[("acc", 1)])
+    stream.add(gemm(cfg, **loops), reads=[("inp", 0)], writes=[("acc", 1)])
     insns = stream.finish()
     assert_balanced(insns)
     assert stream.layers == [(0, 10), (10, 6)]

@@ -79,6 +79,12 @@ class Relocation:
     target: str
 
 
+def _steps(insn: Insn) -> int:
+    """Products of a GEMM or DEPTHWISE instruction, about."""
+    get = insn.fields.get
+    return get("iter_out", 0) * get("iter_in", 0) * (get("uop_end", 0) - get("uop_bgn", 0))
+
+
 def _filled(insn: Insn, memory: Memory) -> _Span:
     """What a LOAD fills."""
     get = insn.fields.get
@@ -96,7 +102,8 @@ class StreamBuilder:
         self._insns: list[Insn] = []
         self._behind: dict[int, int] = {}
         """Relays that come behind an earlier instruction than the one added before them."""
-        self._products: list[int] = []
+        self._products: list[tuple[int, int]] = []
+        """Instructions of the array: number, and products of all so far."""
         self._states: dict[Resource, _State] = {}
         self._before: list[tuple[_Span, dict[Unit, int]]] = []
         """Where earlier layers loaded something, and who read it there."""
@@ -149,7 +156,8 @@ class StreamBuilder:
         self._insns.append(insn)
         self.banks.append(bank)
         if insn.opcode in (Opcode.GEMM, Opcode.DEPTHWISE):
-            self._products.append(index)
+            before = self._products[-1][1] if self._products else 0
+            self._products.append((index, before + _steps(insn)))
         for resource in reads:
             state = self._states.setdefault(resource, _State())
             if state.writer is not None:
@@ -211,12 +219,20 @@ class StreamBuilder:
         self._seen = newest
         relay = self.add(load(self.cfg, Memory.UOP))
         self._need(newest, relay)
-        # Not directly behind the STORE: the next product would wait for it. Behind that one it is hidden.
-        following = bisect(self._products, max(newest, self._last_relay - 1))
-        if following < len(self._products):
-            self._behind[relay] = self._products[following]
+        place = self._hidden(newest)
+        if place is not None:
+            self._behind[relay] = place
         self._last_relay = self._behind.get(relay, relay)
         return relay
+
+    def _hidden(self, stored: int) -> int | None:
+        """The product behind which a relay for the STORE ``stored`` finds it done; None: the end of the stream."""
+        following = bisect(self._products, (stored, _ALL))
+        before = self._products[following - 1][1] if following else 0
+        for index, total in self._products[following:]:
+            if index >= self._last_relay and total - before >= self._stores.cycles(stored):
+                return index
+        return None
 
     def _need(self, producer: int, consumer: int) -> None:
         if self._insns[producer].unit != self._insns[consumer].unit:
