@@ -141,6 +141,11 @@ class AccTile:
             self.finish()
 
     @property
+    def first_params(self) -> int:
+        """Index of the first block's requantization parameters."""
+        return self._req.first
+
+    @property
     def waiting(self) -> int:
         """Steps of the tile before that are still to come."""
         return len(self._waiting)

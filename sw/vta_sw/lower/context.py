@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 from vta_arch.config import VTAConfig
-from vta_arch.encoding import Insn, encode_uops, load
+from vta_arch.encoding import encode_uops, load
 from vta_arch.isa import Memory, memory_elem_bytes
 
 from .choice import TilingChoice
@@ -78,44 +78,54 @@ class UopCache:
 
     Sequences are placed one after the other; when one does not fit, a new generation starts at 0. One LOAD UOP at
     the start of a generation brings all its sequences. LOAD UOP and the instructions that use micro-ops run in the
-    same unit, in order, so no tokens are needed. Call :meth:`finish` after the last instruction.
+    same unit, in order, so no tokens are needed. The first generation stands behind the micro-ops of the layer before,
+    where it can be loaded while they are used. Call :meth:`finish` after the last instruction.
     """
 
     def __init__(self, context: Context, stream: StreamBuilder) -> None:
         self._context, self._stream = context, stream
         self._places: dict[Hashable, tuple[int, int]] = {}
         self._words: list[NDArray[np.uint32]] = []
-        self._free = 0
-        self._load = self._start()
+        self._generations = 0
+        depth = context.cfg.uop_depth
+        self._start(stream.beside(Memory.UOP, depth // 2))
 
-    def _start(self) -> Insn:
-        insn = load(self._context.cfg, Memory.UOP, y_size=1)
-        self._stream.add_transfer(insn, Memory.UOP, "uops")
-        return insn
+    def _start(self, base: int) -> None:
+        self._base = self._free = base
+        self._generations += 1
+        self._load = load(self._context.cfg, Memory.UOP, y_size=1, sram_base=base)
+        self._index = self._stream.add_transfer(self._load, Memory.UOP, "uops")
 
     def place(self, key: Hashable, make: Callable[[], UopTable]) -> dict[str, int]:
         """Fields uop_bgn and uop_end of the sequence that ``make`` builds ([n, 3]: dst, src, wgt)."""
         if key not in self._places:
             words = encode_uops(self._context.cfg, make())
             if self._free + len(words) > self._context.cfg.uop_depth:
-                self.finish()
+                self._end_generation()
                 self._places.clear()
-                self._words, self._free = [], 0
-                self._load = self._start()
+                self._words = []
+                self._start(0)
             self._words.append(words)
             self._places[key] = self._free, self._free + len(words)
             self._free += len(words)
         first, last = self._places[key]
         return {"uop_bgn": first, "uop_end": last}
 
-    def finish(self) -> None:
+    def _end_generation(self) -> None:
         """Let the LOAD of this generation bring what was placed since."""
-        if not self._words:
+        size = self._free - self._base
+        if not size:
             return
         data = np.concatenate(self._words).astype("<u4").tobytes()
-        self._load.fields.update(
-            dram_base=self._context.pools["uops"].add(data), x_size=self._free, x_stride=self._free
-        )
+        self._load.fields.update(dram_base=self._context.pools["uops"].add(data), x_size=size, x_stride=size)
+        if self._generations == 1:
+            self._stream.hoist(Memory.UOP, [self._index], self._base, self._free)
+
+    def finish(self) -> None:
+        """The layer has all its instructions."""
+        self._end_generation()
+        whole = 0, self._context.cfg.uop_depth
+        self._stream.used[Memory.UOP] = (self._base, self._free) if self._generations == 1 else whole
 
 
 class SlotCache:

@@ -22,6 +22,7 @@ class ReqMemory:
         self._number = len(plan.params)
         self._data = context.pools["requant"].add(plan.params.tobytes()) if self._number else 0
         self._stay = self._number <= self._cfg.req_depth
+        self._first = stream.beside(Memory.REQ, self._number) if self._stay else 0
         self._loaded: dict[int, tuple[int, int]] = {}
         self._pending: int | None = None
         if not self._stay and blocks > self._cfg.req_depth // 2:
@@ -37,6 +38,8 @@ class ReqMemory:
         if self._number and self._loaded.get(place) != wanted:
             self._loaded[place] = wanted
             self._pending = place
+            if self._stay:
+                self.load()
 
     def load(self) -> None:
         """Load what was noted. Behind the tile's first product it does not hold up what that product waits for."""
@@ -46,12 +49,16 @@ class ReqMemory:
         first, count = self._loaded[half]
         shape = {"y_size": 1, "x_size": count, "x_stride": count}
         insn = load(self._cfg, Memory.REQ, sram_base=self._base(half), dram_base=self._data + first, **shape)
-        self._stream.add_transfer(insn, Memory.REQ, "requant", writes=[self._resource(half)])
+        index = self._stream.add_transfer(insn, Memory.REQ, "requant", writes=[self._resource(half)])
         # The tokens of products in one bank say nothing about this load: a STORE of nothing waits for it.
-        self._stream.add(store(self._cfg), reads=[self._resource(half)])
+        token = self._stream.add(store(self._cfg), reads=[self._resource(half)])
+        whole = 0, self._cfg.req_depth
+        if self._stay:
+            self._stream.hoist(Memory.REQ, [index, token], self._first, self._first + count)
+        self._stream.used[Memory.REQ] = (self._first, self._first + count) if self._stay else whole
 
     def _base(self, half: int) -> int:
-        return 0 if self._stay else half * (self._cfg.req_depth // 2)
+        return self._first if self._stay else half * (self._cfg.req_depth // 2)
 
     def _resource(self, half: int) -> Resource:
         return "req", 0 if self._stay else half
@@ -59,6 +66,11 @@ class ReqMemory:
     def reads(self, half: int) -> list[Resource]:
         """What a STORE of the tile in ``half`` reads of the parameters."""
         return [self._resource(half)] if self._number else []
+
+    @property
+    def first(self) -> int:
+        """Where the first block's parameters are, if they stay for the whole layer."""
+        return self._first
 
     def fields(self, half: int, block: int, *, each_row: bool) -> dict[str, int]:
         """Fields of a STORE of output block ``block``; with ``each_row`` each row is the next block."""

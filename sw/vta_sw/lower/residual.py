@@ -87,11 +87,11 @@ class ResidualLowering(ConvLowering):
     # Steps behind a tile's products --------------------------------------------------------
     def _end_tile(self, half: int, position: Position, out: Part) -> None:
         vectors, base = position.rows.count * position.cols.count, self._acc.base(half)
-        # The parameters' index is the block's: they lie one behind the other from 0.
+        params = self._acc.first_params + out.first
         loops = {"iter_out": out.count, "iter_in": vectors, "dst_factor_in": 1}
         if out.count > 1:
             loops |= {"dst_factor_out": vectors, "src_factor_out": 1}
-        steps = [partial(self._acc.alu, half, AluOp.REQ, (base, out.first), **loops)]
+        steps = [partial(self._acc.alu, half, AluOp.REQ, (base, params), **loops)]
         self._gaps = deque([round(requant_cycles(self._cfg))])
         for op, imm, cycles in self._passes:
             loops = {"iter_out": 1, "iter_in": out.count * vectors, "dst_factor_in": 1, "use_imm": 1, "imm": imm}

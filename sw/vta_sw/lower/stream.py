@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections import defaultdict
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -31,6 +31,8 @@ Resource = Hashable
 ACCUMULATORS = "acc"
 """First item of the name of an accumulator half, which means the same in all layers."""
 
+_LEAD = 512
+"""Products that are still to come when the next layer's micro-ops and parameters are loaded: longer than that takes."""
 _ALL = 1 << 32
 """More elements than a scratchpad has."""
 
@@ -112,9 +114,14 @@ class StreamBuilder:
         self._seen = -1
         """The newest STORE that the LOADs so far have waited for."""
         self._last_relay = -1
+        self._early: int | None = None
+        self._alu = False
+        """Whether the layer has ALU instructions."""
         self._last_half = 1
         self._last_filled: dict[Memory, int] = {}
         self._layer_start = 0
+        self.used = {Memory.UOP: (0, 0), Memory.REQ: (0, 0)}
+        """The elements, [first, beyond), that the last layer uses of memories in which a layer chooses its place."""
         self.banks: list[int | None] = []
         """The one accumulator bank of each instruction; None: none or not declared."""
         self.relocations: list[Relocation] = []
@@ -142,8 +149,35 @@ class StreamBuilder:
         self._before = list(older.items())
         self._before += [(state.span, state.readers) for state in here if state.span is not None]
         self._states = {name: state for name, state in self._states.items() if _lasting(name)}
+        self._early = self._find_early()
+        self._alu = False
         self._layer_start = len(self._insns)
         self._starts.append(self._layer_start)
+
+    def _find_early(self) -> int | None:
+        """The product of the last layer behind which loads of the next one may stand; None if they may not.
+
+        ALU instructions of the last layer may read parameters, which a load of others would hold up.
+        """
+        own = self._products[bisect(self._products, (self._layer_start, -1)) :]
+        if not own or self._alu:
+            return None
+        return next((index for index, total in reversed(own) if own[-1][1] - total >= _LEAD), own[0][0])
+
+    def beside(self, memory: Memory, size: int) -> int:
+        """Where ``size`` elements stand beside what the last layer left, if there is room; else 0."""
+        depth = self.cfg.uop_depth if memory == Memory.UOP else self.cfg.req_depth
+        _, beyond = self.used[memory]
+        return beyond if depth - beyond >= size else 0
+
+    def hoist(self, memory: Memory, indices: Sequence[int], first: int, beyond: int) -> None:
+        """Move the layer's load of [first, beyond) forward into the last layer, unless that still needs these elements.
+
+        ``indices``: the load and what belongs to it.
+        """
+        old_first, old_beyond = self.used[memory]
+        if self._early is not None and (beyond <= old_first or old_beyond <= first):
+            self._behind |= dict.fromkeys(indices, self._early)
 
     def add(
         self, insn: Insn, reads: Iterable[Resource] = (), writes: Iterable[Resource] = (), *, bank: int | None = None
@@ -155,6 +189,7 @@ class StreamBuilder:
         index, unit = len(self._insns), insn.unit
         self._insns.append(insn)
         self.banks.append(bank)
+        self._alu |= insn.opcode == Opcode.ALU
         if insn.opcode in (Opcode.GEMM, Opcode.DEPTHWISE):
             before = self._products[-1][1] if self._products else 0
             self._products.append((index, before + _steps(insn)))
@@ -250,6 +285,7 @@ class StreamBuilder:
         by_consumer: dict[tuple[tuple[Unit, Unit], int], int] = {}
         for producer, consumer in self._needs:
             queue = self._insns[producer].unit, self._insns[consumer].unit
+            assert rank[producer] < rank[consumer], "an instruction was moved before what it waits for"
             key = (queue, rank[consumer])
             by_consumer[key] = max(rank[producer], by_consumer.get(key, -1))
         insns = [self._insns[index] for index in order]
