@@ -157,7 +157,7 @@ class PooledLowering(ConvLowering):
         if not height or not width:
             return
         kept, _ = self._kept[out, into]
-        key = ("pooled", phase, slots, *used_key(kept), results.count)
+        key = ("pooled", phase, slots, *used_key(kept), results.count, position.rows.count)
         uops = self._uops.place(key, lambda: self._phase_table(phase, slots, position, out, kept))
         pitch = cols.window(position.cols.count)
         loops = {
