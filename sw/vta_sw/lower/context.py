@@ -52,7 +52,7 @@ class Context:
     def __init__(self, cfg: VTAConfig) -> None:
         self.cfg = cfg
         self.tilings: dict[Hashable, Tiling] = {}
-        self.costs: dict[Hashable, int] = {}
+        self.cycles: dict[Hashable, int] = {}
         self.chunks: dict[Hashable, tuple[int, int]] = {}
         self.pools = {name: ConstantPool(memory_elem_bytes(cfg, memory)) for name, memory in SEGMENTS.items()}
 

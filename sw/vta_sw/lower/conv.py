@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,9 +19,9 @@ from .geometry import ConvGeometry, conv_geometry, signed_pad
 from .requantize import Requantization, plan_requantization
 from .stream import Resource, StreamBuilder
 from .tiling import Tiling, best_tilings, row_parts
-from .timeline import trial_cost
+from .timeline import slice_cycles, trial_cost
 
-_TRIAL_STEPS = 500
+_TRIAL_STEPS, _LEAST_TRIALS = 500, 2
 """Steps of all trials of a layer: with many steps its ends hardly matter, and the estimate is as good."""
 
 
@@ -71,7 +71,7 @@ class ConvLowering:
         key = self._key()
         if key not in self._context.tilings:
             found = self._good_tilings(self._TRIALS)
-            few = found[: max(1, _TRIAL_STEPS // self._steps(found[0]))]
+            few = found[: max(_LEAST_TRIALS, _TRIAL_STEPS // self._steps(found[0]))]
             few = tuple(item for item in few if self._steps(item) <= _TRIAL_STEPS)
             self._context.tilings[key] = min(few, key=self._trial) if len(few) > 1 else found[0]
         return self._context.tilings[key]
@@ -87,18 +87,18 @@ class ConvLowering:
         outs = ceil_div(geometry.out_blocks, tiling.out_blocks)
         return positions * outs * ceil_div(geometry.in_blocks, tiling.in_blocks)
 
-    def _trial(self, tiling: Tiling) -> int:
+    def _trial(self, tiling: Tiling, cost: Callable[..., int] = trial_cost) -> int:
         """Cycles with ``tiling``, on the timeline."""
         stream = StreamBuilder(self._cfg)
         self._emit(Context(self._cfg), stream, tiling, 0)
-        return trial_cost(self._cfg, stream.finish(), stream.banks)
+        return cost(self._cfg, stream.finish(), stream.banks)
 
-    def cost(self) -> int:
-        """Cycles as it is emitted, on the timeline, and a little for each instruction."""
-        key = (*self._key(), self.tiling)
-        if key not in self._context.costs:
-            self._context.costs[key] = self._trial(self.tiling)
-        return self._context.costs[key]
+    def cycles(self) -> int:
+        """Cycles of the layer alone, on the timeline."""
+        key = self._key()
+        if key not in self._context.cycles:
+            self._context.cycles[key] = self._trial(self.tiling, slice_cycles)
+        return self._context.cycles[key]
 
     def emit(self, stream: StreamBuilder) -> None:
         """Add the layer's instructions to ``stream``; tensors are called by their names."""
