@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from .config import REQ_CHANNEL_BYTES
 from .errors import ProgramError
-from .program import OPERATORS, CpuStep, Layer, Region, Tensor
+from .packing import WINDOW_LIMIT, PackStep, is_compact
+from .program import INTEGER_TYPES, OPERATORS, Layer, Region, Step, Tensor
 
 _STEP_LIMIT = 1 << 16
 _SHIFT_LIMIT = 32
@@ -72,8 +73,8 @@ def _consistent(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[str
         return False
     expected = (weight[0], _REQ_WORDS) if "requant" in layer.arrays else weight[:1]
     steps, pads = (*named["strides"], *named["dilations"]), named["pads"]
-    depthwise = weight[:2] == (c, 1)
-    if not (depthwise or weight[1] == c) or weight[2:] != named["kernel"] or vectors != {expected}:
+    groups, rest = divmod(c, weight[1]) if weight[1] else (0, 1)
+    if rest or groups == 0 or weight[0] % groups or weight[2:] != named["kernel"] or vectors != {expected}:
         return False
     if min(steps) < 1 or max(steps) > _STEP_LIMIT or min(pads) < 0 or max(pads) > _STEP_LIMIT:
         return False
@@ -100,15 +101,15 @@ def _adds(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[str, tupl
 
 
 def check_order(
-    steps: tuple[Region | CpuStep, ...], layers: Mapping[str, Layer], inputs: tuple[str, ...], outputs: tuple[str, ...]
+    steps: tuple[Step, ...], layers: Mapping[str, Layer], inputs: tuple[str, ...], outputs: tuple[str, ...]
 ) -> None:
     """Raises ProgramError unless every tensor is made before it is used."""
     made = set(inputs)
     for number, step in enumerate(steps):
         parts = (
-            [(step.inputs, step.outputs)]
-            if isinstance(step, CpuStep)
-            else [(layers[name].inputs, (layers[name].output,)) for name in step.layers]
+            [(layers[name].inputs, (layers[name].output,)) for name in step.layers]
+            if isinstance(step, Region)
+            else [(step.inputs, step.outputs)]
         )
         for needed, results in parts:
             if not set(needed) <= made:
@@ -118,3 +119,26 @@ def check_order(
             made.update(results)
     if not set(outputs) <= made:
         raise ProgramError(f"program manifest: output {sorted(set(outputs) - made)[0]!r} is never made")
+
+
+def check_pack(step: PackStep, tensors: Mapping[str, Tensor]) -> None:
+    """Raises ProgramError unless the step's numbers are sane and fit its tensors, which have 4 dimensions."""
+    source, packed = tensors.get(step.input), tensors.get(step.output)
+    if source is None or packed is None or source is packed:
+        raise ProgramError(f"program manifest: packing {step.output!r} names a tensor that does not exist")
+    pairs = {"window": (step.window, 1), "strides": (step.strides, 1), "dilations": (step.dilations, 1)}
+    for name, (pair, least) in (pairs | {"before": (step.before, 0)}).items():
+        if len(pair) != 2 or not all(least <= value <= WINDOW_LIMIT for value in pair):
+            raise ProgramError(
+                f"program manifest: packing {step.output!r}: {name} is not two numbers from {least} to {WINDOW_LIMIT}"
+            )
+    fits = source.is_integer and packed.dtype == source.dtype and packed.inp_offset >= 0
+    fits = fits and len(source.shape) == len(packed.shape) == 4 and 0 not in source.shape
+    channels = step.window[0] * step.window[1] * source.shape[1] if fits else 0
+    if not fits or packed.shape[:2] != (source.shape[0], channels):
+        raise ProgramError(f"program manifest: packing {step.output!r} does not fit its tensors' types and shapes")
+    if not is_compact(step, source.shape, packed.shape):
+        raise ProgramError(f"program manifest: packing {step.output!r} reaches far beyond its source {step.input!r}")
+    width, signed = INTEGER_TYPES[source.dtype]
+    if not -(1 << width - 1) * signed <= step.value < 1 << (width - signed):
+        raise ProgramError(f"program manifest: packing {step.output!r} pads with {step.value}, not a value of it")

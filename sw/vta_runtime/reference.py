@@ -36,15 +36,15 @@ def _exact_type(weight: Ints, x: Ints) -> np.dtype[np.floating]:
 def convolve(x: Ints, weight: Ints, layer: Layer) -> NDArray[np.int64]:
     """Exact convolution sums: x [N, C, H, W], weight [O, C, KH, KW] -> [N, O, OH, OW].
 
-    A weight [C, 1, KH, KW] on several channels is depthwise.
+    A weight of fewer input channels than ``x`` has groups.
     """
     named = layer.attributes
     top, left, bottom, right = named["pads"]
     value = named.get("pad_value", (0,))[0]
     padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=value)
     kind = _exact_type(weight, padded)
-    if weight.shape[1] == 1 < x.shape[1]:
-        return _depthwise(padded.astype(kind), weight.astype(kind), layer)
+    if weight.shape[1] < x.shape[1]:
+        return _grouped(padded.astype(kind), weight.astype(kind), layer)
     matrix, padded = weight.reshape(weight.shape[0], -1).astype(kind), padded.astype(kind)
     images = []
     for image in padded:
@@ -59,11 +59,21 @@ def convolve(x: Ints, weight: Ints, layer: Layer) -> NDArray[np.int64]:
     return np.stack(images).astype(np.int64)
 
 
-def _depthwise(padded: NDArray[np.floating], weight: NDArray[np.floating], layer: Layer) -> NDArray[np.int64]:
-    """Sums of each channel with its own kernel: padded [N, C, H, W], weight [C, 1, KH, KW] -> [N, C, OH, OW]."""
-    named = layer.attributes
-    views = (unfold(image, named["kernel"], named["strides"], named["dilations"]) for image in padded)
-    return np.stack([np.einsum("cklhw,ckl->chw", view, weight[:, 0]) for view in views]).astype(np.int64)
+def _grouped(padded: NDArray[np.floating], weight: NDArray[np.floating], layer: Layer) -> NDArray[np.int64]:
+    """Sums of each group of channels: padded [N, G * I, H, W], weight [G * M, I, KH, KW] -> [N, G * M, OH, OW]."""
+    named, depth = layer.attributes, weight.shape[1]
+    groups = padded.shape[1] // depth
+    kernels = weight.reshape(groups, -1, *weight.shape[1:])
+    images = []
+    for image in padded:
+        view = unfold(image, named["kernel"], named["strides"], named["dilations"])
+        if weight.shape[:2] == (groups, 1):
+            sums = np.einsum("gklhw,gkl->ghw", view, weight[:, 0])
+        else:
+            columns = view.reshape(groups, depth * weight[0, 0].size, -1)
+            sums = kernels.reshape(groups, kernels.shape[1], -1) @ columns
+        images.append(sums.reshape(-1, *view.shape[3:]))
+    return np.stack(images).astype(np.int64)
 
 
 def _conv(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.int64]:

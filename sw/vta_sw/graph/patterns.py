@@ -138,7 +138,7 @@ def pool_window(view: GraphView, index: int) -> tuple[tuple[int, int], tuple[int
 
 
 def conv(view: GraphView, index: int, scope: Scope) -> IntLayer:
-    """A Conv of one group, or depthwise, on 4-dimensional tensors. Raises NotALayerError."""
+    """A Conv of any number of groups on 4-dimensional tensors. Raises NotALayerError."""
     node, named = view.nodes[index], attributes(view.nodes[index])
     source = activation(view, node.input[0], scope)
     weight = constant(view, node.input[1])
@@ -162,13 +162,11 @@ def conv(view: GraphView, index: int, scope: Scope) -> IntLayer:
 
 
 def _check_groups(groups: int, weight: tuple[int, ...], channels: int) -> None:
-    """Raises NotALayerError unless there is one group, or one for each input and output channel."""
-    if groups not in (1, channels):
-        raise NotALayerError(f"it has {groups} groups for {channels} channels (1, or one for each, can run)")
+    """Raises NotALayerError unless the groups divide the channels of input and output."""
+    if groups < 1 or channels % groups or weight[0] % groups:
+        raise NotALayerError(f"its {groups} groups do not divide {channels} input and {weight[0]} output channels")
     if weight[1] * groups != channels:
-        raise NotALayerError(f"its weight has {weight[1]} input channels, its input {channels}")
-    if groups > 1 and weight[0] != channels:
-        raise NotALayerError(f"it makes {weight[0]} channels of {channels} groups (depthwise makes one of each)")
+        raise NotALayerError(f"its weight has {weight[1]} input channels, its input {channels} in {groups} groups")
 
 
 def _dense(view: GraphView, index: int, scope: Scope, item: Constant, transposed: bool, bias: str) -> IntLayer:

@@ -63,15 +63,15 @@ class AccTile:
     def _single_uop(self, dst: int, src: int) -> dict[str, int]:
         return self._uops.place(("alu", dst, src), lambda: np.array([[dst, src, 0]], np.int64))
 
-    def prepare(self, halves: int) -> None:
-        """What can be done before the first input arrives: constants, and clearing ``halves`` halves."""
+    def prepare(self, halves: int, first: int) -> None:
+        """What can be done before the first input arrives: constants, and clearing ``halves`` halves from ``first``."""
         if self.overlap:
             return
         if self._stay:
             self._load_constants(0, 0, self._all_blocks)
-        for half in range(halves):
+        for half in range(first, first + halves):
             if self._plan.start is not None:
-                self._clear(half)
+                self._clear(half % 2)
 
     def _clear(self, half: int) -> None:
         """Zero the largest tile, where the start pass finds no older result of this layer."""

@@ -31,6 +31,12 @@ class DepthwiseLowering(ConvLowering):
         self._depthwise = depthwise_steps(context.cfg, geometry)
         super().__init__(context, layer)
 
+    def _read_weights(self) -> None:
+        """The steps of a kernel are the same for all channels: no tile is left out."""
+
+    def _place_weights(self, tiling: Tiling) -> None:
+        """Weights are loaded as :func:`depthwise_tiles` orders them."""
+
     @property
     def _task(self) -> DepthwiseTask:
         return DepthwiseTask(self.geometry, self._depthwise, self.plan.cycles, len(self.plan.vectors))
@@ -46,12 +52,12 @@ class DepthwiseLowering(ConvLowering):
 
     def _emit_tile(self, half: int, position: Position, out: Part) -> None:
         vectors = position.rows.count * position.cols.count
-        inp_slot, missing = self._inp_slots.get((position, out))
-        if missing:
-            self._load_input(inp_slot, position, out)
         wgt_slot, missing = self._wgt_slots.get(out)
         if missing:
             self._load_weights(wgt_slot, out, out)
+        inp_slot, missing = self._inp_slots.get((position, out))
+        if missing:
+            self._load_input(inp_slot, position, out)
         self._acc.begin(half, out.first, out.count, vectors)
         for block in range(out.count):
             self._products((half, inp_slot, wgt_slot), position, block)

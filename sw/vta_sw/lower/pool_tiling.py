@@ -9,10 +9,11 @@ from itertools import product
 from vta_arch.config import LOOP_ITER_BITS, VTAConfig
 from vta_arch.layout import ceil_div
 
+from ..cycles.timing import GEMM_DRAIN
 from .errors import NotLowerableError
 from .geometry import ConvGeometry
 from .tiling import ALU_UOPS, Tiling, row_parts, splits
-from .timeline import ALU_VECTOR_START, DRAIN_CYCLES, GEMM_START, TRANSFER_START, store_cycles
+from .timeline import ALU_VECTOR_START, GEMM_START, TRANSFER_START, store_cycles
 
 _EDGES = (1, 2, 4)
 """The first and last tile of an image may have this fraction of the others' rows."""
@@ -85,7 +86,7 @@ def _estimate(cfg: VTAConfig, task: PoolTask, sizes: tuple[int, int, int, int], 
         1 if ins <= slots[1] else per_image
     )
     store = tiles * TRANSFER_START + results * store_cycles(cfg)
-    shared = (task.kernel[0] - task.strides[0]) * tiles * (out * task.size[1] + DRAIN_CYCLES + ALU_VECTOR_START)
+    shared = (task.kernel[0] - task.strides[0]) * tiles * (out * task.size[1] + GEMM_DRAIN + ALU_VECTOR_START)
     compute = max(products + tiles * ins * GEMM_START, passes + store) + shared
     last = edge * task.size[1] * out
     ends = inp_time(edge) + weights + last * (2 * task.strides[0] * task.kernel[1] + store_cycles(cfg)) + TRANSFER_START

@@ -22,6 +22,7 @@ from .pool_tiling import PoolTask, best_pool_tilings
 from .requantize import overlaps
 from .stream import Resource
 from .tiling import Tiling, row_parts
+from .weight_tiles import Used, used_key
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,8 @@ class PooledLowering(ConvLowering):
     def _phases(self) -> list[tuple[int, int]]:
         return [(row, col) for row in range(self._rows.stride) for col in range(self._cols.stride)]
 
-    def _key(self) -> tuple[Hashable, ...]:
-        return (*super()._key(), self._rows, self._cols)
+    def key(self) -> tuple[Hashable, ...]:
+        return (*super().key(), self._rows, self._cols)
 
     def _good_tilings(self, count: int) -> tuple[Tiling, ...]:
         task = PoolTask(
@@ -155,8 +156,9 @@ class PooledLowering(ConvLowering):
         width = self._cols.phase(phase[1], 0, self._cols.out)
         if not height or not width:
             return
-        key = ("pooled", phase, slots, out.count, into.count, results.count)
-        uops = self._uops.place(key, lambda: self._phase_table(phase, slots, position, out, into))
+        kept, _ = self._kept[out, into]
+        key = ("pooled", phase, slots, *used_key(kept), results.count)
+        uops = self._uops.place(key, lambda: self._phase_table(phase, slots, position, out, kept))
         pitch = cols.window(position.cols.count)
         loops = {
             "iter_out": height,
@@ -175,11 +177,11 @@ class PooledLowering(ConvLowering):
             self._acc.products(half, gemm(self._cfg, **uops, **loops), reads)
 
     def _phase_table(
-        self, phase: tuple[int, int], slots: tuple[int, int, int], position: Position, out: Part, into: Part
+        self, phase: tuple[int, int], slots: tuple[int, int, int], position: Position, out: Part, kept: Used
     ) -> UopTable:
         """The convolution's micro-ops for the outputs of one phase."""
         rows, cols = self.geometry.rows, self.geometry.cols
-        table = self._table(slots, position, out.count, into.count)
+        table = self._table(slots, position, kept)
         dst = self._plane(position, out, *phase)
         src = phase[0] * rows.step * cols.window(position.cols.count) + phase[1] * cols.step
         moved: UopTable = table + np.array([dst, src, 0])

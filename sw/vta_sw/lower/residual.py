@@ -12,6 +12,7 @@ from vta_arch.encoding import gemm, load
 from vta_arch.isa import AluOp, Memory, Opcode, insn_fields
 from vta_arch.layout import pack_weight_bits
 
+from ..cycles.timing import MUL_VECTOR
 from ..graph.types import IntLayer, Residual
 from .context import Context
 from .conv import ConvLowering, Part, Position
@@ -19,7 +20,7 @@ from .errors import NotLowerableError
 from .requantize import Requantization, check_range, overlaps, plan_requantization, plan_store
 from .stream import Resource, StreamBuilder
 from .tiling import Beside, Tiling, best_tilings
-from .timeline import MUL_CYCLES, requant_cycles
+from .timeline import requant_cycles
 
 _ROUND = 1
 """Steps a vector that the array makes more than an ALU pass takes, before it needs that pass's results."""
@@ -55,8 +56,8 @@ class ResidualLowering(ConvLowering):
         own, add = plan_requantization(cfg, self._layer), plan_store(cfg, self._residual.requant)
         return replace(own, params=np.concatenate([own.params, add.params]))
 
-    def _key(self) -> tuple[Hashable, ...]:
-        return (*super()._key(), self._passes)
+    def key(self) -> tuple[Hashable, ...]:
+        return (*super().key(), self._passes)
 
     def _good_tilings(self, count: int) -> tuple[Tiling, ...]:
         cycles = round(requant_cycles(self._cfg)) + sum(steps for _, _, steps in self._passes) + 1
@@ -66,7 +67,6 @@ class ResidualLowering(ConvLowering):
         self._diagonal = self._diagonal_tile(context)
         self._has_diagonal = False
         self._gaps: deque[int] = deque()
-        stream.announce(self._shortcut.name)
         super()._emit(context, stream, tiling, weights)
 
     # Places --------------------------------------------------------------------------------
@@ -144,7 +144,7 @@ def _passes(factor: int) -> tuple[tuple[AluOp, int, int], ...]:
         return ()
     if factor & (factor - 1) == 0:
         return ((AluOp.SHR, -(factor.bit_length() - 1), 1),)
-    return ((AluOp.MUL, factor, MUL_CYCLES),)
+    return ((AluOp.MUL, factor, MUL_VECTOR),)
 
 
 def _check(context: Context, residual: Residual) -> None:

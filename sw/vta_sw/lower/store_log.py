@@ -11,6 +11,11 @@ from vta_arch.config import VTAConfig
 from vta_arch.encoding import Insn
 from vta_arch.isa import Memory, memory_elem_bytes
 
+from .timeline import store_cycles
+
+_ANSWER_CYCLES = 60
+"""From the start of a STORE to the first, and from the last of its data to the token, together."""
+
 Bytes = NDArray[np.int64]
 
 
@@ -46,20 +51,22 @@ class StoreLog:
     def __init__(self, cfg: VTAConfig) -> None:
         self._cfg = cfg
         self._stores: dict[str, list[tuple[int, _Rows]]] = defaultdict(list)
+        self._cycles: dict[int, int] = {}
 
     def add(self, tensor: str, index: int, insn: Insn) -> None:
         """Note the STORE ``insn`` with the number ``index`` in the stream."""
         rows = _Rows.of(insn, self._cfg.out_elem_bytes)
         if len(rows.first) and rows.size:
             self._stores[tensor].append((index, rows))
+            self._cycles[index] = round(insn["x_size"] * insn["y_size"] * store_cycles(self._cfg)) + _ANSWER_CYCLES
 
     def has(self, tensor: str) -> bool:
         """Whether the stream stores to ``tensor``."""
         return tensor in self._stores
 
-    def newest(self, tensor: str) -> int:
-        """Number of the last STORE to ``tensor``."""
-        return self._stores[tensor][-1][0]
+    def cycles(self, index: int) -> int:
+        """About how long the STORE ``index`` takes, its answer included."""
+        return self._cycles[index]
 
     def newest_under(self, tensor: str, insn: Insn, memory: Memory, *, after: int) -> int | None:
         """Number of the last STORE behind ``after`` that wrote something that the LOAD ``insn`` reads."""

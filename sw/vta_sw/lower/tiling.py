@@ -107,13 +107,14 @@ def best_tilings(
 
 @dataclass(frozen=True)
 class _Candidates:
-    """Sizes of all legal tiles, as flat arrays."""
+    """Sizes of all legal tiles, as flat arrays; ``parts``: of the weights, how many parts hold a used tile."""
 
     rows: Grid
     cols: Grid
     out: Grid
     into: Grid
     edge: Grid
+    parts: Grid
 
 
 def _legal(
@@ -130,7 +131,8 @@ def _legal(
         )
     )
     height, width = geometry.rows.window(rows), geometry.cols.window(cols)  # type: ignore[arg-type]  # arrays here
-    inp, wgt = into * height * width, out * into * geometry.taps
+    parts, wgt = _weight_parts(geometry, out, into)
+    inp = into * height * width
     legal = inp <= (cfg.inp_depth - beside.shortcut * rows * cols * out) // slots[0]
     legal &= wgt <= (cfg.wgt_depth - beside.weights) // slots[1]
     legal &= out * (rows * cols + vectors) <= cfg.acc_depth // 2
@@ -140,9 +142,17 @@ def _legal(
     legal &= (wgt <= max(cfg.uop_depth - ALU_UOPS, 1)) & (np.maximum(rows, cols) < 1 << LOOP_ITER_BITS)
     if not legal.any():
         return None
-    rows, cols, out, into = (np.tile(item[legal], len(_EDGES)) for item in (rows, cols, out, into))
+    rows, cols, out, into, parts = (np.tile(item[legal], len(_EDGES)) for item in (rows, cols, out, into, parts))
     edge = -(-rows // np.repeat(_EDGES, len(rows) // len(_EDGES)))
-    return _Candidates(rows, cols, out, into, np.where(2 * edge < geometry.rows.out, edge, rows))
+    return _Candidates(rows, cols, out, into, np.where(2 * edge < geometry.rows.out, edge, rows), parts)
+
+
+def _weight_parts(geometry: ConvGeometry, out: Grid, into: Grid) -> tuple[Grid, Grid]:
+    """For weights in parts of ``out`` x ``into`` blocks: parts that hold a used tile, and most tiles of a part."""
+    outs, ins = splits(geometry.out_blocks), splits(geometry.in_blocks)
+    table = np.array([[geometry.parts(o, i) for i in ins] for o in outs])
+    found = table[np.searchsorted(outs, out), np.searchsorted(ins, into)]
+    return found[:, 0], found[:, 1]
 
 
 def _search(
@@ -195,7 +205,7 @@ def _estimate(
     col_tiles = -(-geometry.cols.out // cols)
     positions = geometry.images * row_tiles * col_tiles
     outs, ins = -(-geometry.out_blocks // out), -(-geometry.in_blocks // into)
-    steps = positions * outs * ins
+    steps = positions * sizes.parts
     tiles = positions * outs
     width: Grid = geometry.cols.window(cols)  # type: ignore[arg-type,assignment]  # arrays here
 
@@ -209,9 +219,10 @@ def _estimate(
         time: Cycles = count * TRANSFER_START + out * height * cols * store_vector
         return time
 
-    wgt = out * into * geometry.taps
+    dense = geometry.in_blocks * geometry.taps
+    wgt = out * into * geometry.taps * (geometry.products / dense * outs * ins / sizes.parts)
     wgt_time = wgt * cfg.wgt_elem_bytes / beat + TRANSFER_START
-    inp_loads, wgt_loads = _loads(positions, outs, ins, slots, weights_first)
+    inp_loads, wgt_loads = _loads(positions, outs, ins, sizes.parts, slots, weights_first)
     load = inp_loads * inp_time(geometry.rows.out / row_tiles) + wgt_loads * wgt_time
     vectors = geometry.images * geometry.rows.out * geometry.cols.out * geometry.out_blocks
     if beside.shortcut:
@@ -219,7 +230,7 @@ def _estimate(
         load = load + beside.shortcut * (
             shortcut + tiles * np.where(cols == geometry.cols.out, 1, out) * TRANSFER_START
         )
-    products = geometry.in_blocks * geometry.taps + beside.shortcut
+    products = geometry.products + beside.shortcut
     # One micro-op a cycle; their tables are loaded once if those of all slots fit.
     shapes = np.where((edge < rows) & (out * into > 1), 2, 1)
     uop_load = np.where(4 * shapes * wgt > cfg.uop_depth, steps, 2) * (TRANSFER_START + wgt)
@@ -248,13 +259,19 @@ def _estimate(
     return total
 
 
-def _loads(positions: Grid, outs: Grid, ins: Grid, slots: tuple[int, int], weights_first: bool) -> tuple[Grid, Grid]:
-    """Loads of input and of weight tiles, given what is still in a slot when it is needed again."""
-    steps = positions * outs * ins
+def _loads(
+    positions: Grid, outs: Grid, ins: Grid, parts: Grid, slots: tuple[int, int], weights_first: bool
+) -> tuple[Grid, Grid]:
+    """Loads of input and of weight tiles, given what is still in a slot when it is needed again.
+
+    ``parts``: parts of the weights that are used, ``outs * ins`` where none is zero.
+    """
+    steps = positions * parts
+    fresh = np.minimum(positions * ins, steps)
     if weights_first:
-        inp = np.where(positions * ins <= slots[0], positions * ins, steps)
-        wgt = np.where(ins <= slots[1], outs * ins, steps)
+        inp = np.where(positions * ins <= slots[0], fresh, steps)
+        wgt = np.where(parts <= slots[1] * outs, parts, steps)
     else:
-        inp = np.where(ins <= slots[0], positions * ins, steps)
-        wgt = np.where(outs * ins <= slots[1], outs * ins, steps)
+        inp = np.where(ins <= slots[0], fresh, steps)
+        wgt = np.where(parts <= slots[1], parts, steps)
     return inp, wgt
