@@ -28,20 +28,16 @@ FUSED: dict[type, Callable[[Context, IntLayer], ConvLowering]] = {
 
 
 def fused_residuals(graph: IntGraph, layers: list[IntLayer]) -> list[tuple[IntLayer, str]]:
-    """Convolutions with the add behind them as one layer, and the add's name.
-
-    Of an add with two candidates the later one comes first.
-    """
+    """Convolutions with the add behind them as one layer, and the add's name; an add may have two."""
     view = GraphView(graph.model)
     makers = _makers(layers)
     found = []
     for add in layers:
         if add.op != "add" or add.requant is None or add.inputs[0].name == add.inputs[1].name:
             continue
-        sides = [side for side in range(2) if add.inputs[side].name in makers]
-        for side in sorted(sides, key=lambda side: -makers[add.inputs[side].name].nodes[0]):
-            conv, shortcut = makers[add.inputs[side].name], add.inputs[1 - side]
-            if not _only_reader(view, conv.output.name, add.nodes[0]):
+        for side in range(2):
+            conv, shortcut = makers.get(add.inputs[side].name), add.inputs[1 - side]
+            if conv is None or not _only_reader(view, conv.output.name, add.nodes[0]):
                 continue
             residual = Residual((add.factors[side], add.factors[1 - side]), add.requant, conv.output)
             layer = _absorbing(conv, add.nodes, add.output, residual)
@@ -110,24 +106,26 @@ def _only_reader(view: GraphView, quantized: str, node: int) -> bool:
 def fuse(
     context: Context, graph: IntGraph, layers: list[IntLayer], lowerings: dict[str, Lowering]
 ) -> tuple[list[IntLayer], dict[str, str]]:
-    """The layers after fusion, and of each node that another layer took in the reason why it is none itself.
+    """The layers after the fusions that gain most, and of each node that was taken in why it is no layer itself.
 
     ``lowerings`` of all ``layers`` by name: those of fused ones are replaced, those of absorbed ones taken out.
     """
-    chosen: dict[str, IntLayer] = {}
-    reasons: dict[str, str] = {}
+    gains: list[tuple[float, IntLayer, str, Lowering]] = []
     for layer, absorbed in (*fused_residuals(graph, layers), *fused_pools(context.cfg, graph, layers)):
-        if layer.name in chosen or absorbed in reasons:
-            continue
         try:
             lowering = FUSED[type(layer.fused)](context, layer)
         except NotLowerableError:
             continue
-        if absorbed in lowerings:
-            if lowering.cost() > lowerings[layer.name].cost() + lowerings[absorbed].cost():
-                continue
-            del lowerings[absorbed]
+        # What is not on the accelerator by itself is fused in any case: its input would have to go to the CPU.
+        apart = lowerings[absorbed].cycles() if absorbed in lowerings else float("inf")
+        gains.append((apart + lowerings[layer.name].cycles() - lowering.cycles(), layer, absorbed, lowering))
+    chosen: dict[str, IntLayer] = {}
+    reasons: dict[str, str] = {}
+    for gain, layer, absorbed, fused in sorted(gains, key=lambda item: -item[0]):
+        if gain < 0 or layer.name in chosen or absorbed in reasons:
+            continue
         chosen[layer.name] = layer
         reasons[absorbed] = f"fused into {layer.name!r}"
-        lowerings[layer.name] = lowering
+        lowerings.pop(absorbed, None)
+        lowerings[layer.name] = fused
     return [chosen.get(item.name, item) for item in layers if item.name not in reasons], reasons

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,7 +19,7 @@ from .errors import NotLowerableError
 from .requantize import Requantization, plan_requantization
 from .stream import Resource, StreamBuilder
 from .tiling import row_parts
-from .timeline import trial_cost
+from .timeline import slice_cycles, trial_cost
 
 _TRIAL_CHUNKS = 128
 """An add of more tiles than this has them as large as they can be: its ends hardly matter."""
@@ -118,16 +118,16 @@ class AddLowering:
             self._context.chunks[key] = min(found, key=self._trial) if len(found) > 1 else found[0]
         return self._context.chunks[key]
 
-    def _trial(self, sizes: tuple[int, int]) -> int:
+    def _trial(self, sizes: tuple[int, int], cost: Callable[..., int] = trial_cost) -> int:
         """Cycles with these sizes, on the timeline."""
         self._chunk, self._edge = sizes
         stream = StreamBuilder(self._cfg)
         self._emit(Context(self._cfg), stream)
-        return trial_cost(self._cfg, stream.finish(), stream.banks)
+        return cost(self._cfg, stream.finish(), stream.banks)
 
-    def cost(self) -> int:
-        """Cycles as it is emitted, on the timeline, and a little for each instruction."""
-        return self._trial((self._chunk, self._edge))
+    def cycles(self) -> int:
+        """Cycles of the layer alone, on the timeline."""
+        return self._trial((self._chunk, self._edge), slice_cycles)
 
     def _groups(self) -> int:
         return self._images * ceil_div(self._channels, max(self._cfg.block_in, self._cfg.block_out))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -22,7 +22,7 @@ from .tiling import Tiling, best_tilings, row_parts
 from .timeline import slice_cycles, trial_cost
 from .weight_tiles import Used, WeightTiles, used_key
 
-_TRIAL_STEPS = 500
+_TRIAL_STEPS, _LEAST_TRIALS = 500, 2
 """Steps of all trials of a layer: with many steps its ends hardly matter, and the estimate is as good."""
 
 
@@ -80,7 +80,7 @@ class ConvLowering:
         key = self.key()
         if key not in self._context.tilings:
             found = self._good_tilings(self._TRIALS)
-            few = found[: max(1, _TRIAL_STEPS // self._steps(found[0]))]
+            few = found[: max(_LEAST_TRIALS, _TRIAL_STEPS // self._steps(found[0]))]
             few = tuple(item for item in few if self._steps(item) <= _TRIAL_STEPS)
             self._context.tilings[key] = self._context.choice.choose(key, few, found, self._trial)
         return self._context.tilings[key]
@@ -95,24 +95,18 @@ class ConvLowering:
         positions = geometry.images * rows * ceil_div(geometry.cols.out, tiling.cols)
         return positions * geometry.parts(tiling.out_blocks, tiling.in_blocks)[0]
 
-    def _trial(self, tiling: Tiling) -> int:
+    def _trial(self, tiling: Tiling, cost: Callable[..., int] = trial_cost) -> int:
         """Cycles with ``tiling``, on the timeline."""
         stream = StreamBuilder(self._cfg)
         self._emit(Context(self._cfg), stream, tiling, 0)
-        return trial_cost(self._cfg, stream.finish(), stream.banks)
+        return cost(self._cfg, stream.finish(), stream.banks)
 
     def cycles(self) -> int:
         """Cycles of the layer alone, on the timeline."""
-        stream = StreamBuilder(self._cfg)
-        self._emit(Context(self._cfg), stream, self.tiling, 0)
-        return slice_cycles(self._cfg, stream.finish(), stream.banks)
-
-    def cost(self) -> int:
-        """Cycles as it is emitted, on the timeline, and a little for each instruction."""
-        key = (*self.key(), self.tiling)
-        if key not in self._context.costs:
-            self._context.costs[key] = self._trial(self.tiling)
-        return self._context.costs[key]
+        key = self.key()
+        if key not in self._context.cycles:
+            self._context.cycles[key] = self._trial(self.tiling, slice_cycles)
+        return self._context.cycles[key]
 
     def emit(self, stream: StreamBuilder) -> None:
         """Add the layer's instructions to ``stream``; tensors are called by their names."""

@@ -20,6 +20,9 @@ ALU_UOPS = 16
 _EDGES = (1, 2, 3, 4, 8)
 """The first and last tile of a column of tiles may have this fraction of the others' rows."""
 
+_NEVER = 1 << 62
+"""The estimate of what is not worth a look."""
+
 Grid = NDArray[np.int64]
 Cycles = NDArray[np.float64]
 
@@ -167,6 +170,8 @@ def _search(
     found: dict[tuple[int | bool, ...], Tiling] = {}
     for weights_first in (True, False):
         cycles = _estimate(cfg, geometry, alu_cycles, slots, weights_first, sizes, beside)
+        if not weights_first:
+            cycles = np.where(_one_loop(geometry, sizes), _NEVER, cycles)
         for at in np.argsort(cycles, kind="stable")[: 2 * count]:
             rows, edge, cols, out, into = (
                 int(item[at]) for item in (sizes.rows, sizes.edge, sizes.cols, sizes.out, sizes.into)
@@ -174,6 +179,13 @@ def _search(
             tiling = Tiling(rows, edge, cols, out, into, weights_first, *slots, int(cycles[at]))
             found.setdefault((rows, edge, cols, out, into, weights_first), tiling)
     return list(found.values())
+
+
+def _one_loop(geometry: ConvGeometry, sizes: _Candidates) -> Grid:
+    """Where there is one position, or one part of output blocks: the order of the loops makes no difference."""
+    tiles = -(-geometry.rows.out // sizes.edge) * -(-geometry.cols.out // sizes.cols) * geometry.images
+    found: Grid = (tiles == 1) | (sizes.out >= geometry.out_blocks)
+    return found
 
 
 def _estimate(
@@ -231,6 +243,11 @@ def _estimate(
     else:
         per_vector = products + alu_cycles
         compute = vectors * products + steps * GEMM_START + passes + uop_load
+    # Where weights do not stay, a small tile is too short for their loads.
+    small = np.where(edge < rows, 2 * geometry.images * col_tiles * outs * ins, 0)
+    compute = compute + small * np.maximum(
+        wgt_time * wgt_loads / steps + inp_time(edge) * inp_loads / steps - edge * cols * wgt, 0
+    )
     # Ends: the first tile's loads, the last tile's store, and where a small tile is too short to hide its neighbour's.
     short = np.minimum(edge, rows) * cols * out * per_vector
     more = tiles > 1
