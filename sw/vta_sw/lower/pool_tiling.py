@@ -73,7 +73,7 @@ def _estimate(cfg: VTAConfig, task: PoolTask, sizes: tuple[int, int, int, int], 
     tiles = geometry.images * per_image * outs
     results = geometry.images * geometry.out_blocks * task.size[0] * task.size[1]
     vectors = results * task.strides[0] * task.strides[1]
-    products = vectors * geometry.in_blocks * geometry.taps
+    products = vectors * geometry.products
     # Along rows each vector, then along columns each of a row's results.
     passes = 2 * results * ((task.kernel[1] - 1) * task.strides[0] + task.kernel[0] - 1)
 
