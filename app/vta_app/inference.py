@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from vta_arch.errors import DataError
 from vta_arch.program import Program
+from vta_runtime.evaluators import Evaluator
 from vta_runtime.executor import Executor
 
 from .devices import Backend, check_traceable, open_device
@@ -74,6 +75,7 @@ def run(
     layers: Sequence[str] = (),
     trace: str | Path | None = None,
     progress: ProgressCallback | None = None,
+    cpu: Evaluator | str = Evaluator.ONNXRUNTIME,
 ) -> RunReport:
     """Run a program over images.
 
@@ -89,6 +91,7 @@ def run(
             always compared with it.
         trace: file for a timeline of the accelerator's units, see :mod:`vta_sim.trace_timeline`; only with ``rtl``.
         progress: called with a stage's name, the images done and the images in all.
+        cpu: what runs the nodes that are not on the accelerator, ``onnxruntime`` or ``numpy``.
 
     Raises DataError for arrays or options that do not fit, ProgramError for a program or layer that cannot be
     used, DeviceError when the device reports an error.
@@ -97,7 +100,10 @@ def run(
     chosen = _backend(backend)
     inputs = _inputs(loaded, x, limit)
     classes = None if labels is None or layers else _classes(np.asarray(labels), x, inputs)
-    with _timeline(loaded, chosen, trace) as timeline, _executor(loaded, chosen, progress, timeline) as executor:
+    with (
+        _timeline(loaded, chosen, trace) as timeline,
+        _executor(loaded, chosen, progress, timeline, _evaluator(cpu)) as executor,
+    ):
         start = time.perf_counter()
         outputs = executor.run(inputs, check=check, layers=list(layers) or None, progress=progress)
         seconds = time.perf_counter() - start
@@ -121,6 +127,12 @@ def _backend(name: Backend | str) -> Backend:
     if name not in list(Backend):
         raise DataError(f"backend {name!r} is unknown; choose one of {', '.join(Backend)}")
     return Backend(name)
+
+
+def _evaluator(name: Evaluator | str) -> Evaluator:
+    if name not in list(Evaluator):
+        raise DataError(f"CPU evaluator {name!r} is unknown; choose one of {', '.join(Evaluator)}")
+    return Evaluator(name)
 
 
 def _inputs(program: Program, x: NDArray[Any] | Arrays, limit: int | None) -> dict[str, NDArray[Any]]:
@@ -171,11 +183,15 @@ def _timeline(program: Program, backend: Backend, path: str | Path | None) -> It
 
 @contextlib.contextmanager
 def _executor(
-    program: Program, backend: Backend, progress: ProgressCallback | None, timeline: TimelineWriter | None
+    program: Program,
+    backend: Backend,
+    progress: ProgressCallback | None,
+    timeline: TimelineWriter | None,
+    cpu: Evaluator,
 ) -> Iterator[Executor]:
     if backend is Backend.REFERENCE:
-        yield Executor(program, None)
+        yield Executor(program, None, cpu=cpu)
         return
     on_launch = None if timeline is None else timeline.add
     with open_device(backend, program.config, progress, on_launch=on_launch) as device:
-        yield Executor(program, device)
+        yield Executor(program, device, cpu=cpu)

@@ -12,8 +12,8 @@ from vta_arch.isa import INSN_BYTES, Memory
 from vta_arch.program import ALONE, INSTRUCTIONS, CpuStep, Layer, Program, tensor_bytes
 from vta_arch.registers import BASE_MEMORIES
 
-from .cpu import CpuSubgraph
 from .device import Device, check
+from .evaluators import Evaluator, make_subgraph
 from .reference import run_layer
 from .spread import spread
 from .tensors import pack_tensor, unpack_tensor
@@ -95,7 +95,9 @@ class Executor:
     ``report`` describes the last run. Raises ProgramError when the device has another configuration.
     """
 
-    def __init__(self, program: Program, device: Device | None = None) -> None:
+    def __init__(
+        self, program: Program, device: Device | None = None, *, cpu: Evaluator = Evaluator.ONNXRUNTIME
+    ) -> None:
         self.program = program
         self.report = RunReport()
         if device is not None:
@@ -103,7 +105,7 @@ class Executor:
         self._device = device
         self._loaded: dict[bool, _OnDevice] = {}
         self._cpu = {
-            number: CpuSubgraph(step, program.tensors)
+            number: make_subgraph(cpu, step, program.tensors)
             for number, step in enumerate(program.steps)
             if isinstance(step, CpuStep)
         }

@@ -89,6 +89,7 @@ class Placement:
         both = sorted(self._kept & self._forced)
         if both:
             raise ModelError(f"node {both[0]!r} is in both --keep-on-cpu and --force")
+        self._crossing = self._tensors()
         self.chosen = self._choose()
         self.nodes = tuple(self._described(layer) for layer in layers)
         self.crossings = tuple(self._crossings(self.chosen))
@@ -140,7 +141,7 @@ class Placement:
 
     def _crossings(self, chosen: set[str]) -> list[Crossing]:
         found = []
-        for name, (maker, readers) in self._tensors().items():
+        for name, (maker, readers) in self._crossing.items():
             inside = maker in chosen
             if any((reader in chosen) != inside for reader in readers):
                 seconds = self._costs.conversion(name) + (0 if inside else self._costs.profile.launch_seconds)
@@ -166,13 +167,11 @@ class Placement:
         net.add_nodes_from((_SOURCE, _SINK))
         for layer in self._layers:
             node = ("layer", layer.name)
-            net.add_edge(_SOURCE, node, capacity=round(self.cpu_seconds(layer) * _NANO))
-            net.add_edge(node, _SINK, capacity=round(self.accelerator_seconds(layer) * _NANO))
-            if layer.name in self._kept:
-                net.add_edge(node, _SINK)
-            if layer.name in self._forced:
-                net.add_edge(_SOURCE, node)
-        for name, (maker, readers) in self._tensors().items():
+            on_cpu = {"capacity": round(self.cpu_seconds(layer) * _NANO)}
+            on_accelerator = {"capacity": round(self.accelerator_seconds(layer) * _NANO)}
+            net.add_edge(_SOURCE, node, **({} if layer.name in self._forced else on_cpu))
+            net.add_edge(node, _SINK, **({} if layer.name in self._kept else on_accelerator))
+        for name, (maker, readers) in self._crossing.items():
             start = _SINK if maker is None else ("layer", maker)
             ends = [_SINK if reader is None else ("layer", reader) for reader in readers]
             seconds = self._costs.conversion(name)

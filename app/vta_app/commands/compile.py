@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 from vta_arch.presets import DEFAULT_PRESET, load_config
+from vta_runtime.evaluators import Evaluator
 from vta_sw.offload import Offload
 
 from ..options import Batch, Config, Output, Shape, parse_shapes
@@ -25,6 +26,9 @@ def compile(
     keep_on_cpu: KeepOnCpu = None,
     force: Force = None,
     cpu_profile: CpuProfileOption = None,
+    cpu: Annotated[
+        Evaluator, typer.Option("--cpu", help="What will run the rest: numpy knows few operators, others are refused.")
+    ] = Evaluator.ONNXRUNTIME,
 ) -> None:
     """Compile a quantized network to a program for one configuration.
 
@@ -46,6 +50,10 @@ def compile(
             placement=options,
             cpu=profile,
         )
+    if cpu is Evaluator.NUMPY:
+        from vta_runtime.numpy_cpu import check_numpy
+
+        check_numpy(program)
     program.save(output)
     print_done(f"{output}: {len(program.layers)} layers for {cfg.name} ({cfg.fingerprint_hex})")
     if program.offload:
