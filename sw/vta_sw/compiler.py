@@ -269,11 +269,11 @@ class Compilation:
         first = len(code.insns)
         for layer in group.layers:
             builder.begin_layer()
-            begin = len(builder)
             self._lowerings[layer.name].emit(builder)
             self._register(layer)
-            self._layers.append(self._described(layer, first + begin, len(builder) - begin))
         code.add(builder.finish(), builder.relocations)
+        for layer, (begin, count) in zip(group.layers, builder.layers, strict=True):
+            self._layers.append(self._described(layer, first + begin, count))
         return Region(tuple(layer.name for layer in group.layers), first, code.end_launch(self._cfg) - first)
 
     def _register(self, layer: IntLayer) -> None:
