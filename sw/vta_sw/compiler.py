@@ -22,6 +22,7 @@ from .graph.view import GraphView
 from .lifetimes import find_lifetimes
 from .link import Code, link, same_layout
 from .lower.add import AddLowering
+from .lower.choice import TilingChoice
 from .lower.context import Context
 from .lower.conv import ConvLowering
 from .lower.depthwise import DepthwiseLowering
@@ -53,6 +54,7 @@ def compile(
     progress: Progress | None = None,
     placement: PlacementOptions = EVERYTHING,
     cpu: CpuProfile | None = None,
+    choice: TilingChoice | None = None,
 ) -> Program:
     """Compile a QDQ network for ``cfg``.
 
@@ -63,11 +65,14 @@ def compile(
         progress: called with a text, the steps done and the steps in all.
         placement: which layers go to the accelerator: all that can, unless it says something else.
         cpu: the host, for a choice by predicted time; the processor of the configuration's board by default.
+        choice: what chooses among legal tilings: the cycle model, unless it knows better from tuning.
 
     Raises ModelError for a model that is damaged, not quantized, or has dynamic dimensions, and for a placement that
     names no layer.
     """
-    found = Compilation(model, cfg, batch=batch, shapes=shapes, progress=progress, placement=placement, cpu=cpu)
+    found = Compilation(
+        model, cfg, batch=batch, shapes=shapes, progress=progress, placement=placement, cpu=cpu, choice=choice
+    )
     return found.run()
 
 
@@ -148,6 +153,7 @@ class Compilation:
         progress: Progress | None = None,
         placement: PlacementOptions = EVERYTHING,
         cpu: CpuProfile | None = None,
+        choice: TilingChoice | None = None,
         predict: bool = False,
     ) -> None:
         """``predict``: find out what every layer would take, also where nothing depends on it."""
@@ -157,7 +163,7 @@ class Compilation:
         self._always_place = predict
         self.placement: Placement | None = None
         graph = self.graph
-        self._context = Context(cfg)
+        self._context = Context(cfg, choice)
         self._reasons = dict(graph.reasons)
         self._lowerings: dict[str, Lowering] = {}
         self._code = {INSTRUCTIONS: Code(), ALONE: Code()}
@@ -165,6 +171,10 @@ class Compilation:
         self._uses: dict[str, set[Memory]] = defaultdict(set)
         self._layers: list[Layer] = []
         self._arrays: dict[str, NDArray[np.integer]] = {}
+
+    def tile(self) -> list[IntLayer]:
+        """Choose the tilings of all layers that the accelerator can run, and nothing more; the layers."""
+        return self._accept()
 
     def run(self) -> Program:
         """The program of the network."""

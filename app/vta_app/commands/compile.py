@@ -13,7 +13,16 @@ from vta_sw.offload import Offload
 
 from ..options import Batch, Config, Output, Shape, parse_shapes
 from ..output import print_done, progress_bars
-from ..placement import CpuProfileOption, Force, KeepOnCpu, OffloadOption, host, placement_options
+from ..placement import (
+    CpuProfileOption,
+    Force,
+    KeepOnCpu,
+    OffloadOption,
+    TunedOption,
+    host,
+    placement_options,
+    tuned_choice,
+)
 
 
 def compile(
@@ -26,6 +35,7 @@ def compile(
     keep_on_cpu: KeepOnCpu = None,
     force: Force = None,
     cpu_profile: CpuProfileOption = None,
+    tuned: TunedOption = True,
     cpu: Annotated[
         Evaluator, typer.Option("--cpu", help="What will run the rest: numpy knows few operators, others are refused.")
     ] = Evaluator.ONNXRUNTIME,
@@ -40,6 +50,7 @@ def compile(
 
     cfg = load_config(config)
     options, profile = placement_options(offload, keep_on_cpu, force), host(cfg, cpu_profile)
+    choice = tuned_choice(cfg, tuned)
     with progress_bars() as progress:
         program = compile_model(
             network,
@@ -49,6 +60,7 @@ def compile(
             progress=progress,
             placement=options,
             cpu=profile,
+            choice=choice,
         )
     if cpu is Evaluator.NUMPY:
         from vta_runtime.numpy_cpu import check_numpy
@@ -56,6 +68,8 @@ def compile(
         check_numpy(program)
     program.save(output)
     print_done(f"{output}: {len(program.layers)} layers for {cfg.name} ({cfg.fingerprint_hex})")
+    if choice.from_tuning:
+        print_done(f"tilings of {len(choice.from_tuning)} layer shapes are those that `vta tune` found")
     if program.offload:
         name, reason = next(iter(program.offload.items()))
         print_done(f"{len(program.offload)} more stay on the CPU: {name!r} because {reason}" + _others(program.offload))

@@ -11,7 +11,16 @@ from vta_sw.offload import Offload
 
 from ..options import Batch, Config, JsonFlag, Shape, parse_shapes
 from ..output import print_json, print_table, progress_bars
-from ..placement import CpuProfileOption, Force, KeepOnCpu, OffloadOption, host, placement_options
+from ..placement import (
+    CpuProfileOption,
+    Force,
+    KeepOnCpu,
+    OffloadOption,
+    TunedOption,
+    host,
+    placement_options,
+    tuned_choice,
+)
 
 if TYPE_CHECKING:
     from vta_sw.explain import Explanation, NodeReport
@@ -26,6 +35,7 @@ def explain(
     keep_on_cpu: KeepOnCpu = None,
     force: Force = None,
     cpu_profile: CpuProfileOption = None,
+    tuned: TunedOption = True,
     tilings: Annotated[bool, typer.Option("--tilings", help="Show the tilings that were tried, too.")] = False,
     json: JsonFlag = False,
 ) -> None:
@@ -40,6 +50,7 @@ def explain(
 
     cfg = load_config(config)
     options, profile = placement_options(offload, keep_on_cpu, force), host(cfg, cpu_profile)
+    choice = tuned_choice(cfg, tuned)
     with progress_bars() as progress:
         compilation = Compilation(
             network,
@@ -49,6 +60,7 @@ def explain(
             progress=progress,
             placement=options,
             cpu=profile,
+            choice=choice,
             predict=True,
         )
         found = explain_network(compilation)
