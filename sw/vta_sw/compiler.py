@@ -225,6 +225,10 @@ class Compilation:
             accepted.append(layer)
         return accepted
 
+    def lowering(self, name: str) -> Lowering:
+        """How a layer that the accelerator can run is lowered."""
+        return self._lowerings[name]
+
     def tilings(self, name: str) -> tuple[Tiling | None, tuple[tuple[int, Tiling], ...], bool]:
         """The tiling of a layer, those that were tried with their costs, best first, and whether tuning chose it.
 
