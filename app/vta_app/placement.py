@@ -23,6 +23,9 @@ KeepOnCpu = Annotated[
 Force = Annotated[
     list[str] | None, typer.Option("--force", metavar="NODE[,NODE]", help="Run these on the accelerator.")
 ]
+NoFuse = Annotated[
+    list[str] | None, typer.Option("--no-fuse", metavar="NODE[,NODE]", help="Keep these apart from their neighbours.")
+]
 CpuProfileOption = Annotated[
     str | None,
     typer.Option("--cpu-profile", metavar="NAME|FILE", help="Host whose times are compared (default: the board's)."),
@@ -31,11 +34,13 @@ CpuProfileOption = Annotated[
 TunedOption = Annotated[bool, typer.Option("--tuned/--untuned", help="Use the tilings that `vta tune` found.")]
 
 
-def placement_options(offload: Offload, keep: list[str] | None, force: list[str] | None) -> PlacementOptions:
+def placement_options(
+    offload: Offload, keep: list[str] | None, force: list[str] | None, no_fuse: list[str] | None
+) -> PlacementOptions:
     """What the options ask of the compiler."""
     from vta_sw.placement import PlacementOptions
 
-    return PlacementOptions(offload, split_names(keep), split_names(force))
+    return PlacementOptions(offload, split_names(keep), split_names(force), split_names(no_fuse))
 
 
 def split_names(values: list[str] | None) -> tuple[str, ...]:

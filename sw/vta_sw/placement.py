@@ -26,6 +26,12 @@ class PlacementOptions:
     offload: Offload = Offload.ALL
     keep_on_cpu: tuple[str, ...] = ()
     force: tuple[str, ...] = ()
+    no_fuse: tuple[str, ...] = ()
+    """Nodes that stay layers of their own."""
+
+    def may_fuse(self, name: str) -> bool:
+        """Whether another layer may take the node in, or it another one."""
+        return not any(_fits(name, pattern) for pattern in self.no_fuse)
 
 
 EVERYTHING = PlacementOptions()
@@ -86,6 +92,7 @@ class Placement:
         }
         self._kept = _matching(options.keep_on_cpu, layers, reasons, "--keep-on-cpu")
         self._forced = _matching(options.force, layers, {}, "--force", refused=reasons)
+        _matching(options.no_fuse, layers, reasons, "--no-fuse")
         both = sorted(self._kept & self._forced)
         if both:
             raise ModelError(f"node {both[0]!r} is in both --keep-on-cpu and --force")
@@ -202,6 +209,10 @@ class Placement:
         return NodeCost(layer.name, layer.op, self._cycles[layer.name], here, there, inside, reason)
 
 
+def _fits(name: str, pattern: str) -> bool:
+    return name == pattern or fnmatchcase(name, pattern)
+
+
 def _matching(
     patterns: Sequence[str],
     layers: Sequence[IntLayer],
@@ -218,8 +229,8 @@ def _matching(
     for pattern in patterns:
         if refused and pattern in refused:
             raise ModelError(f"{option} {pattern!r}: the accelerator cannot run it: {refused[pattern]}")
-        names = {layer.name for layer in layers if layer.name == pattern or fnmatchcase(layer.name, pattern)}
-        if not names and not any(name == pattern or fnmatchcase(name, pattern) for name in others):
+        names = {layer.name for layer in layers if _fits(layer.name, pattern)}
+        if not names and not any(_fits(name, pattern) for name in others):
             known = ", ".join(layer.name for layer in layers[:8]) + (", ..." if len(layers) > 8 else "")
             raise ModelError(f"{option} {pattern!r} names no node that the accelerator can run; those are {known}")
         found |= names

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -109,3 +111,23 @@ def test_this_machine_has_a_profile() -> None:
     profile = measure_host("here", 0.01)
     assert profile.float_macs > 1e6
     assert 0 < profile.node_seconds < 1e-2
+
+
+def test_commands(vta: Callable[..., Any], tmp_path: Path) -> None:
+    """compile, explain and tune with their options, as a user types them."""
+    path = saved("tiny", tmp_path)
+    made = vta("compile", path, "--config", "tiny", "-o", "p.vta", "--offload", "all", "--keep-on-cpu", "add")
+    assert made.status == 0, made.err
+    assert "'add' because kept on the CPU by --keep-on-cpu" in made.err
+    made = vta("explain", path, "--config", "tiny", "--json", "--offload", "none", "--force", "conv,dense")
+    assert made.status == 0, made.err
+    found = json.loads(made.out)
+    assert {node["name"] for node in found["nodes"] if node["where"] == "accelerator"} == {"conv", "dense"}
+    made = vta("tune", path, "--config", "tiny", "--backend", "model", "--trials", "3", "--json", "t.json")
+    assert made.status == 0, made.err
+    assert all(layer["gain_percent"] >= 0 for layer in json.loads((tmp_path / "t.json").read_text()))
+    made = vta("explain", path, "--config", "tiny", "--tilings", "--offload", "all")
+    assert "(tuned)" in made.out
+    made = vta("compile", path, "--config", "tiny", "-o", "p.vta", "--offload", "all", "--cpu", "numpy")
+    assert made.status == 0, made.err
+    assert "that `vta tune` found" in made.err

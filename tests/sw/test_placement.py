@@ -101,6 +101,13 @@ def test_kept_and_forced_layers() -> None:
     assert placement.chosen == {"stem"}
 
 
+def test_fusion_by_name() -> None:
+    options = PlacementOptions(no_fuse=("left*", "sum"))
+    assert [options.may_fuse(name) for name in ("left1", "sum", "summary")] == [False, False, True]
+    with pytest.raises(ModelError, match="--no-fuse 'nobody'"):
+        placed(load_preset("tiny"), SLOW_HOST, PlacementOptions(no_fuse=("nobody",)))
+
+
 def test_mistakes_in_the_options() -> None:
     cfg = load_preset("tiny")
     with pytest.raises(ModelError, match=r"--force 'nobody' names no node .* those are stem, left1"):

@@ -17,6 +17,7 @@ from ..placement import (
     CpuProfileOption,
     Force,
     KeepOnCpu,
+    NoFuse,
     OffloadOption,
     TunedOption,
     host,
@@ -34,6 +35,7 @@ def compile(
     offload: OffloadOption = Offload.AUTO,
     keep_on_cpu: KeepOnCpu = None,
     force: Force = None,
+    no_fuse: NoFuse = None,
     cpu_profile: CpuProfileOption = None,
     tuned: TunedOption = True,
     cpu: Annotated[
@@ -49,7 +51,7 @@ def compile(
     from vta_sw.compiler import compile as compile_model
 
     cfg = load_config(config)
-    options, profile = placement_options(offload, keep_on_cpu, force), host(cfg, cpu_profile)
+    options, profile = placement_options(offload, keep_on_cpu, force, no_fuse), host(cfg, cpu_profile)
     choice = tuned_choice(cfg, tuned)
     with progress_bars() as progress:
         program = compile_model(

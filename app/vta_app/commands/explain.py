@@ -15,6 +15,7 @@ from ..placement import (
     CpuProfileOption,
     Force,
     KeepOnCpu,
+    NoFuse,
     OffloadOption,
     TunedOption,
     host,
@@ -34,6 +35,7 @@ def explain(
     offload: OffloadOption = Offload.AUTO,
     keep_on_cpu: KeepOnCpu = None,
     force: Force = None,
+    no_fuse: NoFuse = None,
     cpu_profile: CpuProfileOption = None,
     tuned: TunedOption = True,
     tilings: Annotated[bool, typer.Option("--tilings", help="Show the tilings that were tried, too.")] = False,
@@ -49,7 +51,7 @@ def explain(
     from vta_sw.explain import explain as explain_network
 
     cfg = load_config(config)
-    options, profile = placement_options(offload, keep_on_cpu, force), host(cfg, cpu_profile)
+    options, profile = placement_options(offload, keep_on_cpu, force, no_fuse), host(cfg, cpu_profile)
     choice = tuned_choice(cfg, tuned)
     with progress_bars() as progress:
         compilation = Compilation(
