@@ -101,7 +101,7 @@ def tune(
 def _described(key: TilingKey) -> str:
     """The layer shape that a key stands for."""
     parts = key if isinstance(key, tuple) else (key,)
-    kind = next((part.__name__.removesuffix("Lowering").lower() for part in parts if isinstance(part, type)), "layer")
+    kind = str(parts[0]).removesuffix("Lowering").lower()
     for item in parts:
         if isinstance(item, ConvGeometry):
             rows, cols = item.rows, item.cols

@@ -41,6 +41,14 @@ def compile(
     cpu: Annotated[
         Evaluator, typer.Option("--cpu", help="What will run the rest: numpy knows few operators, others are refused.")
     ] = Evaluator.ONNXRUNTIME,
+    packing: Annotated[
+        str,
+        typer.Option(
+            "--packing",
+            metavar="time|cycles|none",
+            help="What decides how the CPU packs a first layer's input: time of both, or the accelerator's cycles.",
+        ),
+    ] = "time",
 ) -> None:
     """Compile a quantized network to a program for one configuration.
 
@@ -59,6 +67,7 @@ def compile(
             cfg,
             batch=batch,
             shapes=parse_shapes(shape),
+            packing=packing,
             progress=progress,
             placement=options,
             cpu=profile,
@@ -72,6 +81,8 @@ def compile(
     print_done(f"{output}: {len(program.layers)} layers for {cfg.name} ({cfg.fingerprint_hex})")
     if choice.from_tuning:
         print_done(f"tilings of {len(choice.from_tuning)} layer shapes are those that `vta tune` found")
+    for name, packing_choice in program.choices.items():
+        print_done(f"input of {name!r}: {packing_choice.partition('; ')[0]}")
     if program.offload:
         name, reason = next(iter(program.offload.items()))
         print_done(f"{len(program.offload)} more stay on the CPU: {name!r} because {reason}" + _others(program.offload))
