@@ -29,7 +29,7 @@ FAST_HOST = replace(PROFILES["cortex-a53"], float_macs=1e15, bytes_per_second=1e
 
 
 def placed(cfg: VTAConfig, cpu: CpuProfile, options: PlacementOptions = AUTO) -> tuple[Program, Placement]:
-    compilation = Compilation(residual_network(cfg, 1), cfg, placement=options, cpu=cpu, predict=True)
+    compilation = Compilation(residual_network(cfg, 1), cfg, placement=options, cpu=cpu, fuse=False, predict=True)
     program = compilation.run()
     assert compilation.placement is not None
     return program, compilation.placement
@@ -73,7 +73,7 @@ def test_programs_agree_wherever_their_layers_run(options: PlacementOptions) -> 
     program, placement = placed(cfg, PROFILES["cortex-a9"], options)
     assert {layer.name for layer in program.layers} == placement.chosen
     x = np.random.default_rng(0).normal(size=(2, 3, 9, 9)).astype(np.float32)
-    everywhere = compile(residual_network(cfg, 1), cfg)
+    everywhere = compile(residual_network(cfg, 1), cfg, fuse=False)
     expected = Executor(everywhere, FunctionalDevice(cfg)).run({"x": x})
     found = Executor(program, FunctionalDevice(cfg)).run({"x": x})
     for output, values in expected.items():
@@ -123,7 +123,7 @@ def test_mistakes_in_the_options() -> None:
 def test_explanation() -> None:
     """Every node that is computed has one place, and the totals add up."""
     cfg = load_preset("tiny")
-    compilation = Compilation(residual_network(cfg, 1), cfg, placement=AUTO, cpu=SLOW_HOST, predict=True)
+    compilation = Compilation(residual_network(cfg, 1), cfg, placement=AUTO, cpu=SLOW_HOST, fuse=False, predict=True)
     found = explain(compilation)
     names = [node.name for node in found.nodes]
     assert len(names) == len(set(names))
