@@ -115,9 +115,10 @@ def test_mistakes_in_the_options() -> None:
     with pytest.raises(ModelError, match="'stem' is in both"):
         placed(cfg, SLOW_HOST, PlacementOptions(force=("stem",), keep_on_cpu=("st*",)))
     net = QdqBuilder(cfg)
-    grouped = net.conv(net.input("x", (1, 8, 6, 6)), "grouped", (8, 2, 3, 3), group=4)
-    with pytest.raises(ModelError, match="--force 'grouped': the accelerator cannot run it: it has 4 groups"):
-        compile(net.model(grouped), cfg, placement=PlacementOptions(force=("grouped",)))
+    source = net.input("x", (1, 8, 6, 6))
+    loose = net.node("Conv", [source, net.weight("loose_w", (8, 8, 3, 3), np.full(8, -6))], "loose")
+    with pytest.raises(ModelError, match="--force 'loose': the accelerator cannot run it: its result is not used"):
+        compile(net.model(loose), cfg, placement=PlacementOptions(force=("loose",)))
 
 
 def test_explanation() -> None:
