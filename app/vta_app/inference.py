@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from vta_arch.errors import DataError
 from vta_arch.program import Program
+from vta_runtime.evaluators import Evaluator
 from vta_runtime.executor import Executor
 
 from .devices import Backend, check_clocked, check_traceable, open_device
@@ -76,6 +77,7 @@ def run(
     trace: str | Path | None = None,
     memory: MemoryModel | None = None,
     progress: ProgressCallback | None = None,
+    cpu: Evaluator | str = Evaluator.ONNXRUNTIME,
 ) -> RunReport:
     """Run a program over images.
 
@@ -92,6 +94,7 @@ def run(
         trace: file for a timeline of the accelerator's units, see :mod:`vta_sim.trace_timeline`; only with ``rtl``.
         memory: how the memory behind the accelerator behaves; only with ``rtl``, default is the reference memory.
         progress: called with a stage's name, the images done and the images in all.
+        cpu: what runs the nodes that are not on the accelerator, ``onnxruntime`` or ``numpy``.
 
     Raises DataError for arrays or options that do not fit, ProgramError for a program or layer that cannot be
     used, DeviceError when the device reports an error.
@@ -102,9 +105,10 @@ def run(
     classes = None if labels is None or layers else _classes(np.asarray(labels), x, inputs)
     if memory is not None:
         check_clocked(chosen)
+    evaluator = _evaluator(cpu)
     with (
         _timeline(loaded, chosen, trace) as timeline,
-        _executor(loaded, chosen, progress, timeline, memory) as executor,
+        _executor(loaded, chosen, progress, timeline, memory, evaluator) as executor,
     ):
         start = time.perf_counter()
         outputs = executor.run(inputs, check=check, layers=list(layers) or None, progress=progress)
@@ -129,6 +133,12 @@ def _backend(name: Backend | str) -> Backend:
     if name not in list(Backend):
         raise DataError(f"backend {name!r} is unknown; choose one of {', '.join(Backend)}")
     return Backend(name)
+
+
+def _evaluator(name: Evaluator | str) -> Evaluator:
+    if name not in list(Evaluator):
+        raise DataError(f"CPU evaluator {name!r} is unknown; choose one of {', '.join(Evaluator)}")
+    return Evaluator(name)
 
 
 def _inputs(program: Program, x: NDArray[Any] | Arrays, limit: int | None) -> dict[str, NDArray[Any]]:
@@ -184,10 +194,11 @@ def _executor(
     progress: ProgressCallback | None,
     timeline: TimelineWriter | None,
     memory: MemoryModel | None,
+    cpu: Evaluator,
 ) -> Iterator[Executor]:
     if backend is Backend.REFERENCE:
-        yield Executor(program, None)
+        yield Executor(program, None, cpu=cpu)
         return
     on_launch = None if timeline is None else timeline.add
     with open_device(backend, program.config, progress, on_launch=on_launch, memory=memory) as device:
-        yield Executor(program, device)
+        yield Executor(program, device, cpu=cpu)

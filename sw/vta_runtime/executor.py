@@ -13,8 +13,8 @@ from vta_arch.packing import PackStep
 from vta_arch.program import ALONE, INSTRUCTIONS, CpuStep, Layer, Program, tensor_bytes
 from vta_arch.registers import BASE_MEMORIES
 
-from .cpu import CpuSubgraph
 from .device import Device, check
+from .evaluators import Evaluator, make_subgraph
 from .packing import pack_windows
 from .reference import run_layer
 from .spread import spread
@@ -97,7 +97,9 @@ class Executor:
     ``report`` describes the last run. Raises ProgramError when the device has another configuration.
     """
 
-    def __init__(self, program: Program, device: Device | None = None) -> None:
+    def __init__(
+        self, program: Program, device: Device | None = None, *, cpu: Evaluator = Evaluator.ONNXRUNTIME
+    ) -> None:
         self.program = program
         self.report = RunReport()
         if device is not None:
@@ -105,7 +107,7 @@ class Executor:
         self._device = device
         self._loaded: dict[bool, _OnDevice] = {}
         self._cpu = {
-            number: CpuSubgraph(step, program.tensors)
+            number: make_subgraph(cpu, step, program.tensors)
             for number, step in enumerate(program.steps)
             if isinstance(step, CpuStep)
         }

@@ -23,6 +23,7 @@ from .graph.view import GraphView
 from .lifetimes import find_lifetimes
 from .link import Code, link, same_layout
 from .lower.add import AddLowering
+from .lower.choice import TilingChoice
 from .lower.context import Context
 from .lower.conv import ConvLowering
 from .lower.depthwise import DepthwiseLowering
@@ -56,6 +57,7 @@ def compile(
     progress: Progress | None = None,
     placement: PlacementOptions = EVERYTHING,
     cpu: CpuProfile | None = None,
+    choice: TilingChoice | None = None,
     fuse: bool = True,
 ) -> Program:
     """Compile a QDQ network for ``cfg``.
@@ -69,6 +71,7 @@ def compile(
         progress: called with a text, the steps done and the steps in all.
         placement: which layers go to the accelerator: all that can, unless it says something else.
         cpu: the host, for a choice by predicted time; the processor of the configuration's board by default.
+        choice: what chooses among legal tilings: the cycle model, unless it knows better from tuning.
         fuse: whether a convolution may take in the add behind it, where that is faster.
 
     Raises ModelError for a model that is damaged, not quantized, or has dynamic dimensions, and for a placement that
@@ -84,6 +87,7 @@ def compile(
         progress=progress,
         placement=placement,
         cpu=cpu,
+        choice=choice,
         fuse=fuse,
     )
     return found.run()
@@ -178,6 +182,7 @@ class Compilation:
         progress: Progress | None = None,
         placement: PlacementOptions = EVERYTHING,
         cpu: CpuProfile | None = None,
+        choice: TilingChoice | None = None,
         fuse: bool = True,
         predict: bool = False,
     ) -> None:
@@ -187,8 +192,10 @@ class Compilation:
         self._options, self.cpu, self._packing = placement, cpu or profile_of(cfg.board), packing
         self._always_place, self._fuse = predict, fuse
         self.placement: Placement | None = None
+        self.layers: list[IntLayer] = []
+        """Layers that the accelerator can run, fused ones as one."""
         graph = self.graph
-        self._context = Context(cfg)
+        self._context = Context(cfg, choice)
         self._reasons = dict(graph.reasons)
         self._lowerings: dict[str, Lowering] = {}
         self._code = {INSTRUCTIONS: Code(), ALONE: Code()}
@@ -196,6 +203,10 @@ class Compilation:
         self._uses: dict[str, set[Memory]] = defaultdict(set)
         self._layers: list[Layer] = []
         self._arrays: dict[str, NDArray[np.integer]] = {}
+
+    def tile(self) -> list[IntLayer]:
+        """Choose the tilings of all layers that the accelerator can run, and nothing more; the layers."""
+        return self._accept()
 
     def run(self) -> Program:
         """The program of the network."""
@@ -250,9 +261,13 @@ class Compilation:
                 continue
             accepted.append(layer)
         if self._fuse:
-            accepted, fused = fuse_layers(self._context, self._graph, accepted, self._lowerings)
+            accepted, fused = fuse_layers(self._context, self._graph, accepted, self._lowerings, self._options.may_fuse)
             self._reasons |= fused
         return accepted
+
+    def lowering(self, name: str) -> Lowering:
+        """How a layer that the accelerator can run is lowered."""
+        return self._lowerings[name]
 
     def tilings(self, name: str) -> tuple[Tiling | None, tuple[tuple[int, Tiling], ...], bool]:
         """The tiling of a layer, those that were tried with their costs, best first, and whether tuning chose it.
@@ -267,6 +282,7 @@ class Compilation:
 
     def _place(self, accepted: list[IntLayer]) -> list[IntLayer]:
         """Those of the layers that the options leave on the accelerator; the others get a reason."""
+        self.layers = accepted
         if self._options == EVERYTHING and not self._always_place:
             return accepted
         self.placement = self.decide(accepted)

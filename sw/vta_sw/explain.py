@@ -84,7 +84,10 @@ class _Explainer:
         self._compilation, self._program, self._placement = compilation, program, placement
         self._view = GraphView(compilation.graph.model)
         self._costs = CpuCosts(self._view, compilation.cpu)
-        self._layers = {layer.name: layer for layer in compilation.graph.layers}
+        runnable = {layer.name: layer for layer in compilation.layers}
+        absorbed = {node for layer in runnable.values() for node in layer.nodes}
+        others = {layer.name: layer for layer in compilation.graph.layers if layer.nodes[0] not in absorbed}
+        self._layers = others | runnable
         self._costed = {node.name: node for node in placement.nodes}
 
     def explanation(self) -> Explanation:
@@ -134,6 +137,8 @@ class _Explainer:
 
     def _alternatives(self, name: str) -> Iterator[Alternative]:
         """The best tilings that were tried."""
+        if name in self._program.choices:
+            yield Alternative(f"input: {self._program.choices[name]}", self._costed[name].cycles, True)
         chosen, tried, tuned = self._compilation.tilings(name)
         if chosen is not None and (tuned or not tried):
             what = describe_tiling(chosen)

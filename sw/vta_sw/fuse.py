@@ -104,14 +104,21 @@ def _only_reader(view: GraphView, quantized: str, node: int) -> bool:
 
 
 def fuse(
-    context: Context, graph: IntGraph, layers: list[IntLayer], lowerings: dict[str, Lowering]
+    context: Context,
+    graph: IntGraph,
+    layers: list[IntLayer],
+    lowerings: dict[str, Lowering],
+    may_fuse: Callable[[str], bool],
 ) -> tuple[list[IntLayer], dict[str, str]]:
     """The layers after the fusions that gain most, and of each node that was taken in why it is no layer itself.
 
+    ``may_fuse`` says of a node's name whether it may be taken in, or take another one in.
     ``lowerings`` of all ``layers`` by name: those of fused ones are replaced, those of absorbed ones taken out.
     """
     gains: list[tuple[float, IntLayer, str, Lowering]] = []
     for layer, absorbed in (*fused_residuals(graph, layers), *fused_pools(context.cfg, graph, layers)):
+        if not (may_fuse(layer.name) and may_fuse(absorbed)):
+            continue
         try:
             lowering = FUSED[type(layer.fused)](context, layer)
         except NotLowerableError:

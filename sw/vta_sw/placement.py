@@ -26,6 +26,12 @@ class PlacementOptions:
     offload: Offload = Offload.ALL
     keep_on_cpu: tuple[str, ...] = ()
     force: tuple[str, ...] = ()
+    no_fuse: tuple[str, ...] = ()
+    """Nodes that stay layers of their own."""
+
+    def may_fuse(self, name: str) -> bool:
+        """Whether another layer may take the node in, or it another one."""
+        return not any(_fits(name, pattern) for pattern in self.no_fuse)
 
 
 EVERYTHING = PlacementOptions()
@@ -86,9 +92,11 @@ class Placement:
         }
         self._kept = _matching(options.keep_on_cpu, layers, reasons, "--keep-on-cpu")
         self._forced = _matching(options.force, layers, {}, "--force", refused=reasons)
+        _matching(options.no_fuse, layers, reasons, "--no-fuse")
         both = sorted(self._kept & self._forced)
         if both:
             raise ModelError(f"node {both[0]!r} is in both --keep-on-cpu and --force")
+        self._crossing = self._tensors()
         self.chosen = self._choose()
         self.nodes = tuple(self._described(layer) for layer in layers)
         self.crossings = tuple(self._crossings(self.chosen))
@@ -140,7 +148,7 @@ class Placement:
 
     def _crossings(self, chosen: set[str]) -> list[Crossing]:
         found = []
-        for name, (maker, readers) in self._tensors().items():
+        for name, (maker, readers) in self._crossing.items():
             inside = maker in chosen
             if any((reader in chosen) != inside for reader in readers):
                 seconds = self._costs.conversion(name) + (0 if inside else self._costs.profile.launch_seconds)
@@ -166,13 +174,11 @@ class Placement:
         net.add_nodes_from((_SOURCE, _SINK))
         for layer in self._layers:
             node = ("layer", layer.name)
-            net.add_edge(_SOURCE, node, capacity=round(self.cpu_seconds(layer) * _NANO))
-            net.add_edge(node, _SINK, capacity=round(self.accelerator_seconds(layer) * _NANO))
-            if layer.name in self._kept:
-                net.add_edge(node, _SINK)
-            if layer.name in self._forced:
-                net.add_edge(_SOURCE, node)
-        for name, (maker, readers) in self._tensors().items():
+            on_cpu = {"capacity": round(self.cpu_seconds(layer) * _NANO)}
+            on_accelerator = {"capacity": round(self.accelerator_seconds(layer) * _NANO)}
+            net.add_edge(_SOURCE, node, **({} if layer.name in self._forced else on_cpu))
+            net.add_edge(node, _SINK, **({} if layer.name in self._kept else on_accelerator))
+        for name, (maker, readers) in self._crossing.items():
             start = _SINK if maker is None else ("layer", maker)
             ends = [_SINK if reader is None else ("layer", reader) for reader in readers]
             seconds = self._costs.conversion(name)
@@ -203,6 +209,10 @@ class Placement:
         return NodeCost(layer.name, layer.op, self._cycles[layer.name], here, there, inside, reason)
 
 
+def _fits(name: str, pattern: str) -> bool:
+    return name == pattern or fnmatchcase(name, pattern)
+
+
 def _matching(
     patterns: Sequence[str],
     layers: Sequence[IntLayer],
@@ -219,8 +229,8 @@ def _matching(
     for pattern in patterns:
         if refused and pattern in refused:
             raise ModelError(f"{option} {pattern!r}: the accelerator cannot run it: {refused[pattern]}")
-        names = {layer.name for layer in layers if layer.name == pattern or fnmatchcase(layer.name, pattern)}
-        if not names and not any(name == pattern or fnmatchcase(name, pattern) for name in others):
+        names = {layer.name for layer in layers if _fits(layer.name, pattern)}
+        if not names and not any(_fits(name, pattern) for name in others):
             known = ", ".join(layer.name for layer in layers[:8]) + (", ..." if len(layers) > 8 else "")
             raise ModelError(f"{option} {pattern!r} names no node that the accelerator can run; those are {known}")
         found |= names

@@ -8,11 +8,22 @@ from typing import Annotated
 
 import typer
 from vta_arch.presets import DEFAULT_PRESET, load_config
+from vta_runtime.evaluators import Evaluator
 from vta_sw.offload import Offload
 
 from ..options import Batch, Config, Output, Shape, parse_shapes
 from ..output import print_done, progress_bars
-from ..placement import CpuProfileOption, Force, KeepOnCpu, OffloadOption, host, placement_options
+from ..placement import (
+    CpuProfileOption,
+    Force,
+    KeepOnCpu,
+    NoFuse,
+    OffloadOption,
+    TunedOption,
+    host,
+    placement_options,
+    tuned_choice,
+)
 
 
 def compile(
@@ -24,7 +35,12 @@ def compile(
     offload: OffloadOption = Offload.AUTO,
     keep_on_cpu: KeepOnCpu = None,
     force: Force = None,
+    no_fuse: NoFuse = None,
     cpu_profile: CpuProfileOption = None,
+    tuned: TunedOption = True,
+    cpu: Annotated[
+        Evaluator, typer.Option("--cpu", help="What will run the rest: numpy knows few operators, others are refused.")
+    ] = Evaluator.ONNXRUNTIME,
     packing: Annotated[
         str,
         typer.Option(
@@ -43,7 +59,8 @@ def compile(
     from vta_sw.compiler import compile as compile_model
 
     cfg = load_config(config)
-    options, profile = placement_options(offload, keep_on_cpu, force), host(cfg, cpu_profile)
+    options, profile = placement_options(offload, keep_on_cpu, force, no_fuse), host(cfg, cpu_profile)
+    choice = tuned_choice(cfg, tuned)
     with progress_bars() as progress:
         program = compile_model(
             network,
@@ -54,11 +71,18 @@ def compile(
             progress=progress,
             placement=options,
             cpu=profile,
+            choice=choice,
         )
+    if cpu is Evaluator.NUMPY:
+        from vta_runtime.numpy_cpu import check_numpy
+
+        check_numpy(program)
     program.save(output)
     print_done(f"{output}: {len(program.layers)} layers for {cfg.name} ({cfg.fingerprint_hex})")
-    for name, choice in program.choices.items():
-        print_done(f"input of {name!r}: {choice.partition('; ')[0]}")
+    if choice.from_tuning:
+        print_done(f"tilings of {len(choice.from_tuning)} layer shapes are those that `vta tune` found")
+    for name, packing_choice in program.choices.items():
+        print_done(f"input of {name!r}: {packing_choice.partition('; ')[0]}")
     if program.offload:
         name, reason = next(iter(program.offload.items()))
         print_done(f"{len(program.offload)} more stay on the CPU: {name!r} because {reason}" + _others(program.offload))

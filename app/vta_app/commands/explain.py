@@ -11,7 +11,17 @@ from vta_sw.offload import Offload
 
 from ..options import Batch, Config, JsonFlag, Shape, parse_shapes
 from ..output import print_json, print_table, progress_bars
-from ..placement import CpuProfileOption, Force, KeepOnCpu, OffloadOption, host, placement_options
+from ..placement import (
+    CpuProfileOption,
+    Force,
+    KeepOnCpu,
+    NoFuse,
+    OffloadOption,
+    TunedOption,
+    host,
+    placement_options,
+    tuned_choice,
+)
 
 if TYPE_CHECKING:
     from vta_sw.explain import Explanation, NodeReport
@@ -25,7 +35,9 @@ def explain(
     offload: OffloadOption = Offload.AUTO,
     keep_on_cpu: KeepOnCpu = None,
     force: Force = None,
+    no_fuse: NoFuse = None,
     cpu_profile: CpuProfileOption = None,
+    tuned: TunedOption = True,
     tilings: Annotated[bool, typer.Option("--tilings", help="Show the tilings that were tried, too.")] = False,
     json: JsonFlag = False,
 ) -> None:
@@ -39,7 +51,8 @@ def explain(
     from vta_sw.explain import explain as explain_network
 
     cfg = load_config(config)
-    options, profile = placement_options(offload, keep_on_cpu, force), host(cfg, cpu_profile)
+    options, profile = placement_options(offload, keep_on_cpu, force, no_fuse), host(cfg, cpu_profile)
+    choice = tuned_choice(cfg, tuned)
     with progress_bars() as progress:
         compilation = Compilation(
             network,
@@ -49,6 +62,7 @@ def explain(
             progress=progress,
             placement=options,
             cpu=profile,
+            choice=choice,
             predict=True,
         )
         found = explain_network(compilation)

@@ -9,6 +9,7 @@ import typer
 from numpy.typing import NDArray
 from vta_arch.errors import DataError, DeviceError
 from vta_arch.program import Program
+from vta_runtime.evaluators import Evaluator
 
 from ..arrays import read_array, split_key, write_arrays
 from ..devices import Backend, check_clocked, check_traceable
@@ -63,6 +64,9 @@ def run(
         ),
     ] = None,
     config: ConfigOrNone = None,
+    cpu: Annotated[
+        Evaluator, typer.Option("--cpu", help="What runs the nodes that are not on the accelerator.")
+    ] = Evaluator.ONNXRUNTIME,
 ) -> None:
     """Run a program over images: accuracy, cycles, and the distance to the integer reference.
 
@@ -90,6 +94,7 @@ def run(
             trace=trace,
             memory=memory,
             progress=progress,
+            cpu=cpu,
         )
     if output is not None:
         write_arrays(output, report.outputs)

@@ -12,6 +12,7 @@ from vta_arch.config import VTAConfig
 from vta_arch.encoding import Insn
 from vta_arch.isa import AluOp, Memory, Opcode, Unit
 
+from .lanes import RequantLanes
 from .read_bus import Client, Request, request_time
 from .timing import (
     ALU_DRAIN,
@@ -88,7 +89,9 @@ class ComputeUnit:
         tokens: Tokens,
         arrived: list[float],
         issued: list[float],
+        lanes: RequantLanes,
     ) -> None:
+        self._lanes = lanes
         self._cfg, self._insns, self._banks, self._clients = cfg, insns, banks, clients
         self._loads = [load_transfer(cfg, insn) if insn.opcode == Opcode.LOAD else None for insn in insns]
         self._steps = [
@@ -231,9 +234,10 @@ class ComputeUnit:
         if begins == UNKNOWN:
             return None
         entry.begins = begins
-        entry.last = begins + self._steps[len(self.issued)] - 1
-        self.issued.append(issue)
         requantizes = insn.fields.get("alu_opcode", 0) == AluOp.REQ
+        steps: float = self._steps[len(self.issued)]
+        entry.last = begins + (self._lanes.use(begins, steps, steps) if requantizes else steps) - 1
+        self.issued.append(issue)
         entry.done = entry.last + (REQ_DRAIN if requantizes else ALU_DRAIN)
         self._alu = entry
         self._behind = True

@@ -16,6 +16,7 @@ from vta_arch.isa import Memory, Unit
 from .compute_unit import LOADED as COMPUTE_LOADED
 from .compute_unit import ComputeUnit
 from .fetch import Fetch
+from .lanes import RequantLanes
 from .load_unit import LOADED, LoadUnit
 from .read_bus import ReadBus
 from .store_unit import StoreUnit
@@ -61,12 +62,13 @@ class _Machine:
         tokens = token_queues()
         self._fetch = Fetch(cfg, memory, units, bus.clients[0], self._issued)
         queues = {unit: (tokens, self._fetch.arrived[unit], self._issued[unit]) for unit in Unit}
+        lanes = RequantLanes()
         computed = own[Unit.COMPUTE]
         known = [banks[index] for index in computed] if banks else [None] * len(computed)
         apart = [across[index] for index in computed] if across else [False] * len(computed)
         self._load = LoadUnit(cfg, given[Unit.LOAD], clients, *queues[Unit.LOAD])
-        self._compute = ComputeUnit(cfg, given[Unit.COMPUTE], known, apart, clients, *queues[Unit.COMPUTE])
-        self._store = StoreUnit(cfg, memory, given[Unit.STORE], *queues[Unit.STORE])
+        self._compute = ComputeUnit(cfg, given[Unit.COMPUTE], known, apart, clients, *queues[Unit.COMPUTE], lanes)
+        self._store = StoreUnit(cfg, memory, given[Unit.STORE], *queues[Unit.STORE], lanes)
 
     def run(self) -> int:
         """Cycles until everything is done. Raises ValueError where it never is."""

@@ -8,9 +8,10 @@ from vta_arch.config import VTAConfig
 from vta_arch.encoding import Insn
 from vta_arch.isa import Unit
 
+from .lanes import RequantLanes
 from .timing import ANSWER, REQUANT_START, STORE_START, STORES_OPEN, WRITES_OPEN, MemoryTiming
 from .tokens import Tokens
-from .transfers import store_transfer
+from .transfers import Transfer, store_transfer
 
 
 class StoreUnit:
@@ -24,7 +25,9 @@ class StoreUnit:
         tokens: Tokens,
         arrived: list[float],
         issued: list[float],
+        lanes: RequantLanes,
     ) -> None:
+        self._lanes = lanes
         self._cfg, self._insns, self._timing = cfg, insns, timing
         self._arrived, self.issued = arrived, issued
         self._pops, self._pushes = tokens[Unit.COMPUTE, Unit.STORE], tokens[Unit.STORE, Unit.COMPUTE]
@@ -64,7 +67,7 @@ class StoreUnit:
             ended = time
         else:
             time = max(time, self._made)
-            self._made = time + self._sending(insn, transfer.bursts, transfer.beats)
+            self._made = time + self._sending(insn, time, transfer)
             ended = self._made + ANSWER + self._timing.latency
         self.issued.append(time)
         if self.retired:
@@ -73,14 +76,16 @@ class StoreUnit:
         if insn.fields.get("push_prev", 0):
             self._pushes.append(ended)
 
-    def _sending(self, insn: Insn, bursts: int, beats: int) -> float:
-        """Cycles from issue until the last word is made."""
+    def _sending(self, insn: Insn, time: float, transfer: Transfer) -> float:
+        """Cycles from the issue at ``time`` until the last word is made."""
         cfg = self._cfg
         requantizes = insn.fields.get("requant", 0)
         vectors = insn.fields["x_size"] * insn.fields["y_size"]
         parts = cfg.batch * cfg.block_out // cfg.requant_width if requantizes else 1
-        on_bus = beats * float(self._timing.beat_interval)
+        on_bus = transfer.beats * float(self._timing.beat_interval)
         # Every burst holds one of the places until it is answered.
-        answers = max(0, bursts - WRITES_OPEN) * (self._timing.latency + ANSWER) / WRITES_OPEN
-        start = REQUANT_START if requantizes else STORE_START
-        return start + max(vectors * parts, on_bus, answers)
+        answers = max(0, transfer.bursts - WRITES_OPEN) * (self._timing.latency + ANSWER) / WRITES_OPEN
+        cycles = max(vectors * parts, on_bus, answers)
+        if not requantizes:
+            return STORE_START + cycles
+        return REQUANT_START + self._lanes.use(time, cycles, vectors * parts)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from .tiling import Tiling
 
+if TYPE_CHECKING:
+    from .context import Context
+    from .stream import StreamBuilder
+
 TilingKey = Hashable
 Trial = Callable[[Tiling], int]
+Sample = Callable[[Tiling], tuple["Context", "StreamBuilder"]]
+"""From a tiling to the layer's instructions with it, and the constants that they need."""
 
 
 class TilingChoice:
@@ -19,8 +27,14 @@ class TilingChoice:
         self.trials: dict[TilingKey, tuple[tuple[int, Tiling], ...]] = {}
         self.from_tuning: set[TilingKey] = set()
 
-    def choose(self, key: TilingKey, few: Sequence[Tiling], found: Sequence[Tiling], trial: Trial) -> Tiling:
-        """The best of ``few`` by trial, or that of ``found`` (all of them legal) which tuning knows to be the best."""
+    def choose(
+        self, key: TilingKey, few: Sequence[Tiling], found: Sequence[Tiling], trial: Trial, sample: Sample
+    ) -> Tiling:
+        """The best of ``few`` by trial, or that of ``found`` (all of them legal) which tuning knows to be the best.
+
+        ``sample`` is for choices that measure.
+        """
+        del sample
         known = self.tuned.get(key_text(key))
         for tiling in found if known is not None else ():
             if sizes_of(tiling) == known:
@@ -34,9 +48,10 @@ class TilingChoice:
 
 
 def key_text(key: TilingKey) -> str:
-    """A key as the same text in every process."""
+    """A key as the same short text in every process: what it is, and a hash of the rest."""
     parts = key if isinstance(key, tuple) else (key,)
-    return " ".join(part.__name__ if isinstance(part, type) else repr(part) for part in parts)
+    texts = [part.__name__ if isinstance(part, type) else repr(part) for part in parts]
+    return f"{texts[0]} {hashlib.sha256(' '.join(texts).encode()).hexdigest()[:32]}"
 
 
 def sizes_of(tiling: Tiling) -> dict[str, int]:

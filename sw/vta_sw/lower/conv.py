@@ -82,7 +82,7 @@ class ConvLowering:
             found = self._good_tilings(self._TRIALS)
             few = found[: max(_LEAST_TRIALS, _TRIAL_STEPS // self._steps(found[0]))]
             few = tuple(item for item in few if self._steps(item) <= _TRIAL_STEPS)
-            self._context.tilings[key] = self._context.choice.choose(key, few, found, self._trial)
+            self._context.tilings[key] = self._context.choice.choose(key, few, found, self._trial, self.sample)
         return self._context.tilings[key]
 
     def _good_tilings(self, count: int) -> tuple[Tiling, ...]:
@@ -97,9 +97,14 @@ class ConvLowering:
 
     def _trial(self, tiling: Tiling, cost: Callable[..., int] = trial_cost) -> int:
         """Cycles with ``tiling``, on the timeline."""
-        stream = StreamBuilder(self._cfg)
-        self._emit(Context(self._cfg), stream, tiling, 0)
+        _, stream = self.sample(tiling)
         return cost(self._cfg, stream.finish(), stream.banks)
+
+    def sample(self, tiling: Tiling) -> tuple[Context, StreamBuilder]:
+        """The layer with ``tiling``, apart from the network and with its weights left out."""
+        context, stream = Context(self._cfg), StreamBuilder(self._cfg)
+        self._emit(context, stream, tiling, 0)
+        return context, stream
 
     def cycles(self) -> int:
         """Cycles of the layer alone, on the timeline."""

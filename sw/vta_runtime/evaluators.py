@@ -1,0 +1,39 @@
+"""What runs the CPU's part of a program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from vta_arch.program import CpuStep, Tensor
+
+
+class Evaluator(StrEnum):
+    """What runs CPU subgraphs."""
+
+    ONNXRUNTIME = "onnxruntime"
+    """All of ONNX, on all cores."""
+    NUMPY = "numpy"
+    """A few operators, for boards without onnxruntime."""
+
+
+class Subgraph(Protocol):
+    """One CPU step, ready to run."""
+
+    def run(self, values: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
+        """Outputs by tensor name, integers in their host type. Raises ProgramError when it fails."""
+        ...
+
+
+def make_subgraph(evaluator: Evaluator, step: CpuStep, tensors: Mapping[str, Tensor]) -> Subgraph:
+    """A CPU step for an evaluator, which is imported only here. Raises ProgramError when it cannot run it."""
+    if evaluator is Evaluator.NUMPY:
+        from .numpy_cpu import NumpySubgraph
+
+        return NumpySubgraph(step, tensors)
+    from .cpu import CpuSubgraph
+
+    return CpuSubgraph(step, tensors)
