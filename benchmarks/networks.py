@@ -43,6 +43,7 @@ def shown(figures: Figures) -> tuple[str, ...]:
         str(len(figures.on_cpu)),
         str(figures.differing),
         f"{figures.instructions:,}",
+        str(figures.launches),
         f"{figures.arena_bytes / 2**20:.1f}",
         f"{figures.quantize_seconds + figures.compile_seconds:.1f}",
         f"{figures.functional_seconds:.2f}",
@@ -51,7 +52,7 @@ def shown(figures: Figures) -> tuple[str, ...]:
 
 COLUMN_NAMES = (
     *("network", "configuration", "ideal", "reach", "", "cycles", "x ideal", "ms", "half bus", "x ideal ", "ms "),
-    *("MACs", "on CPU", "differ", "instructions", "arena MiB", "q+c s", "functional s"),
+    *("MACs", "on CPU", "differ", "instructions", "launches", "arena MiB", "q+c s", "functional s"),
 )
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vta_app import Program, RunReport, VTAConfig, compile, load_config, quantize, run
 from vta_app.output import ProgressCallback
 from vta_arch.errors import DeviceError
-from vta_arch.program import CpuStep
+from vta_arch.program import CpuStep, Region
 from vta_sim.memory_model import MemoryModel
 from vta_sim.rtl import RtlDevice
 from vta_sw.frontend import Work, work_of
@@ -115,34 +115,40 @@ def build_simulator(cfg: VTAConfig, progress: ProgressCallback) -> None:
 
 
 def measure(built: Built, *, rtl: bool) -> Figures:
-    """Run the image on every backend and every bus, and compare all layers. Raises DeviceError without cycles."""
+    """Run the image on every backend and every bus, and compare. Raises DeviceError without cycles.
+
+    The program as it is gives the seconds and the cycles; where all layers are compared, the tensors that share
+    memory are apart. All runs must have the outputs of the integer reference.
+    """
     program, case = built.program, built.case
-    functional = run(program, built.image, check=True)
+    wanted = run(program, built.image, backend="reference")
+    plain = run(program, built.image)
     reports = _on_rtl(built) if rtl else {}
-    differing = sum(report.mismatches or 0 for report in (functional, *reports.values()))
-    for report in reports.values():
-        differing += sum(int((report.outputs[name] != functional.outputs[name]).sum()) for name in program.outputs)
+    runs = [run(program, built.image, check=True), plain, *reports.values()]
+    differing = sum(report.mismatches or 0 for report in runs)
+    for report in runs:
+        differing += sum(int((report.outputs[name] != wanted.outputs[name]).sum()) for name in program.outputs)
     return Figures(
         case=case,
         buses={name: _on_bus(built, report, BUSES[name]) for name, report in reports.items()},
         differing=differing,
-        instructions=len(program.instructions()),
+        instructions=sum(step.count for step in program.steps if isinstance(step, Region)),
         arena_bytes=program.arena_size,
-        launches=sum(not isinstance(step, CpuStep) for step in program.steps),
+        launches=sum(isinstance(step, Region) for step in program.steps),
         macs_share=program.macs / program.batch / built.work.macs,
         quantize_seconds=built.quantize_seconds,
         compile_seconds=built.compile_seconds,
-        functional_seconds=functional.seconds,
+        functional_seconds=plain.seconds,
         on_cpu=cpu_nodes(program),
     )
 
 
 def _on_rtl(built: Built) -> dict[str, RunReport]:
-    """The runs with each speed of the bus, side by side: a simulation is one thread."""
+    """The runs with each speed of the bus, side by side: a simulation is one thread. The slow bus compares layers."""
 
     def one(interval: int) -> RunReport:
         memory = MemoryModel(beat_interval=interval)
-        return run(built.program, built.image, backend="rtl", check=True, memory=memory)
+        return run(built.program, built.image, backend="rtl", check=interval > 1, memory=memory)
 
     with ThreadPoolExecutor(len(BUSES)) as pool:
         return dict(zip(BUSES, pool.map(one, BUSES.values()), strict=True))
