@@ -14,9 +14,11 @@ from vta_arch.errors import ModelError
 from vta_arch.isa import Memory
 from vta_arch.program import ALONE, INSTRUCTIONS, Layer, Program, Region, Step, Tensor
 
+from .cpu_model import CpuCosts, CpuProfile, profile_of
 from .frontend import Graph, prepare, read_model
 from .frontend.shapes import file_batch
 from .graph import IntGraph, IntLayer, QTensor, import_graph
+from .graph.view import GraphView
 from .lifetimes import find_lifetimes
 from .link import Code, link, same_layout
 from .lower.add import AddLowering
@@ -26,7 +28,10 @@ from .lower.depthwise import DepthwiseLowering
 from .lower.errors import NotLowerableError
 from .lower.requantize import drop_dead_channels
 from .lower.stream import StreamBuilder
+from .lower.tiling import Tiling
+from .lower.timeline import slice_cycles
 from .partition import Group, Partition
+from .placement import EVERYTHING, Placement, PlacementOptions
 
 Progress = Callable[[str, int, int], None]
 Lowering = ConvLowering | AddLowering
@@ -46,6 +51,8 @@ def compile(
     batch: int | None = None,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     progress: Progress | None = None,
+    placement: PlacementOptions = EVERYTHING,
+    cpu: CpuProfile | None = None,
 ) -> Program:
     """Compile a QDQ network for ``cfg``.
 
@@ -54,15 +61,28 @@ def compile(
         batch: images of one pass where the model leaves it open; the configuration's by default.
         shapes: shapes of inputs by name, where the model leaves them open.
         progress: called with a text, the steps done and the steps in all.
+        placement: which layers go to the accelerator: all that can, unless it says something else.
+        cpu: the host, for a choice by predicted time; the processor of the configuration's board by default.
 
-    Raises ModelError for a model that is damaged, not quantized, or has dynamic dimensions.
+    Raises ModelError for a model that is damaged, not quantized, or has dynamic dimensions, and for a placement that
+    names no layer.
     """
+    found = Compilation(model, cfg, batch=batch, shapes=shapes, progress=progress, placement=placement, cpu=cpu)
+    return found.run()
+
+
+def _imported(
+    model: Path | str | onnx.ModelProto,
+    cfg: VTAConfig,
+    batch: int | None,
+    shapes: Mapping[str, tuple[int, ...]] | None,
+) -> tuple[IntGraph, str]:
+    """The integer graph of a model, and the network's name."""
     name = Path(model).stem if isinstance(model, str | Path) else model.graph.name or "network"
     source = model if isinstance(model, onnx.ModelProto) else read_model(Path(model))
     if batch is None and file_batch(Graph(source)) is None:
         batch = cfg.batch
-    graph = import_graph(prepare(source, batch=batch, shapes=shapes), cfg)
-    return _Compilation(cfg, graph, progress or _quiet).run(name)
+    return import_graph(prepare(source, batch=batch, shapes=shapes), cfg), name
 
 
 def _quiet(_text: str, _done: int, _total: int) -> None:
@@ -112,11 +132,31 @@ def _reference_data(layer: IntLayer) -> tuple[dict[str, tuple[int, ...]], dict[s
     return attributes, values | {"bias": layer.bias, "shift": layer.shift.astype(np.int32)}
 
 
-class _Compilation:
-    """The compilation of one network."""
+class Compilation:
+    """The compilation of one network; arguments are those of :func:`compile`.
 
-    def __init__(self, cfg: VTAConfig, graph: IntGraph, progress: Progress) -> None:
-        self._cfg, self._graph, self._progress = cfg, graph, progress
+    After :meth:`run`, ``placement`` says what was decided by predicted time; None where nothing had to be.
+    """
+
+    def __init__(
+        self,
+        model: Path | str | onnx.ModelProto,
+        cfg: VTAConfig,
+        *,
+        batch: int | None = None,
+        shapes: Mapping[str, tuple[int, ...]] | None = None,
+        progress: Progress | None = None,
+        placement: PlacementOptions = EVERYTHING,
+        cpu: CpuProfile | None = None,
+        predict: bool = False,
+    ) -> None:
+        """``predict``: find out what every layer would take, also where nothing depends on it."""
+        self.graph, self._name = _imported(model, cfg, batch, shapes)
+        self._cfg, self._graph, self._progress = cfg, self.graph, progress or _quiet
+        self._options, self.cpu = placement, cpu or profile_of(cfg.board)
+        self._always_place = predict
+        self.placement: Placement | None = None
+        graph = self.graph
         self._context = Context(cfg)
         self._reasons = dict(graph.reasons)
         self._lowerings: dict[str, Lowering] = {}
@@ -126,9 +166,9 @@ class _Compilation:
         self._layers: list[Layer] = []
         self._arrays: dict[str, NDArray[np.integer]] = {}
 
-    def run(self, name: str) -> Program:
-        """The program of the network, called ``name``."""
-        accepted = self._accept()
+    def run(self) -> Program:
+        """The program of the network."""
+        accepted = self._place(self._accept())
         partition = Partition(self._graph, accepted, same_layout=same_layout(self._cfg))
         steps: list[Step] = []
         total = len(partition.groups)
@@ -154,7 +194,7 @@ class _Compilation:
             segments=linked.segments,
             arrays=self._arrays,
             arena_size=linked.arena_size,
-            name=name,
+            name=self._name,
             offload=self._reasons,
         )
 
@@ -175,6 +215,46 @@ class _Compilation:
             accepted.append(layer)
         return accepted
 
+    def tilings(self, name: str) -> tuple[Tiling | None, tuple[tuple[int, Tiling], ...], bool]:
+        """The tiling of a layer, those that were tried with their costs, best first, and whether tuning chose it.
+
+        Layers that are not tiled by trial have none.
+        """
+        lowering = self._lowerings[name]
+        if not isinstance(lowering, ConvLowering):
+            return None, (), False
+        choice = self._context.choice
+        for key, chosen in self._context.tilings.items():
+            if isinstance(key, tuple) and key[:2] == (type(lowering), lowering.geometry) and chosen == lowering.tiling:
+                return chosen, choice.trials.get(key, ()), key in choice.from_tuning
+        return lowering.tiling, (), False
+
+    def _place(self, accepted: list[IntLayer]) -> list[IntLayer]:
+        """Those of the layers that the options leave on the accelerator; the others get a reason."""
+        if self._options == EVERYTHING and not self._always_place:
+            return accepted
+        self.placement = self.decide(accepted)
+        self._reasons |= {node.name: node.reason for node in self.placement.nodes if not node.on_accelerator}
+        return [layer for layer in accepted if layer.name in self.placement.chosen]
+
+    def decide(self, accepted: list[IntLayer]) -> Placement:
+        """Where each of the layers should run, by predicted time and the options."""
+        cycles = {}
+        for number, layer in enumerate(accepted):
+            self._progress("predict", number, len(accepted))
+            cycles[layer.name] = self._cycles(layer)
+        costs = CpuCosts(GraphView(self._graph.model), self.cpu)
+        return Placement(
+            self._graph, accepted, cycles, self._cfg.clock_mhz, costs, self._options, reasons=self._reasons
+        )
+
+    def _cycles(self, layer: IntLayer) -> int:
+        """Predicted cycles of a layer alone."""
+        with self._context.aside():
+            builder = StreamBuilder(self._cfg)
+            self._lowerings[layer.name].emit(builder)
+            return slice_cycles(self._cfg, builder.finish(), builder.banks)
+
     def _batch(self, inputs: tuple[str, ...]) -> int:
         sizes = {self._tensors[name].shape[0] for name in inputs if self._tensors[name].shape}
         if len(sizes) > 1:
@@ -189,11 +269,11 @@ class _Compilation:
         first = len(code.insns)
         for layer in group.layers:
             builder.begin_layer()
-            begin = len(builder)
             self._lowerings[layer.name].emit(builder)
             self._register(layer)
-            self._layers.append(self._described(layer, first + begin, len(builder) - begin))
         code.add(builder.finish(), builder.relocations)
+        for layer, (begin, count) in zip(group.layers, builder.layers, strict=True):
+            self._layers.append(self._described(layer, first + begin, count))
         return Region(tuple(layer.name for layer in group.layers), first, code.end_launch(self._cfg) - first)
 
     def _register(self, layer: IntLayer) -> None:

@@ -106,7 +106,8 @@ class AddLowering:
 
     def _choose_chunk(self) -> tuple[int, int]:
         """Positions of a tile, and of the first and last one: the best of some on the timeline."""
-        key = (self._images, self._channels, self._plane, self.plan.passes, self.plan.start, self._layer.factors)
+        steps = tuple((step.shift, len(step.terms)) for step in self._steps)
+        key = (self._images, self._channels, self._plane, self.plan.passes, self.plan.start, steps)
         if key not in self._context.chunks:
             most = self._most()
             least = ceil_div(self._plane, most)

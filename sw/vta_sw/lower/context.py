@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from vta_arch.config import VTAConfig
 from vta_arch.encoding import Insn, encode_uops, load
 from vta_arch.isa import Memory, memory_elem_bytes
 
+from .choice import TilingChoice
 from .stream import StreamBuilder
 from .tiling import Tiling
 
@@ -49,11 +51,25 @@ class ConstantPool:
 class Context:
     """One compilation: its configuration and constant pools."""
 
-    def __init__(self, cfg: VTAConfig) -> None:
+    def __init__(self, cfg: VTAConfig, choice: TilingChoice | None = None) -> None:
         self.cfg = cfg
+        self.choice = choice or TilingChoice()
         self.tilings: dict[Hashable, Tiling] = {}
         self.chunks: dict[Hashable, tuple[int, int]] = {}
-        self.pools = {name: ConstantPool(memory_elem_bytes(cfg, memory)) for name, memory in SEGMENTS.items()}
+        self.pools = _pools(cfg)
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """What is emitted inside the block is thrown away: its constants leave no trace."""
+        kept, self.pools = self.pools, _pools(self.cfg)
+        try:
+            yield
+        finally:
+            self.pools = kept
+
+
+def _pools(cfg: VTAConfig) -> dict[str, ConstantPool]:
+    return {name: ConstantPool(memory_elem_bytes(cfg, memory)) for name, memory in SEGMENTS.items()}
 
 
 class UopCache:

@@ -65,7 +65,7 @@ class ConvLowering:
             found = self._good_tilings(_TRIALS)
             few = found[: max(1, _TRIAL_STEPS // self._steps(found[0]))]
             few = tuple(item for item in few if self._steps(item) <= _TRIAL_STEPS)
-            self._context.tilings[key] = min(few, key=self._trial) if len(few) > 1 else found[0]
+            self._context.tilings[key] = self._context.choice.choose(key, few, found, self._trial)
         return self._context.tilings[key]
 
     def _good_tilings(self, count: int) -> tuple[Tiling, ...]:
