@@ -17,7 +17,8 @@ from vta_arch.program import ALONE, INSTRUCTIONS, Layer, Program, Region, Step, 
 from .cpu_model import CpuCosts, CpuProfile, profile_of
 from .frontend import Graph, prepare, read_model
 from .frontend.shapes import file_batch
-from .graph import IntGraph, IntLayer, QTensor, import_graph
+from .fuse import fuse as fuse_layers
+from .graph import IntGraph, IntLayer, Pool, QTensor, Residual, import_graph
 from .graph.view import GraphView
 from .lifetimes import find_lifetimes
 from .link import Code, link, same_layout
@@ -32,6 +33,7 @@ from .lower.tiling import Tiling
 from .lower.timeline import slice_cycles
 from .partition import Group, Partition
 from .placement import EVERYTHING, Placement, PlacementOptions
+from .stem import Choice, check_mode, pack_inputs
 
 Progress = Callable[[str, int, int], None]
 Lowering = ConvLowering | AddLowering
@@ -50,9 +52,11 @@ def compile(
     *,
     batch: int | None = None,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
+    packing: str = "time",
     progress: Progress | None = None,
     placement: PlacementOptions = EVERYTHING,
     cpu: CpuProfile | None = None,
+    fuse: bool = True,
 ) -> Program:
     """Compile a QDQ network for ``cfg``.
 
@@ -60,14 +64,28 @@ def compile(
         model: a file, or a model in memory.
         batch: images of one pass where the model leaves it open; the configuration's by default.
         shapes: shapes of inputs by name, where the model leaves them open.
+        packing: what the packing of a convolution's input is chosen by: ``time`` of accelerator and CPU, ``cycles`` of
+            the accelerator alone, or ``none`` to pack nothing.
         progress: called with a text, the steps done and the steps in all.
         placement: which layers go to the accelerator: all that can, unless it says something else.
         cpu: the host, for a choice by predicted time; the processor of the configuration's board by default.
+        fuse: whether a convolution may take in the add behind it, where that is faster.
 
     Raises ModelError for a model that is damaged, not quantized, or has dynamic dimensions, and for a placement that
     names no layer.
     """
-    found = Compilation(model, cfg, batch=batch, shapes=shapes, progress=progress, placement=placement, cpu=cpu)
+    check_mode(packing)
+    found = Compilation(
+        model,
+        cfg,
+        batch=batch,
+        shapes=shapes,
+        packing=packing,
+        progress=progress,
+        placement=placement,
+        cpu=cpu,
+        fuse=fuse,
+    )
     return found.run()
 
 
@@ -109,6 +127,11 @@ def check_types(cfg: VTAConfig, layer: IntLayer) -> None:
         raise NotLowerableError("a weight is 0, which 1-bit weights (+1 or -1) cannot be")
 
 
+def _lowered(layer: IntLayer, packed: Mapping[str, Choice]) -> IntLayer:
+    """The layer as it is lowered: on its packed input, if it has one."""
+    return packed[layer.name].packing.layer if layer.name in packed else layer
+
+
 def _tensor(item: QTensor) -> Tensor:
     return Tensor(item.name, item.shape, item.dtype, item.low, item.high)
 
@@ -123,6 +146,12 @@ def _reference_data(layer: IntLayer) -> tuple[dict[str, tuple[int, ...]], dict[s
         attributes |= {"kernel": layer.kernel, "strides": layer.strides, "pads": layer.pads}
         attributes["dilations"] = layer.dilations
         values["weight"] = layer.weight.astype(np.int8)
+    if isinstance(layer.fused, Residual):
+        attributes["factors"] = layer.fused.factors
+        values["requant_add"] = layer.fused.requant.pack().view("<i4")
+    if isinstance(layer.fused, Pool):
+        attributes |= {"pool_kernel": layer.fused.kernel, "pool_strides": layer.fused.strides}
+        attributes["pool_pads"] = layer.fused.pads
     if layer.requant is not None:
         values["requant"] = layer.requant.pack().view("<i4")
         return attributes | ({} if layer.op == "add" else {"pad_value": (layer.pad_value,)}), values
@@ -145,16 +174,18 @@ class Compilation:
         *,
         batch: int | None = None,
         shapes: Mapping[str, tuple[int, ...]] | None = None,
+        packing: str = "time",
         progress: Progress | None = None,
         placement: PlacementOptions = EVERYTHING,
         cpu: CpuProfile | None = None,
+        fuse: bool = True,
         predict: bool = False,
     ) -> None:
         """``predict``: find out what every layer would take, also where nothing depends on it."""
         self.graph, self._name = _imported(model, cfg, batch, shapes)
         self._cfg, self._graph, self._progress = cfg, self.graph, progress or _quiet
-        self._options, self.cpu = placement, cpu or profile_of(cfg.board)
-        self._always_place = predict
+        self._options, self.cpu, self._packing = placement, cpu or profile_of(cfg.board), packing
+        self._always_place, self._fuse = predict, fuse
         self.placement: Placement | None = None
         graph = self.graph
         self._context = Context(cfg)
@@ -168,13 +199,17 @@ class Compilation:
 
     def run(self) -> Program:
         """The program of the network."""
-        accepted = self._place(self._accept())
+        accepted = self._accept()
+        packed = pack_inputs(self._context, self._graph, accepted, self._lowerings, self._packing)
+        accepted = self._place(accepted)
         partition = Partition(self._graph, accepted, same_layout=same_layout(self._cfg))
         steps: list[Step] = []
         total = len(partition.groups)
         for number, group in enumerate(partition.groups):
             self._progress("lower", number, total)
-            step = self._region(group) if group.layers else partition.cpu_step(group, self._tensors)
+            steps += self._pack_steps(group, packed)
+            lowered = Group(tuple(_lowered(layer, packed) for layer in group.layers))
+            step = self._region(lowered) if lowered.layers else partition.cpu_step(group, self._tensors)
             if step is not None:
                 steps.append(step)
         inputs, outputs = tuple(partition.view.inputs), tuple(partition.view.outputs)
@@ -196,6 +231,7 @@ class Compilation:
             arena_size=linked.arena_size,
             name=self._name,
             offload=self._reasons,
+            choices={layer.name: packed[layer.name].text for layer in accepted if layer.name in packed},
         )
 
     def _accept(self) -> list[IntLayer]:
@@ -213,6 +249,9 @@ class Compilation:
                 self._reasons[layer.name] = str(reason)
                 continue
             accepted.append(layer)
+        if self._fuse:
+            accepted, fused = fuse_layers(self._context, self._graph, accepted, self._lowerings)
+            self._reasons |= fused
         return accepted
 
     def tilings(self, name: str) -> tuple[Tiling | None, tuple[tuple[int, Tiling], ...], bool]:
@@ -223,11 +262,8 @@ class Compilation:
         lowering = self._lowerings[name]
         if not isinstance(lowering, ConvLowering):
             return None, (), False
-        choice = self._context.choice
-        for key, chosen in self._context.tilings.items():
-            if isinstance(key, tuple) and key[:2] == (type(lowering), lowering.geometry) and chosen == lowering.tiling:
-                return chosen, choice.trials.get(key, ()), key in choice.from_tuning
-        return lowering.tiling, (), False
+        key, choice = lowering.key(), self._context.choice
+        return lowering.tiling, choice.trials.get(key, ()), key in choice.from_tuning
 
     def _place(self, accepted: list[IntLayer]) -> list[IntLayer]:
         """Those of the layers that the options leave on the accelerator; the others get a reason."""
@@ -254,6 +290,16 @@ class Compilation:
             builder = StreamBuilder(self._cfg)
             self._lowerings[layer.name].emit(builder)
             return slice_cycles(self._cfg, builder.finish(), builder.banks)
+
+    def _pack_steps(self, group: Group, packed: Mapping[str, Choice]) -> list[Step]:
+        """What the CPU packs for the layers of a region."""
+        steps: list[Step] = []
+        for layer in group.layers:
+            step = packed[layer.name].packing.step if layer.name in packed else None
+            if step is not None:
+                self._tensors.setdefault(step.input, _tensor(layer.inputs[0]))
+                steps.append(step)
+        return steps
 
     def _batch(self, inputs: tuple[str, ...]) -> int:
         sizes = {self._tensors[name].shape[0] for name in inputs if self._tensors[name].shape}

@@ -29,7 +29,7 @@ LAYERS = ["conv", "add", "dense"]
 
 def compiled(name: str) -> Program:
     cfg = CONFIGS[name]
-    return vta_app.compile(vta_app.quantize(network(), cfg, images()), cfg)
+    return vta_app.compile(vta_app.quantize(network(), cfg, images()), cfg, fuse=False)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

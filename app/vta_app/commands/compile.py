@@ -25,6 +25,14 @@ def compile(
     keep_on_cpu: KeepOnCpu = None,
     force: Force = None,
     cpu_profile: CpuProfileOption = None,
+    packing: Annotated[
+        str,
+        typer.Option(
+            "--packing",
+            metavar="time|cycles|none",
+            help="What decides how the CPU packs a first layer's input: time of both, or the accelerator's cycles.",
+        ),
+    ] = "time",
 ) -> None:
     """Compile a quantized network to a program for one configuration.
 
@@ -42,12 +50,15 @@ def compile(
             cfg,
             batch=batch,
             shapes=parse_shapes(shape),
+            packing=packing,
             progress=progress,
             placement=options,
             cpu=profile,
         )
     program.save(output)
     print_done(f"{output}: {len(program.layers)} layers for {cfg.name} ({cfg.fingerprint_hex})")
+    for name, choice in program.choices.items():
+        print_done(f"input of {name!r}: {choice.partition('; ')[0]}")
     if program.offload:
         name, reason = next(iter(program.offload.items()))
         print_done(f"{len(program.offload)} more stay on the CPU: {name!r} because {reason}" + _others(program.offload))

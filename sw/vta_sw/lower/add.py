@@ -125,6 +125,10 @@ class AddLowering:
         self._emit(Context(self._cfg), stream)
         return trial_cost(self._cfg, stream.finish(), stream.banks)
 
+    def cost(self) -> int:
+        """Cycles as it is emitted, on the timeline, and a little for each instruction."""
+        return self._trial((self._chunk, self._edge))
+
     def _groups(self) -> int:
         return self._images * ceil_div(self._channels, max(self._cfg.block_in, self._cfg.block_out))
 

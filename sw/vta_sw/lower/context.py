@@ -55,6 +55,7 @@ class Context:
         self.cfg = cfg
         self.choice = choice or TilingChoice()
         self.tilings: dict[Hashable, Tiling] = {}
+        self.costs: dict[Hashable, int] = {}
         self.chunks: dict[Hashable, tuple[int, int]] = {}
         self.pools = _pools(cfg)
 

@@ -31,6 +31,12 @@ class DepthwiseLowering(ConvLowering):
         self._depthwise = depthwise_steps(context.cfg, geometry)
         super().__init__(context, layer)
 
+    def _read_weights(self) -> None:
+        """The steps of a kernel are the same for all channels: no tile is left out."""
+
+    def _place_weights(self, tiling: Tiling) -> None:
+        """Weights are loaded as :func:`depthwise_tiles` orders them."""
+
     @property
     def _task(self) -> DepthwiseTask:
         return DepthwiseTask(self.geometry, self._depthwise, self.plan.cycles, len(self.plan.vectors))

@@ -17,14 +17,21 @@ GEMM_START = 11
 """Cycles that a GEMM takes besides its steps: issue, and the pipeline drains."""
 ALU_START = 9
 """Cycles that an ALU instruction takes besides its steps."""
+ALU_VECTOR_START = 13
+"""The same with two operands from memory; each step takes 2 cycles."""
 INSN_COST = 8
 """Cycles that an instruction should save to be worth its 16 bytes."""
+
+
+def requant_cycles(cfg: VTAConfig) -> float:
+    """Cycles that the requantizer takes for a vector, of STORE or of the ALU operation."""
+    return cfg.batch * cfg.block_out / cfg.requant_width
 
 
 def store_cycles(cfg: VTAConfig) -> float:
     """Cycles that STORE takes for a vector on average: its bus words, or the requantizer's steps."""
     bus = cfg.out_elem_bytes * 8 / cfg.axi_data_width
-    return max(bus, cfg.batch * cfg.block_out / cfg.requant_width) if "requant" in cfg.extensions else bus
+    return max(bus, requant_cycles(cfg)) if "requant" in cfg.extensions else bus
 
 
 def slice_cycles(cfg: VTAConfig, insns: Sequence[Insn], banks: Sequence[int | None] = ()) -> int:
