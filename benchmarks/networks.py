@@ -1,6 +1,6 @@
 """Whole networks on the RTL: cycles beside the ideal and the target, with the whole bus and with half of it.
 
-    python benchmarks/networks.py [--only NAME[,NAME]] [--functional] [--json FILE]
+    python benchmarks/networks.py [--only NAME[,NAME]] [--packing MODE] [--functional] [--json FILE]
     python benchmarks/networks.py --layers NAME [--bus half]
 
 One seeded image a network; every layer is compared with the integer reference on both simulators. Cycles are those of
@@ -20,6 +20,7 @@ from network_figures.layers import COLUMNS, layer_row, measure_layers
 from network_figures.measure import Figures, build, build_simulator, measure
 from vta_app import load_config
 from vta_app.output import print_table, stderr, stdout, write_json
+from vta_sw.stem import PACKING_MODES
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -43,15 +44,17 @@ def shown(figures: Figures) -> tuple[str, ...]:
         str(len(figures.on_cpu)),
         str(figures.differing),
         f"{figures.instructions:,}",
+        str(figures.launches),
         f"{figures.arena_bytes / 2**20:.1f}",
         f"{figures.quantize_seconds + figures.compile_seconds:.1f}",
         f"{figures.functional_seconds:.2f}",
+        f"{figures.packing_milliseconds:.1f}",
     )
 
 
 COLUMN_NAMES = (
     *("network", "configuration", "ideal", "reach", "", "cycles", "x ideal", "ms", "half bus", "x ideal ", "ms "),
-    *("MACs", "on CPU", "differ", "instructions", "arena MiB", "q+c s", "functional s"),
+    *("MACs", "on CPU", "differ", "instructions", "launches", "arena MiB", "q+c s", "functional s", "pack ms"),
 )
 
 
@@ -59,13 +62,13 @@ def _progress(stage: str, done: int, total: int) -> None:
     stderr().print(f"  {stage} {done}/{total}")
 
 
-def table(cases: Sequence[Case], *, rtl: bool, path: Path) -> int:
+def table(cases: Sequence[Case], packing: str, *, rtl: bool, path: Path) -> int:
     """Measure the networks, print the table, write JSON; the number of elements that differ."""
     results = []
     for case in cases:
         if rtl:
             build_simulator(load_config(case.preset), _progress)
-        results.append(measure(build(case), rtl=rtl))
+        results.append(measure(build(case, packing), rtl=rtl))
         stderr().print(f"  {case.network}: {', '.join(shown(results[-1])[5:11])}")
     print_table(COLUMN_NAMES, [shown(figures) for figures in results], right=COLUMN_NAMES[2:])
     for figures in results:
@@ -75,9 +78,9 @@ def table(cases: Sequence[Case], *, rtl: bool, path: Path) -> int:
     return sum(figures.differing for figures in results)
 
 
-def layers(case: Case, bus: str, path: Path) -> None:
+def layers(case: Case, packing: str, bus: str, path: Path) -> None:
     """Measure a network's layers, print the table, write JSON."""
-    figures = measure_layers(build(case), BUSES[bus])
+    figures = measure_layers(build(case, packing), BUSES[bus])
     ranked = sorted(figures, key=lambda layer: -layer.lost)
     print_table(COLUMNS, [layer_row(layer) for layer in ranked], right=COLUMNS[3:])
     total, ideal = sum(layer.cycles for layer in figures), sum(layer.ideal for layer in figures)
@@ -94,17 +97,23 @@ def main() -> None:
     parser.add_argument("--functional", action="store_true", help="no RTL: compare the functional simulator only")
     parser.add_argument("--layers", choices=list(known), help="the layers of one network instead")
     parser.add_argument("--bus", choices=list(BUSES), default="whole", help="with --layers: speed of the bus")
+    parser.add_argument("--packing", choices=PACKING_MODES, default=PACKING_MODES[0], help="as of vta compile")
     parser.add_argument("--json", type=Path, help="where to write the figures (default: build/bench_*.json)")
     arguments = parser.parse_args()
     if arguments.layers:
-        layers(known[arguments.layers], arguments.bus, arguments.json or ROOT / "build" / "bench_layers.json")
+        layers(
+            known[arguments.layers],
+            arguments.packing,
+            arguments.bus,
+            arguments.json or ROOT / "build" / "bench_layers.json",
+        )
         return
     names = arguments.only.split(",") if arguments.only else list(known)
     unknown = [name for name in names if name not in known]
     if unknown:
         parser.error(f"--only {unknown[0]}: unknown; networks: {', '.join(known)}")
     path = arguments.json or ROOT / "build" / "bench_networks.json"
-    if table([known[name] for name in names], rtl=not arguments.functional, path=path):
+    if table([known[name] for name in names], arguments.packing, rtl=not arguments.functional, path=path):
         parser.exit(1, "networks: the simulators differ from the integer reference\n")
 
 

@@ -109,3 +109,20 @@ def test_verilog_is_deterministic(vta: Callable, tmp_path: Path) -> None:
     assert text == (tmp_path / "b.v").read_text()
     assert "s_axi_control_awaddr" in text
     assert "m_axi_gmem_araddr" in text
+
+
+def test_a_slower_bus_costs_cycles_and_changes_no_bit(vta: Callable, tmp_path: Path) -> None:
+    cfg = load_preset("tiny")
+    write_files(tmp_path)
+    vta_app.compile(vta_app.quantize(network(), cfg, images()), cfg).save(tmp_path / "p.vta")
+    reports, outputs = [], []
+    for interval in (1, 2):
+        arguments = ("--backend", "rtl", "--limit", "1", "--check", "--beat-interval", interval)
+        outcome = vta("run", "p.vta", "--input", "data.npz", *arguments, "--json", "r.json", "-o", "y.npz")
+        assert outcome.status == 0, outcome
+        reports.append(json.loads((tmp_path / "r.json").read_text()))
+        with np.load(tmp_path / "y.npz") as file:
+            outputs.append(file["y"])
+    assert reports[1]["cycles"] > reports[0]["cycles"]
+    assert [report["mismatches"] for report in reports] == [0, 0]
+    assert (outputs[0] == outputs[1]).all()

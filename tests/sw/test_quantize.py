@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -27,6 +31,7 @@ from vta_sw.quantize import (
 from vta_sw.quantize.annotate import RULES
 from vta_sw.quantize.types import IntType
 
+ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ["tiny", "pynq-z1", "classic", "w4a8", "int4", "int2"]
 
 
@@ -330,3 +335,26 @@ def test_optimized_onnxruntime_agrees(name: str) -> None:
     model, x = quantize(small_network(), load_preset(name), images()), images(8, seed=9)
     optimized = run_session(open_session(model), ["output"], {"input": x})[0]
     np.testing.assert_allclose(optimized, run(model, x), atol=0.25 * float(np.abs(optimized).max()))
+
+
+def test_every_process_writes_the_same_file() -> None:
+    """Nothing depends on the order of a set of names, which differs from process to process."""
+    code = (
+        "import hashlib, numpy; from vta_arch.presets import load_preset; from vta_sw.models import MODELS\n"
+        "from vta_sw.quantize import quantize; x = numpy.ones((1, 1, 49, 10), 'f4')\n"
+        "model = quantize(MODELS['kws'](0), load_preset('tiny'), x)\n"
+        "print(hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest())"
+    )
+    path = os.pathsep.join(str(ROOT / part) for part in ("arch", "sw"))
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=200,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(found) == 1

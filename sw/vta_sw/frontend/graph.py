@@ -172,7 +172,7 @@ class Graph:
             stack = [root]
             while stack:
                 node = stack[-1]
-                waiting = [made_by[n] for n in reads(node) if n in made_by and id(made_by[n]) not in done]
+                waiting = [made_by[n] for n in sorted(reads(node)) if n in made_by and id(made_by[n]) not in done]
                 if id(node) in done:
                     stack.pop()
                 elif waiting:

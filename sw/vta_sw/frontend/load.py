@@ -145,7 +145,10 @@ def save_model(model: ModelProto, path: Path) -> None:
 
 
 def infer_shapes(model: ModelProto) -> ModelProto:
-    """The model with the shapes of its inner tensors. Raises ModelError where they contradict or are absurd."""
+    """The model itself, now with the shapes of its inner tensors. Raises ModelError where they contradict.
+
+    No stored tensor is copied.
+    """
     try:
         result = onnx.shape_inference.infer_shapes(_light(model), check_type=True, strict_mode=True, data_prop=True)
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
@@ -154,10 +157,13 @@ def infer_shapes(model: ModelProto) -> ModelProto:
         dims = [d.dim_value for d in value.type.tensor_type.shape.dim if d.HasField("dim_value")]
         if any(d < 0 for d in dims) or math.prod(dims) > ELEMENT_LIMIT:
             raise ModelError(f"tensor {value.name!r} would have the shape {dims[:8]} (limit {ELEMENT_LIMIT} elements)")
-    del result.graph.input[len(model.graph.input) :]
-    del result.graph.initializer[:]
-    result.graph.initializer.extend(model.graph.initializer)
-    return result
+    for found, known in (
+        (result.graph.value_info, model.graph.value_info),
+        (result.graph.output, model.graph.output),
+    ):
+        del known[:]
+        known.extend(found)
+    return model
 
 
 def _light(model: ModelProto) -> ModelProto:

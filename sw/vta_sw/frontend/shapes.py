@@ -9,7 +9,7 @@ import numpy as np
 from onnx import ModelProto, TensorProto, ValueInfoProto
 from vta_arch.errors import ModelError
 
-from .graph import Graph, copy_model, shape_of
+from .graph import Graph, shape_of
 from .load import ELEMENT_LIMIT, infer_shapes
 
 BATCH_NAME = "N"
@@ -107,7 +107,7 @@ def set_batch(model: ModelProto, batch: int | None) -> ModelProto:
     old = file_batch(graph)
     free_reshapes(graph, old)
     if old is None and batch is None:
-        probes = [Graph(infer_shapes(_at_batch(Graph(copy_model(graph.model())), count))) for count in (1, 2)]
+        probes = [Graph(infer_shapes(_at_batch(Graph(graph.model()), count))) for count in (1, 2)]
         _check_scaling(probes[0], probes[1], 1, 2)
     if batch is None or batch == old:
         return infer_shapes(_without_output_shapes(graph))

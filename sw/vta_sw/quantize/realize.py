@@ -22,12 +22,12 @@ def required_versions(cfg: VTAConfig) -> tuple[int, int]:
 
 def pack_tensor(name: str, values: NDArray[np.integer], kind: IntType) -> TensorProto:
     """An ONNX tensor of a 2, 4 or 8-bit type; elements are packed from the low bits of a byte."""
-    flat = values.astype(np.int64).reshape(-1) & ((1 << kind.bits) - 1)
+    flat = values.astype(np.uint8).reshape(-1) & np.uint8((1 << kind.bits) - 1)
     per_byte = 8 // kind.bits
-    padded = np.zeros(-(-flat.size // per_byte) * per_byte, dtype=np.int64)
+    padded = np.zeros(-(-flat.size // per_byte) * per_byte, dtype=np.uint8)
     padded[: flat.size] = flat
-    shifts = np.arange(per_byte, dtype=np.int64) * kind.bits
-    raw = (padded.reshape(-1, per_byte) << shifts).sum(axis=1).astype(np.uint8).tobytes()
+    shifts = np.arange(per_byte, dtype=np.uint8) * np.uint8(kind.bits)
+    raw = np.bitwise_or.reduce(padded.reshape(-1, per_byte) << shifts, axis=1).tobytes()
     tensor = TensorProto(name=name, data_type=kind.onnx_type, raw_data=raw)
     tensor.dims.extend(values.shape)
     return tensor
