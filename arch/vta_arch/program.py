@@ -40,8 +40,9 @@ HOST_TYPES = ("bool", "float16", "float32", "float64", "int16", "int32", "int64"
 ARRAY_TYPES = ("int8", "int16", "int32", "int64")
 """Types of the integer reference's arrays."""
 
-OPERATORS = ("conv", "add")
-"""Operators of accelerator layers; a dense layer is a 1x1 conv."""
+OPERATORS = ("conv", "add", "maxpool", "rectify", "select", "upsample")
+"""Operators of accelerator layers; a dense layer is a conv whose kernel is the whole input, and what weighs each
+channel alone (average pools, products and sums with constants, padding) is a depthwise conv."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,10 @@ class Layer:
     shift [O]; a weight [C, 1, KH, KW] on C channels is depthwise. Of add: factors (of both inputs), shift, low, high. A
     layer that STORE requantizes has the array requant instead of low, high, bias and shift: the parameters' 32-bit
     words, [O, 4] or, of an add, [1, 4]; its conv has pad_value, with which the input is padded.
+    maxpool: as conv, without weight and bias, one shift; always pad_value. rectify: factors (p, q) and floor of
+    max(x, floor) * p + x * q, shift. upsample: factors, how often each row and column is repeated, shift. select: array
+    channels [O], the channel of all inputs, one behind the other, that each output channel takes (-1: 0); bias,
+    shift. The parameters of maxpool, rectify and upsample are [1, 4].
     """
 
     name: str

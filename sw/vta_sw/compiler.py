@@ -21,16 +21,19 @@ from .frontend.shapes import file_batch
 from .graph import IntGraph, IntLayer, QTensor, import_graph
 from .link import link, same_layout
 from .lower.add import AddLowering
+from .lower.chain import ChainLowering
 from .lower.context import Context
 from .lower.conv import ConvLowering
 from .lower.depthwise import DepthwiseLowering
 from .lower.errors import NotLowerableError
 from .lower.requantize import drop_dead_channels
+from .lower.select import SelectLowering
 from .lower.stream import Relocation, StreamBuilder
+from .lower.upsample import UpsampleLowering
 from .partition import Group, Partition
 
 Progress = Callable[[str, int, int], None]
-Lowering = ConvLowering | AddLowering
+Lowering = ConvLowering | AddLowering | SelectLowering | UpsampleLowering
 
 _REGION_INSNS = BASE_ALIGNMENT // INSN_BYTES
 """A launch starts at a multiple of this many instructions; the gap behind a region holds FINISH, never fetched."""
@@ -39,6 +42,10 @@ LOWERINGS: dict[str, Callable[[Context, IntLayer], Lowering]] = {
     "conv": ConvLowering,
     "depthwise": DepthwiseLowering,
     "add": AddLowering,
+    "maxpool": ChainLowering,
+    "rectify": ChainLowering,
+    "select": SelectLowering,
+    "upsample": UpsampleLowering,
 }
 """How each operator is lowered. Making one raises NotLowerableError when it cannot be."""
 
@@ -99,19 +106,23 @@ def _tensor(item: QTensor) -> Tensor:
 
 def _reference_data(layer: IntLayer) -> tuple[dict[str, tuple[int, ...]], dict[str, NDArray[np.integer]]]:
     """Attributes and arrays from which the integer reference computes the layer."""
-    attributes: dict[str, tuple[int, ...]] = {}
+    window = {"kernel": layer.kernel, "strides": layer.strides, "pads": layer.pads, "dilations": layer.dilations}
+    attributes: dict[str, tuple[int, ...]] = {
+        "conv": window,
+        "maxpool": window | {"pad_value": (layer.pad_value,)},
+        "rectify": {"factors": layer.factors, "floor": (layer.floor,)},
+        "select": {},
+    }.get(layer.op, {"factors": layer.factors})
     values: dict[str, NDArray[np.integer]] = {}
-    if layer.op == "add":
-        attributes["factors"] = layer.factors
-    else:
-        attributes |= {"kernel": layer.kernel, "strides": layer.strides, "pads": layer.pads}
-        attributes["dilations"] = layer.dilations
+    if layer.op == "conv":
         values["weight"] = layer.weight.astype(np.int8)
+    if layer.op == "select":
+        values["channels"] = layer.channels.astype(np.int32)
     if layer.requant is not None:
         values["requant"] = layer.requant.pack().view("<i4")
-        return attributes | ({} if layer.op == "add" else {"pad_value": (layer.pad_value,)}), values
+        return attributes | ({"pad_value": (layer.pad_value,)} if layer.op == "conv" else {}), values
     attributes |= {"low": (layer.low,), "high": (layer.high,)}
-    if layer.op == "add":
+    if not layer.own_channels:
         return attributes | {"shift": (int(layer.shift[0]),)}, values
     return attributes, values | {"bias": layer.bias, "shift": layer.shift.astype(np.int32)}
 

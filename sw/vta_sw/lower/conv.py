@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -60,13 +60,17 @@ class ConvLowering:
 
     def _choose_tiling(self) -> Tiling:
         """The best of some good tilings: each is emitted on trial."""
-        key = (type(self), self.geometry, self.plan.passes, self.plan.start)
+        key = (type(self), self.geometry, self.plan.passes, self.plan.start, *self._variant())
         if key not in self._context.tilings:
             found = self._good_tilings(_TRIALS)
             few = found[: max(1, _TRIAL_STEPS // self._steps(found[0]))]
             few = tuple(item for item in few if self._steps(item) <= _TRIAL_STEPS)
             self._context.tilings[key] = min(few, key=self._trial) if len(few) > 1 else found[0]
         return self._context.tilings[key]
+
+    def _variant(self) -> tuple[Hashable, ...]:
+        """What else tells layers of the same geometry apart."""
+        return ()
 
     def _good_tilings(self, count: int) -> tuple[Tiling, ...]:
         """The ``count`` tilings with the least estimated cycles, the best first."""

@@ -54,7 +54,7 @@ def row_parts(size: int, rows: int, edge: int) -> list[tuple[int, int]]:
     return [(0, edge), *inner, (size - edge, edge)]
 
 
-def _splits(size: int) -> list[int]:
+def splits(size: int) -> list[int]:
     """Tile sizes that split ``size`` into equal parts (the last may be smaller)."""
     return sorted({ceil_div(size, parts) for parts in range(1, size + 1)})
 
@@ -102,10 +102,10 @@ def _legal(cfg: VTAConfig, geometry: ConvGeometry, vectors: int, slots: tuple[in
     rows, cols, out, into = (
         axis.reshape(-1)
         for axis in np.meshgrid(
-            _splits(geometry.rows.out),
-            _splits(geometry.cols.out),
-            _splits(geometry.out_blocks),
-            _splits(geometry.in_blocks),
+            splits(geometry.rows.out),
+            splits(geometry.cols.out),
+            splits(geometry.out_blocks),
+            splits(geometry.in_blocks),
             indexing="ij",
         )
     )

@@ -58,7 +58,7 @@ def align_additions(plan: Annotation, scales: dict[str, float], cfg: VTAConfig) 
     most = (1 << digits * max(cfg.wgt_width - 1, 1)) - 1
     fixed: set[str] = set()
     for layer in plan.layers:
-        if layer.weight is not None:
+        if layer.op_type != "Add" or len(layer.inputs) != 2:
             continue
         anchor, moved = (plan.groups[name] for name in layer.inputs)
         if moved in fixed:

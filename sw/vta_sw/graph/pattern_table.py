@@ -1,0 +1,41 @@
+"""Which pattern recognises which ONNX operator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from . import elementwise, patterns, pool, select, spatial
+from .qdq import Scope
+from .types import IntLayer
+from .view import GraphView
+
+Pattern = Callable[[GraphView, int, Scope], IntLayer]
+
+
+def _add(view: GraphView, index: int, scope: Scope) -> IntLayer:
+    """Two activations, or one and a constant. Raises NotALayerError."""
+    with_constant = elementwise.constant_operand(view, index) is not None
+    return (elementwise.sum_with_constant if with_constant else patterns.add)(view, index, scope)
+
+
+PATTERNS: dict[str, Pattern] = {
+    "Conv": patterns.conv,
+    "Gemm": patterns.gemm,
+    "MatMul": patterns.matmul,
+    "Add": _add,
+    "Sub": elementwise.sum_with_constant,
+    "Mul": elementwise.product_with_constant,
+    "Div": elementwise.product_with_constant,
+    "Relu": elementwise.clip,
+    "Clip": elementwise.clip,
+    "LeakyRelu": elementwise.leaky_relu,
+    "AveragePool": pool.average_pool,
+    "GlobalAveragePool": pool.average_pool,
+    "MaxPool": pool.max_pool,
+    "GlobalMaxPool": pool.max_pool,
+    "Concat": select.concat,
+    "Slice": spatial.slice_positions,
+    "Pad": spatial.pad,
+    "Resize": spatial.resize,
+}
+"""ONNX operator -> its pattern, which makes a layer of a node or raises NotALayerError with the reason."""

@@ -1,0 +1,191 @@
+"""Lower maxima (MaxPool, LeakyRelu): chains of products and clamps, then ALU passes over rows.
+
+max(a, b) = max(a - b, 0) + b, so a row of a window costs products of the input scratchpad, whose strides are free, and
+passes with an immediate operand: max(a, b, c) = max(max(a - b, 0) + b - c, 0) + c. The rows of a window are then in the
+accumulators, and passes with two operands bring them together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+from vta_arch.encoding import alu
+from vta_arch.isa import AluOp
+
+from ..graph.types import IntLayer, Ints
+from .acc_tile import AccTile
+from .chain_tiling import ChainTask, Stages, best_chain_tilings, chain_stages, phases
+from .context import Context, SlotCache, UopCache, UopTable
+from .conv import ConvLowering, Part, Position
+from .depthwise_steps import check_diagonal
+from .products import SHARED_WEIGHTS, channel_products, load_tiles
+from .stream import Resource, StreamBuilder
+from .tiling import Tiling
+
+
+def stage_weights(layer: IntLayer) -> tuple[Ints, int]:
+    """Weights [stages, kernel columns] of a chain, and the least value that each stage but the last is clamped to."""
+    if layer.op == "rectify":
+        upper, whole = layer.factors
+        return np.array([[upper], [whole]], np.int64), upper * layer.floor
+    columns = layer.kernel[1]
+    return np.eye(columns, dtype=np.int64) - np.eye(columns, k=1, dtype=np.int64), 0
+
+
+class ChainLowering(ConvLowering):
+    """The lowering of one maximum; making it proves that it can be lowered (else NotLowerableError).
+
+    A block of a tile is the outputs, where also the first rows of the windows are, behind them the other rows that
+    windows need, sorted by their place in a window's stride. Two tiles are under way at a time, half a tile apart, so
+    that the array works for one while the ALU works for the other.
+    """
+
+    def __init__(self, context: Context, layer: IntLayer) -> None:
+        check_diagonal(context.cfg, "a maximum of neighbours")
+        self._chain, self._least = stage_weights(layer)
+        size = (layer.inputs[0].nchw[1], 1, *layer.kernel)
+        super().__init__(context, replace(layer, weight=np.zeros(size, np.int64)))
+
+    def _variant(self) -> tuple[Hashable, ...]:
+        return (self._chain.tobytes(), len(self._chain))
+
+    @property
+    def _task(self) -> ChainTask:
+        return ChainTask(self.geometry, tuple(map(tuple, self._chain.tolist())), self.plan.cycles)
+
+    def _good_tilings(self, count: int) -> tuple[Tiling, ...]:
+        return best_chain_tilings(self._cfg, self._task, count)
+
+    # Emission ------------------------------------------------------------------------------
+    def emit(self, stream: StreamBuilder) -> None:
+        """Add the layer's instructions to ``stream``; tensors are called by their names."""
+        self._emit(self._context, stream, self.tiling, 0)
+
+    def _emit(self, context: Context, stream: StreamBuilder, tiling: Tiling, weights: int) -> None:
+        del weights  # they are few, and shared by all blocks
+        self.tiling, self._stream = tiling, stream
+        self._stages: Stages = chain_stages(self._cfg, self._task, tiling.cols)
+        self._uops = UopCache(context, stream)
+        pitch = self._acc_pitch(tiling.rows, tiling.cols)
+        self._acc = AccTile(context, stream, self._uops, self.plan, tiling.out_blocks, pitch)
+        self._inp_slots = SlotCache(tiling.inp_slots)
+        tiles = list(self._tiles())
+        self._acc.prepare(min(2, len(tiles)))
+        load_tiles(context, stream, self._stages.tiles)
+        self._run_tiles(tiles)
+        self._uops.finish()
+
+    def _run_tiles(self, tiles: list[tuple[Position, Part]]) -> None:
+        """Emit all tiles: with overlap the second half of one beside the first half of the next."""
+        steps = len(self._chain) + 1
+        most = 2 if self._acc.overlap else 1
+        running: list[tuple[Iterator[None], list[int]]] = []
+        waiting = iter(enumerate(tiles))
+        while True:
+            if len(running) < most and all(2 * done[0] >= steps for _, done in running):
+                number, tile = next(waiting, (-1, None))
+                if tile is not None:
+                    running.append((self._tile_steps(number % 2, *tile), [0]))
+            if not running:
+                return
+            for entry in list(running):
+                entry[1][0] += 1
+                if next(entry[0], StopIteration) is StopIteration:
+                    running.remove(entry)
+
+    def _tile_steps(self, half: int, position: Position, out: Part) -> Iterator[None]:
+        """The instructions of one tile, step by step."""
+        slot, missing = self._inp_slots.get((position, out))
+        if missing:
+            self._load_input(slot, position, out)
+        pitch = self._acc_pitch(position.rows.count, position.cols.count)
+        self._acc.begin(half, out.first, out.count, pitch)
+        for stage in range(len(self._chain)):
+            for block in range(out.count):
+                self._stage_products(stage, half, slot, position, block)
+            if stage < len(self._chain) - 1:
+                self._acc.immediate(half, AluOp.MAX, self._least, 1, out.count * pitch)
+            yield
+        if self.geometry.rows.kernel > 1:
+            self._rows_together(half, position, out)
+            yield
+        self._acc.requantize(half, out.first, 1, out.count * pitch, lambda: self._store(half, position, out))
+        self._acc.finish()
+
+    def _acc_pitch(self, rows: int, cols: int) -> int:
+        """Accumulators of one block of a tile."""
+        return self._task.accumulators(self._stages, rows, cols)
+
+    # Transfers -----------------------------------------------------------------------------
+    def _store(self, half: int, position: Position, out: Part) -> None:
+        geometry = self.geometry
+        height, width = position.rows.count, position.cols.count
+        plane, pitch = geometry.rows.out * geometry.cols.out, self._acc_pitch(height, width)
+        start = position.rows.first * geometry.cols.out + position.cols.first
+        shape = {"y_size": height, "x_size": width, "x_stride": geometry.cols.out}
+        if width == geometry.cols.out and height * width <= self._limits["x_size"].max:
+            shape = {"y_size": 1, "x_size": height * width, "x_stride": 0}
+        for number in range(out.count):
+            block = out.first + number
+            dram = (position.image * geometry.out_blocks + block) * plane + start
+            self._acc.store(half, self._layer.output.name, block, number * pitch, shape | {"dram_base": dram})
+
+    # Compute -------------------------------------------------------------------------------
+    def _areas(self, position: Position) -> list[tuple[int, int, int]]:
+        """Of each row of a stride that windows need: its number, how many rows, and where they are in a block."""
+        areas, offset = [], 0
+        for phase, more in phases(self.geometry.rows):
+            count = position.rows.count + more
+            areas.append((phase, count, offset))
+            offset += count * position.cols.count
+        return areas
+
+    def _stage_products(self, stage: int, half: int, slot: int, position: Position, block: int) -> None:
+        """What a stage adds to the rows of one block; the first stage overwrites."""
+        steps, cols, rows = self._stages.steps[stage], self.geometry.cols, self.geometry.rows
+        width, window = position.cols.count, self.geometry.cols.window(position.cols.count)
+        pitch = self._acc_pitch(position.rows.count, width)
+        rounds = steps.rounds(width)
+        reads: list[Resource] = [("inp", slot), SHARED_WEIGHTS]
+        for phase, count, offset in self._areas(position):
+            dst = self._acc.base(half) + block * pitch + offset
+            src = self._inp_base(slot) + block * self._inp_pitch(position) + phase * window
+            key = ("chain", stage, dst, src)
+            uops = self._uops.place(key, partial(self._stage_table, stage, dst, src))
+            loops = {
+                "iter_out": count,
+                "iter_in": rounds,
+                "dst_factor_out": width if count > 1 else 0,
+                "dst_factor_in": steps.outputs if rounds > 1 else 0,
+                "src_factor_out": rows.step * window if count > 1 else 0,
+                "src_factor_in": steps.outputs * cols.step if rounds > 1 else 0,
+            }
+            overwrite = stage == 0 and self._acc.overlap
+            channel_products(self._cfg, self._acc, half, steps.opcode, uops, loops, reads, overwrite=overwrite)
+
+    def _stage_table(self, stage: int, dst: int, src: int) -> UopTable:
+        places = zip(self._stages.steps[stage].places, self._stages.numbers[stage], strict=True)
+        return np.array([(dst, src + column, tile) for (_, column), tile in places], np.int64)
+
+    def _rows_together(self, half: int, position: Position, out: Part) -> None:
+        """The maximum of each window's rows, over the first of them: later rows are read before they change."""
+        rows, width = self.geometry.rows, position.cols.count
+        pitch = self._acc_pitch(position.rows.count, width)
+        offsets = {phase: offset for phase, _, offset in self._areas(position)}
+        places = [
+            offsets[reach % rows.step] + reach // rows.step * width
+            for reach in (tap * rows.dilation for tap in range(1, rows.kernel))
+        ]
+        for block in range(out.count):
+            base = self._acc.base(half) + block * pitch
+            key = ("rows", base, position.rows.count, width)
+            uops = self._uops.place(key, partial(_pairs, base, places))
+            loops = {"iter_out": 1, "iter_in": position.rows.count * width, "dst_factor_in": 1, "src_factor_in": 1}
+            self._acc.products(half, alu(self._cfg, AluOp.MAX, **uops, **loops), [])
+
+
+def _pairs(base: int, places: list[int]) -> UopTable:
+    return np.array([(base, base + place, 0) for place in places], np.int64)
