@@ -17,7 +17,7 @@ from vta_arch.isa import AluOp
 
 from ..graph.types import IntLayer, Ints
 from .acc_tile import AccTile
-from .chain_tiling import ChainTask, Stages, best_chain_tilings, chain_stages, phases
+from .chain_tiling import ChainTask, Stages, best_chain_tilings, chain_stages, phases, row_passes
 from .context import Context, SlotCache, UopCache, UopTable
 from .conv import ConvLowering, Part, Position
 from .depthwise_steps import check_diagonal
@@ -79,9 +79,12 @@ class ChainLowering(ConvLowering):
         self._uops.finish()
 
     def _run_tiles(self, tiles: list[tuple[Position, Part]]) -> None:
-        """Emit all tiles: with overlap the second half of one beside the first half of the next."""
+        """Emit all tiles: with overlap the second half of one beside the first half of the next.
+
+        A chain of single values is too short for that: the next tile but one would wait for this one's STORE.
+        """
         steps = len(self._chain) + 1
-        most = 2 if self._acc.overlap else 1
+        most = 2 if self._acc.overlap and self.geometry.taps > 1 else 1
         running: list[tuple[Iterator[None], list[int]]] = []
         waiting = iter(enumerate(tiles))
         while True:
@@ -171,21 +174,18 @@ class ChainLowering(ConvLowering):
         return np.array([(dst, src + column, tile) for (_, column), tile in places], np.int64)
 
     def _rows_together(self, half: int, position: Position, out: Part) -> None:
-        """The maximum of each window's rows, over the first of them: later rows are read before they change."""
+        """The maximum of each window's rows, over the first of them."""
         rows, width = self.geometry.rows, position.cols.count
         pitch = self._acc_pitch(position.rows.count, width)
-        offsets = {phase: offset for phase, _, offset in self._areas(position)}
-        places = [
-            offsets[reach % rows.step] + reach // rows.step * width
-            for reach in (tap * rows.dilation for tap in range(1, rows.kernel))
-        ]
-        for block in range(out.count):
-            base = self._acc.base(half) + block * pitch
-            key = ("rows", base, position.rows.count, width)
-            uops = self._uops.place(key, partial(_pairs, base, places))
-            loops = {"iter_out": 1, "iter_in": position.rows.count * width, "dst_factor_in": 1, "src_factor_in": 1}
+        starts = {phase: self._acc.base(half) + offset for phase, _, offset in self._areas(position)}
+        for item in row_passes(rows, position.rows.count):
+            dst, src = (starts[phase] + row * width for phase, row in (item.dst, item.src))
+            key = ("rows", dst, src, pitch, out.count)
+            uops = self._uops.place(key, partial(_pairs, dst, src, pitch, out.count))
+            loops = {"iter_out": 1, "iter_in": item.count * width, "dst_factor_in": 1, "src_factor_in": 1}
             self._acc.products(half, alu(self._cfg, AluOp.MAX, **uops, **loops), [])
 
 
-def _pairs(base: int, places: list[int]) -> UopTable:
-    return np.array([(base, base + place, 0) for place in places], np.int64)
+def _pairs(dst: int, src: int, pitch: int, blocks: int) -> UopTable:
+    """One micro-op a block: two in a row on one accumulator would wait for each other."""
+    return np.array([(dst + block * pitch, src + block * pitch, 0) for block in range(blocks)], np.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -29,6 +30,39 @@ def phases(rows: Axis) -> list[tuple[int, int]]:
         jump, phase = divmod(tap * rows.dilation, rows.step)
         found[phase] = max(jump, found.get(phase, 0))
     return sorted(found.items())
+
+
+@dataclass(frozen=True)
+class RowPass:
+    """``count`` rows from ``dst`` (row of a stride, place) become the maximum of themselves and those from ``src``."""
+
+    dst: tuple[int, int]
+    src: tuple[int, int]
+    count: int
+
+
+def row_passes(rows: Axis, outputs: int) -> list[RowPass]:
+    """Passes that leave the maximum of each window's rows in the first of them.
+
+    Rows at the same place of a stride are brought together in twos, fours and so on. A pass goes upwards and reads
+    ahead, so it reads rows that it has not changed.
+    """
+    gap = rows.dilation // math.gcd(rows.dilation, rows.step)
+    jumps: dict[int, list[int]] = {}
+    for tap in range(rows.kernel):
+        jump, phase = divmod(tap * rows.dilation, rows.step)
+        jumps.setdefault(phase, []).append(jump)
+    passes = []
+    for phase, places in sorted(jumps.items()):
+        first, number, joined = places[0], len(places), 1
+        while joined < number:
+            shift = min(joined, number - joined)
+            joined += shift
+            count = outputs + (number - joined) * gap
+            passes.append(RowPass((phase, first), (phase, first + shift * gap), count))
+        if phase:
+            passes.append(RowPass((0, 0), (phase, first), outputs))
+    return passes
 
 
 @dataclass(frozen=True)
@@ -121,7 +155,7 @@ def _legal(cfg: VTAConfig, task: ChainTask, stages: Stages, size: tuple[int, int
         blocks * height * width + beyond <= cfg.inp_depth // slots
         and blocks * task.accumulators(stages, rows, cols) <= cfg.acc_depth // 2
         and len(stages.tiles) <= cfg.wgt_depth
-        and max(geometry.rows.kernel, *(len(steps.places) for steps in stages.steps)) <= cfg.uop_depth // 2
+        and max(blocks, *(len(steps.places) for steps in stages.steps)) <= cfg.uop_depth // 2
         and height <= geometry.most_rows
         and max(rows * cols, blocks * task.accumulators(stages, rows, cols)) < 1 << LOOP_ITER_BITS
     )
@@ -138,7 +172,7 @@ def _estimate(cfg: VTAConfig, task: ChainTask, stages: Stages, size: tuple[int, 
     load = blocks * (TRANSFER_START + window * element_cycles(cfg, Memory.INP))
     products = blocks * lines * sum(steps.rounds(cols) * len(steps.places) for steps in stages.steps)
     clamps = blocks * lines * cols * (len(stages.steps) - 1)
-    together = 2 * blocks * rows * cols * (geometry.rows.kernel - 1)
+    together = 2 * blocks * cols * sum(item.count for item in row_passes(geometry.rows, rows))
     passes = clamps + together + blocks * lines * cols * max(0, task.alu_cycles - 1)
     store = blocks * (TRANSFER_START + rows * cols * store_cycles(cfg))
     compute = max(products, passes) if overlaps(cfg) else products + passes
