@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
 
-.PHONY: help venv demo test lint bench docs streams formal coverage clean
+.PHONY: help venv demo test lint bench docs streams graphs formal coverage clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -35,6 +35,9 @@ docs: $(STAMP) ## docs/isa.md and docs/registers.md from vta_arch
 
 streams: $(STAMP) ## 2,000 random instruction streams, RTL against functional simulator
 	$(BIN)/python -m vta_sim.stream_soak --streams 2000
+
+graphs: $(STAMP) ## random networks: 600 on the functional simulator, 120 on the RTL, four configurations
+	$(BIN)/python -m pytest tests/soak -n 2 -o python_files='soak_*.py'
 
 formal: $(STAMP) ## proofs of the accelerator's queues, bus rules and arithmetic (solver: z3)
 	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[formal]'

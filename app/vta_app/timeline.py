@@ -10,19 +10,21 @@ from vta_arch.errors import DeviceError
 from vta_arch.files import atomic_output
 from vta_arch.isa import INSN_BYTES
 from vta_arch.program import Program, Region
+from vta_runtime.spread import spread
 from vta_sim.trace_timeline import LayerPart, TimelineWriter
 
 
 def layers_of(program: Program) -> Callable[[bytes], Sequence[LayerPart]]:
     """Finds the layers of a stream of instructions, which is how a launch is recognised: a step, or a layer alone."""
     known: dict[bytes, list[LayerPart]] = {}
-    for layer in program.layers:
-        known[program.layer_stream(layer.name)] = [LayerPart(layer.name, 0, layer.count, layer.macs)]
-    for step in program.steps:
-        if isinstance(step, Region):
-            stream = program.instruction_bytes[step.first * INSN_BYTES : (step.first + step.count) * INSN_BYTES]
-            layers = [program.layer(name) for name in step.layers]
-            known[stream] = [LayerPart(part.name, part.first - step.first, part.count, part.macs) for part in layers]
+    for form in (program, spread(program)):
+        for layer in form.layers:
+            known[form.layer_stream(layer.name)] = [LayerPart(layer.name, 0, layer.alone_count - 1, layer.macs)]
+        for step in form.steps:
+            if isinstance(step, Region):
+                stream = form.instruction_bytes[step.first * INSN_BYTES : (step.first + step.count) * INSN_BYTES]
+                layers = [form.layer(name) for name in step.layers]
+                known[stream] = [LayerPart(it.name, it.first - step.first, it.count, it.macs) for it in layers]
     return lambda stream: known.get(stream, ())
 
 

@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .config import BASE_ALIGNMENT, VTAConfig
-from .encoding import Insn, decode_stream, encode, finish
+from .encoding import Insn, decode_stream
 from .errors import ProgramError
 from .isa import INSN_BYTES, Memory, memory_elem_bytes
 from .layout import ceil_div
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 INTEGER_TYPES: dict[str, tuple[int, bool]] = {
     "int8": (8, True),
@@ -39,6 +39,9 @@ HOST_TYPES = ("bool", "float16", "float32", "float64", "int16", "int32", "int64"
 
 ARRAY_TYPES = ("int8", "int16", "int32", "int64")
 """Types of the integer reference's arrays."""
+
+INSTRUCTIONS, ALONE = "instructions", "alone"
+"""Segments of instructions: of all regions, and of the layers by themselves."""
 
 OPERATORS = ("conv", "add", "maxpool", "rectify", "select", "upsample")
 """Operators of accelerator layers; a dense layer is a conv whose kernel is the whole input, and what weighs each
@@ -92,7 +95,8 @@ class Tensor:
 class Layer:
     """One accelerator layer: what it computes (``attributes``, ``arrays``) and where its instructions are.
 
-    ``instructions[first : first + count]`` is balanced in tokens and holds no FINISH. Attributes of conv:
+    ``instructions[first : first + count]`` are the layer's part of its region. ``alone[alone_first : alone_first +
+    alone_count]`` run it by itself, FINISH included: it then waits for no other layer. Attributes of conv:
     kernel, strides, pads (top, left, bottom, right), dilations, low, high; arrays weight [O, I, KH, KW], bias [O],
     shift [O]; a weight [C, 1, KH, KW] on C channels is depthwise. Of add: factors (of both inputs), shift, low, high. A
     layer that STORE requantizes has the array requant instead of low, high, bias and shift: the parameters' 32-bit
@@ -111,6 +115,8 @@ class Layer:
     arrays: Mapping[str, str] = field(default_factory=dict)
     first: int = 0
     count: int = 0
+    alone_first: int = 0
+    alone_count: int = 0
     macs: int = 0
 
     def scalar(self, name: str) -> int:
@@ -180,7 +186,7 @@ class Program:
     @property
     def instruction_bytes(self) -> bytes:
         """The whole instruction stream, 16 bytes an instruction: all regions, each ended by FINISH."""
-        return self.segment("instructions").data
+        return self.segment(INSTRUCTIONS).data
 
     def instructions(self) -> list[Insn]:
         """The decoded instruction stream."""
@@ -198,10 +204,9 @@ class Program:
         return self._layer_index[name]
 
     def layer_stream(self, name: str) -> bytes:
-        """Instructions that run one layer alone: its slice and FINISH."""
+        """Instructions that run one layer alone, FINISH included."""
         layer = self.layer(name)
-        part = self.instruction_bytes[layer.first * INSN_BYTES : (layer.first + layer.count) * INSN_BYTES]
-        return part + encode(self.config, finish(self.config)).to_bytes(INSN_BYTES, "little")
+        return self.segment(ALONE).data[layer.alone_first * INSN_BYTES :][: layer.alone_count * INSN_BYTES]
 
     @property
     def macs(self) -> int:

@@ -18,7 +18,7 @@ import numpy as np
 
 from .errors import ProgramError
 from .files import atomic_output
-from .program import CpuStep, Program, Segment
+from .program import ALONE, INSTRUCTIONS, CpuStep, Program, Segment
 from .program_checks import check_order
 from .program_json import (
     Reader,
@@ -147,12 +147,14 @@ def _build(root: Reader, members: dict[str, bytes]) -> Program:
     config = read_config(root)
     arena = root.integer("arena", 0, _TOTAL_LIMIT * 4)
     segments = _read_segments(root, members, arena)
-    total = instruction_total(next((s.data for s in segments if s.name == "instructions"), b""))
+    total, alone = (
+        instruction_total(next((s.data for s in segments if s.name == name), b"")) for name in (INSTRUCTIONS, ALONE)
+    )
     tensors = read_tensors(root, config, arena)
     if REFERENCE not in members:
         raise ProgramError(f"program has no {REFERENCE}")
     arrays = read_arrays(root, members[REFERENCE])
-    layers = read_layers(root, tensors, total, {name: array.shape for name, array in arrays.items()})
+    layers = read_layers(root, tensors, (total, alone), {name: array.shape for name, array in arrays.items()})
     steps = read_steps(root, tensors, layers, total, {n: d for n, d in members.items() if n.startswith("cpu/")})
     inputs, outputs = root.names("inputs"), root.names("outputs")
     if not {*inputs, *outputs} <= set(tensors):

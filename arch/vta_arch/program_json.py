@@ -59,7 +59,7 @@ def manifest(program: Program, members: Mapping[str, str], arrays: list[dict[str
 
 def vars_of(layer: Layer) -> dict[str, Any]:
     """The fields of a layer as JSON values."""
-    names = ("name", "op", "inputs", "output", "first", "count", "macs")
+    names = ("name", "op", "inputs", "output", "first", "count", "alone_first", "alone_count", "macs")
     values: dict[str, Any] = {name: getattr(layer, name) for name in names}
     return {**values, "attributes": dict(layer.attributes), "arrays": dict(layer.arrays)}
 
@@ -179,9 +179,16 @@ def read_tensors(root: Reader, config: VTAConfig, arena: int) -> dict[str, Tenso
 
 
 def read_layers(
-    root: Reader, tensors: Mapping[str, Tensor], total: int, shapes: Mapping[str, tuple[int, ...]]
+    root: Reader,
+    tensors: Mapping[str, Tensor],
+    totals: tuple[int, int],
+    shapes: Mapping[str, tuple[int, ...]],
 ) -> tuple[Layer, ...]:
-    """Layers, checked against tensors, ``total`` instructions and the arrays' shapes. Raises ProgramError."""
+    """Layers, checked against tensors and the arrays' shapes. Raises ProgramError.
+
+    ``totals``: instructions of the regions, and of the layers by themselves.
+    """
+    total, alone = totals
     layers = []
     for item in root.tables("layers"):
         table = item.table("attributes")
@@ -194,10 +201,12 @@ def read_layers(
             item.strings("arrays"),
             item.integer("first", 0, total),
             item.integer("count", 0, total),
+            item.integer("alone_first", 0, alone),
+            item.integer("alone_count", 0, alone),
             item.integer("macs"),
         )
-        if layer.first + layer.count > total:
-            raise ProgramError(f"program manifest: layer {layer.name!r} ends past the {total} instructions")
+        if layer.first + layer.count > total or layer.alone_first + layer.alone_count > alone:
+            raise ProgramError(f"program manifest: layer {layer.name!r} ends past the {total} and {alone} instructions")
         check_layer(layer, tensors, shapes)
         layers.append(layer)
     if len({layer.name for layer in layers}) != len(layers):

@@ -29,7 +29,7 @@ from .retire import Retire
 from .scratchpad import ReadPort
 
 UNDER_WAY = 4
-"""Tokens for each neighbour that wait for their instructions; less than half of the sequence numbers."""
+"""Tokens for each neighbour that wait for their instructions."""
 
 
 class ComputeUnit(wiring.Component):

@@ -41,7 +41,12 @@ class CpuSubgraph:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            self._session = onnxruntime.InferenceSession(step.model, options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(
+                step.model,
+                options,
+                providers=["CPUExecutionProvider"],
+                disabled_optimizers=["Pad_Fusion"],  # it gives pools more padding than onnxruntime then accepts
+            )
         except _FAILURES as error:
             raise ProgramError(f"{self._name()}: onnxruntime refuses it: {_line(error)}") from None
 

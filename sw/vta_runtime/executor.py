@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from vta_arch.errors import DataError
 from vta_arch.isa import INSN_BYTES, Memory
-from vta_arch.program import CpuStep, Layer, Program, Tensor, tensor_bytes
+from vta_arch.program import ALONE, INSTRUCTIONS, CpuStep, Layer, Program, tensor_bytes
 from vta_arch.registers import BASE_MEMORIES
 
 from .cpu import CpuSubgraph
 from .device import Device, check
 from .reference import run_layer
+from .spread import spread
 from .tensors import pack_tensor, unpack_tensor
 
 Array = NDArray[np.generic]
@@ -53,7 +54,6 @@ class _OnDevice:
     """A program's arena on a device: constants are written once, tensors when they are needed."""
 
     def __init__(self, program: Program, device: Device) -> None:
-        program.require(device.config)
         self._program, self._device = program, device
         self._arena = device.allocate(program.arena_size)
         self._window = (self._arena, self._arena + program.arena_size)
@@ -61,24 +61,22 @@ class _OnDevice:
         for segment in program.segments:
             if segment.data:
                 device.write(self._arena + segment.offset, segment.data)
-        self._alone: dict[str, tuple[int, int]] = {}
 
-    def write(self, tensor: Tensor, values: Array) -> None:
+    def write(self, name: str, values: Array) -> None:
         """Write a layer's input."""
+        tensor = self._program.tensors[name]
         integers: NDArray[np.integer] = values  # type: ignore[assignment]  # tensors with a place hold integers
         self._device.write(self._arena + tensor.inp_offset, pack_tensor(self._program.config, tensor, integers))
 
-    def read(self, tensor: Tensor) -> Array:
+    def read(self, name: str) -> Array:
         """Read a layer's output."""
+        tensor = self._program.tensors[name]
         size = tensor_bytes(self._program.config, tensor, Memory.OUT)
         return unpack_tensor(self._program.config, tensor, self._device.read(self._arena + tensor.out_offset, size))
 
-    def launch(self, first: int, count: int) -> int | None:
+    def launch(self, first: int, count: int, segment: str = INSTRUCTIONS) -> int | None:
         """Run instructions [first, first + count) of the program; its cycles. Raises DeviceError."""
-        address = self._arena + self._program.segment("instructions").offset + first * INSN_BYTES
-        return self._launch(address, count)
-
-    def _launch(self, address: int, count: int) -> int | None:
+        address = self._arena + self._program.segment(segment).offset + first * INSN_BYTES
         # Nothing outside the program's own memory is ever touched. Bursts are whole words; pages cover them.
         self._device.window = self._window
         result = self._device.launch(address, count, self._bases)
@@ -87,14 +85,8 @@ class _OnDevice:
 
     def launch_layer(self, name: str) -> int | None:
         """Run one layer alone; its cycles. Raises DeviceError."""
-        if name not in self._alone:
-            stream = self._program.layer_stream(name)
-            address = self._device.allocate(len(stream))
-            self._device.write(address, stream)
-            first, end = self._window
-            self._window = min(first, address), max(end, address + len(stream))
-            self._alone[name] = address, len(stream) // INSN_BYTES
-        return self._launch(*self._alone[name])
+        layer = self._program.layer(name)
+        return self.launch(layer.alone_first, layer.alone_count, ALONE)
 
 
 class Executor:
@@ -106,7 +98,10 @@ class Executor:
     def __init__(self, program: Program, device: Device | None = None) -> None:
         self.program = program
         self.report = RunReport()
-        self._device = _OnDevice(program, device) if device is not None else None
+        if device is not None:
+            program.require(device.config)
+        self._device = device
+        self._loaded: dict[bool, _OnDevice] = {}
         self._cpu = {
             number: CpuSubgraph(step, program.tensors)
             for number, step in enumerate(program.steps)
@@ -169,6 +164,12 @@ class Executor:
         return arrays, counts.pop()
 
     # Whole network -------------------------------------------------------------------------
+    def _on(self, device: Device, *, keeps_all: bool) -> _OnDevice:
+        """The program on ``device``, also in the form in which every tensor can be read after a run."""
+        if keeps_all not in self._loaded:
+            self._loaded[keeps_all] = _OnDevice(spread(self.program) if keeps_all else self.program, device)
+        return self._loaded[keeps_all]
+
     def _chunk(self, values: Values, compare: bool) -> Values:
         if self._device is None:
             reference = self._reference(values)
@@ -176,24 +177,24 @@ class Executor:
                 self.report.add_mismatches(layer.name, 0)
             return {name: reference[name] for name in self.program.outputs}
         env = dict(values)
-        self._steps(env, self._device)
+        device = self._on(self._device, keeps_all=compare)
+        self._steps(env, device)
         if compare:
             reference = self._reference(values)
             for layer in self.program.layers:
-                found = self._device.read(self.program.tensors[layer.output])
+                found = device.read(layer.output)
                 self.report.add_mismatches(layer.name, int(np.count_nonzero(found != reference[layer.output])))
         return {name: env[name] for name in self.program.outputs}
 
     def _steps(self, env: Values, device: _OnDevice) -> None:
         """Run all steps on the device and the CPU; tensors are read back when the CPU or the caller needs them."""
-        tensors = self.program.tensors
         resident: set[str] = set()
         same = self.program.config.block_in == self.program.config.block_out
 
         def fetch(names: Iterable[str]) -> None:
             for name in names:
                 if name not in env:
-                    env[name] = device.read(tensors[name])
+                    env[name] = device.read(name)
 
         for number, step in enumerate(self.program.steps):
             if isinstance(step, CpuStep):
@@ -206,7 +207,7 @@ class Executor:
             for name in needed:
                 if name not in resident and name not in made:
                     fetch([name])
-                    device.write(tensors[name], env[name])
+                    device.write(name, env[name])
                     resident.add(name)
             self.report.add_cycles(device.launch(step.first, step.count))
             if same:
@@ -232,10 +233,11 @@ class Executor:
         for layer in layers:
             found = reference[layer.output]
             if self._device is not None:
+                device = self._on(self._device, keeps_all=False)
                 for name in dict.fromkeys(layer.inputs):
-                    self._device.write(self.program.tensors[name], reference[name])
-                self.report.add_cycles(self._device.launch_layer(layer.name), layer.name)
-                found = self._device.read(self.program.tensors[layer.output])
+                    device.write(name, reference[name])
+                self.report.add_cycles(device.launch_layer(layer.name), layer.name)
+                found = device.read(layer.output)
             self.report.add_mismatches(layer.name, int(np.count_nonzero(found != reference[layer.output])))
             outputs[layer.output] = found
         return outputs

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from vta_arch.config import BASE_ALIGNMENT, VTAConfig
-from vta_arch.encoding import Insn, finish
+from vta_arch.config import VTAConfig
 from vta_arch.errors import ModelError
-from vta_arch.isa import INSN_BYTES, Memory
-from vta_arch.program import Layer, Program, Region, Step, Tensor
+from vta_arch.isa import Memory
+from vta_arch.program import ALONE, INSTRUCTIONS, Layer, Program, Region, Step, Tensor
 
 from .frontend import Graph, prepare, read_model
 from .frontend.shapes import file_batch
 from .graph import IntGraph, IntLayer, QTensor, import_graph
-from .link import link, same_layout
+from .lifetimes import find_lifetimes
+from .link import Code, link, same_layout
 from .lower.add import AddLowering
 from .lower.chain import ChainLowering
 from .lower.context import Context
@@ -28,15 +27,12 @@ from .lower.depthwise import DepthwiseLowering
 from .lower.errors import NotLowerableError
 from .lower.requantize import drop_dead_channels
 from .lower.select import SelectLowering
-from .lower.stream import Relocation, StreamBuilder
+from .lower.stream import StreamBuilder
 from .lower.upsample import UpsampleLowering
 from .partition import Group, Partition
 
 Progress = Callable[[str, int, int], None]
 Lowering = ConvLowering | AddLowering | SelectLowering | UpsampleLowering
-
-_REGION_INSNS = BASE_ALIGNMENT // INSN_BYTES
-"""A launch starts at a multiple of this many instructions; the gap behind a region holds FINISH, never fetched."""
 
 LOWERINGS: dict[str, Callable[[Context, IntLayer], Lowering]] = {
     "conv": ConvLowering,
@@ -127,14 +123,6 @@ def _reference_data(layer: IntLayer) -> tuple[dict[str, tuple[int, ...]], dict[s
     return attributes, values | {"bias": layer.bias, "shift": layer.shift.astype(np.int32)}
 
 
-@dataclass
-class _Stream:
-    """Instructions of all regions so far, and what the linker must patch in them."""
-
-    insns: list[Insn] = field(default_factory=list)
-    relocations: list[Relocation] = field(default_factory=list)
-
-
 class _Compilation:
     """The compilation of one network."""
 
@@ -143,7 +131,7 @@ class _Compilation:
         self._context = Context(cfg)
         self._reasons = dict(graph.reasons)
         self._lowerings: dict[str, Lowering] = {}
-        self._stream = _Stream()
+        self._code = {INSTRUCTIONS: Code(), ALONE: Code()}
         self._tensors: dict[str, Tensor] = {}
         self._uses: dict[str, set[Memory]] = defaultdict(set)
         self._layers: list[Layer] = []
@@ -163,7 +151,8 @@ class _Compilation:
         inputs, outputs = tuple(partition.view.inputs), tuple(partition.view.outputs)
         for item in (*inputs, *outputs):
             self._tensors.setdefault(item, partition.border(item))
-        linked = link(self._context, self._stream.insns, self._stream.relocations, self._tensors, dict(self._uses))
+        lifetimes = find_lifetimes(steps, self._layers, inputs, outputs)
+        linked = link(self._context, self._code, self._tensors, dict(self._uses), lifetimes)
         self._progress("lower", total, total)
         return Program(
             config=self._cfg,
@@ -206,32 +195,38 @@ class _Compilation:
         return max(1, *sizes) if sizes else 1
 
     def _region(self, group: Group) -> Region:
-        first = len(self._stream.insns)
+        """The layers of a group in one stream, in which each begins while the one before still runs."""
+        code, builder = self._code[INSTRUCTIONS], StreamBuilder(self._cfg)
+        first = len(code.insns)
         for layer in group.layers:
-            self._lower(layer)
-        self._stream.insns.append(finish(self._cfg))
-        count = len(self._stream.insns) - first
-        while len(self._stream.insns) % _REGION_INSNS:
-            self._stream.insns.append(finish(self._cfg))
-        return Region(tuple(layer.name for layer in group.layers), first, count)
+            builder.begin_layer()
+            begin = len(builder)
+            self._lowerings[layer.name].emit(builder)
+            self._register(layer)
+            self._layers.append(self._described(layer, first + begin, len(builder) - begin))
+        code.add(builder.finish(), builder.relocations)
+        return Region(tuple(layer.name for layer in group.layers), first, code.end_launch(self._cfg) - first)
 
-    def _lower(self, layer: IntLayer) -> None:
-        builder = StreamBuilder(self._cfg)
-        self._lowerings[layer.name].emit(builder)
-        insns = builder.finish()
-        first = len(self._stream.insns)
-        self._stream.insns.extend(insns)
-        self._stream.relocations.extend(builder.relocations)
+    def _register(self, layer: IntLayer) -> None:
+        """Note the tensors of a layer and how it uses them."""
         for item in layer.inputs:
             self._tensors.setdefault(item.name, _tensor(item))
             self._uses[item.name].add(Memory.INP)
         self._tensors[layer.output.name] = _tensor(layer.output)
         self._uses[layer.output.name].add(Memory.OUT)
-        self._layers.append(self._described(layer, first, len(insns)))
+
+    def _alone(self, layer: IntLayer) -> tuple[int, int]:
+        """First instruction and number of those that run the layer by itself."""
+        code, builder = self._code[ALONE], StreamBuilder(self._cfg)
+        first = len(code.insns)
+        self._lowerings[layer.name].emit(builder)
+        code.add(builder.finish(), builder.relocations)
+        return first, code.end_launch(self._cfg) - first
 
     def _described(self, layer: IntLayer, first: int, count: int) -> Layer:
         attributes, values = _reference_data(layer)
         arrays = {key: f"{layer.name}/{key}" for key in values}
         self._arrays |= {arrays[key]: value for key, value in values.items()}
         inputs = tuple(item.name for item in layer.inputs)
-        return Layer(layer.name, layer.op, inputs, layer.output.name, attributes, arrays, first, count, layer.macs)
+        places = first, count, *self._alone(layer)
+        return Layer(layer.name, layer.op, inputs, layer.output.name, attributes, arrays, *places, layer.macs)

@@ -94,7 +94,7 @@ def test_folder_without_permission(refused: Refused, tmp_path: Path) -> None:
 
 
 def test_unknown_model(refused: Refused) -> None:
-    assert "known models: resnet18, resnet8" in refused("model", "lenet", "-o", "m.onnx")
+    assert "known models: resnet18, resnet34, resnet50, mobilenet_v1" in refused("model", "lenet", "-o", "m.onnx")
 
 
 def test_damaged_program(refused: Refused, program: str, tmp_path: Path) -> None:

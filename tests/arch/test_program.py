@@ -35,7 +35,7 @@ def sample() -> Program:
         "low": (0,),
         "high": (9,),
     }
-    layer = Layer("c", "conv", ("q",), "y", attributes, {"weight": "w", "bias": "b", "shift": "s"}, 0, 1, 36)
+    layer = Layer("c", "conv", ("q",), "y", attributes, {"weight": "w", "bias": "b", "shift": "s"}, 0, 1, 0, 4, 36)
     arrays = {"w": np.ones((3, 3, 1, 1), np.int8), "b": np.zeros(3, np.int64), "s": np.zeros(3, np.int32)}
     return Program(
         config=CONFIG,
@@ -45,9 +45,9 @@ def sample() -> Program:
         steps=(CpuStep(b"model", ("x",), ("q",), ("n",)), Region(("c",), 0, 2)),
         inputs=("x",),
         outputs=("y",),
-        segments=(Segment("instructions", 0, stream), Segment("uops", 64, b"\1\2\3\4")),
+        segments=(Segment("instructions", 0, stream), Segment("alone", 256, stream), Segment("uops", 64, b"\1\2\3\4")),
         arrays=arrays,
-        arena_size=256,
+        arena_size=320,
         offload={"pool": "no such operator"},
     )
 
@@ -74,7 +74,7 @@ def test_round_trip_and_determinism(tmp_path: Path) -> None:
     found = Program.load(tmp_path / "a.vta")
     assert found.tensors == program.tensors
     assert (found.layers, found.steps, found.segments) == (program.layers, program.steps, program.segments)
-    assert (found.config, found.arena_size, found.offload) == (program.config, 256, program.offload)
+    assert (found.config, found.arena_size, found.offload) == (program.config, 320, program.offload)
     assert all(np.array_equal(found.arrays[name], array) for name, array in program.arrays.items())
     assert [insn.opcode for insn in found.instructions()] == [3, 3, 3, 3]
 
@@ -115,6 +115,7 @@ def _set(path: str, value: object) -> Callable[[Manifest, dict[str, bytes]], Non
         ("layers.0.op", "eval"),
         ("layers.0.first", 4),
         ("layers.0.count", 5),
+        ("layers.0.alone_first", 1),
         ("layers.0.inputs", ["x"]),
         ("layers.0.inputs", []),
         ("layers.0.output", "nowhere"),

@@ -47,7 +47,9 @@ def test_check_finds_the_first_wrong_layer(program: Program) -> None:
     device = FunctionalDevice(CONFIG)
     executor = Executor(program, device)
     weights = program.segment("weights")
-    device.write(executor._device._arena + weights.offset, bytes(8))  # type: ignore[union-attr]
+    executor.run(images(2), check=True)
+    assert executor.report.mismatches == 0
+    device.write(executor._on(device, keeps_all=True)._arena + weights.offset, bytes(8))
     executor.run(images(2), check=True)
     assert executor.report.mismatches_by_layer["stem"] > 0
     assert executor.report.mismatches == sum(executor.report.mismatches_by_layer.values())

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from qdq_models import QdqBuilder, residual_network
 from vta_arch.config import VTAConfig
-from vta_arch.encoding import Insn, alu, gemm, load
+from vta_arch.encoding import Insn, alu, decode_stream, gemm, load, store
 from vta_arch.isa import AluOp, Memory, Opcode, Unit
 from vta_arch.presets import load_preset, preset_names
-from vta_arch.program import Layer
+from vta_arch.program import Layer, Program, Region
 from vta_sw.compiler import compile
 from vta_sw.lower.errors import NotLowerableError
 from vta_sw.lower.geometry import Axis, ConvGeometry
@@ -38,12 +38,19 @@ def assert_balanced(insns: list[Insn]) -> None:
         assert level == 0
 
 
-@pytest.mark.parametrize("name", ["tiny", "pynq-z1", "int4", "int1"])
-def test_slices_are_balanced(name: str) -> None:
-    program = compile(residual_network(load_preset(name), 2), load_preset(name))
+def assert_program_balanced(program: Program) -> None:
+    """Each region is, and each layer by itself."""
     insns = program.instructions()
+    for step in program.steps:
+        if isinstance(step, Region):
+            assert_balanced(insns[step.first : step.first + step.count])
     for layer in program.layers:
-        assert_balanced(insns[layer.first : layer.first + layer.count])
+        assert_balanced(decode_stream(program.config, program.layer_stream(layer.name)))
+
+
+@pytest.mark.parametrize("name", ["tiny", "pynq-z1", "int4", "int1"])
+def test_streams_are_balanced(name: str) -> None:
+    assert_program_balanced(compile(residual_network(load_preset(name), 2), load_preset(name)))
 
 
 def test_hazards_become_tokens_once() -> None:
@@ -55,9 +62,52 @@ def test_hazards_become_tokens_once() -> None:
         stream.add(load(cfg, Memory.ACC), reads=["slot"])
     insns = stream.finish()
     assert_balanced(insns)
-    assert [insn["push_next"] for insn in insns] == [0, 1, 0, 0, 1, 0, 0, 0]
-    assert [insn["pop_prev"] for insn in insns] == [0, 0, 1, 0, 0, 1, 0, 0]
-    assert [insn["push_prev"] for insn in insns] == [1, 0, 0, 1, 0, 0, 0, 0]
+    assert [insn["push_next"] for insn in insns] == [1, 0, 0, 1, 0, 0]
+    assert [insn["pop_prev"] for insn in insns] == [0, 1, 0, 0, 1, 0]
+    assert [insn["push_prev"] for insn in insns] == [0, 0, 1, 0, 0, 0]
+
+
+def weights(cfg: VTAConfig, first: int) -> Insn:
+    return load(cfg, Memory.WGT, sram_base=first, y_size=1, x_size=4)
+
+
+def test_a_layer_loads_beside_the_layer_before() -> None:
+    """Only what the older layer still reads in the same place is waited for, whatever it is called."""
+    cfg = load_preset("tiny")
+    stream = StreamBuilder(cfg)
+    for number in range(2):
+        stream.add_transfer(weights(cfg, 4 * number), Memory.WGT, "weights", writes=[("wgt", number)])
+    stream.add(gemm(cfg), reads=[("wgt", 0)], writes=[("acc", 0)])
+    stream.add(gemm(cfg), reads=[("wgt", 1)], writes=[("acc", 0)])
+    stream.begin_layer()
+    stream.add_transfer(weights(cfg, 2), Memory.WGT, "weights", writes=[("wgt", 1)])
+    stream.add_transfer(weights(cfg, 8), Memory.WGT, "weights", writes=[("wgt", 0)])
+    stream.begin_layer()
+    stream.add_transfer(weights(cfg, 12), Memory.WGT, "weights", writes=[("wgt", 0)])
+    insns = stream.finish()
+    assert_balanced(insns)
+    assert [insn["push_prev"] for insn in insns] == [0, 0, 0, 1, 0, 0, 0]
+    assert [insn["pop_next"] for insn in insns] == [0, 0, 0, 0, 1, 0, 0]
+
+
+def test_a_load_waits_for_the_store_of_what_it_reads() -> None:
+    """The token goes through an instruction of the compute unit; all is stored before the layer's first product."""
+    cfg = load_preset("tiny")
+    stream = StreamBuilder(cfg)
+    for row in range(3):
+        shape = {"dram_base": 8 * row, "y_size": 1, "x_size": 8, "x_stride": 8}
+        stream.add_transfer(store(cfg, **shape), Memory.OUT, "x", reads=[("acc", row % 2)])
+    stream.begin_layer()
+    rows = load(cfg, Memory.INP, dram_base=2, y_size=2, x_size=4, x_stride=8)
+    stream.add_transfer(rows, Memory.INP, "x", writes=[("inp", 0)])
+    stream.add_transfer(load(cfg, Memory.INP, y_size=1, x_size=9), Memory.INP, "x", writes=[("inp", 1)])
+    stream.add(gemm(cfg), reads=[("inp", 0), ("inp", 1)])
+    insns = stream.finish()
+    assert_balanced(insns)
+    assert [insn.unit for insn in insns] == [*[Unit.STORE] * 3, Unit.COMPUTE, *[Unit.LOAD] * 2, *[Unit.COMPUTE] * 2]
+    assert [insn["push_prev"] for insn in insns] == [0, 1, 1, 1, 0, 0, 0, 0]
+    assert [insn["pop_next"] for insn in insns] == [0, 0, 0, 1, 1, 0, 1, 0]
+    assert [insn["push_next"] for insn in insns] == [0, 0, 0, 0, 0, 1, 0, 0]
 
 
 def square(size: int, kernel: int, stride: int, blocks: tuple[int, int]) -> ConvGeometry:

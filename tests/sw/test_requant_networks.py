@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from qdq_models import QdqBuilder, residual_network
-from test_lower import assert_balanced
+from test_lower import assert_program_balanced
 from vta_arch.config import VTAConfig
 from vta_arch.isa import Memory, Opcode
 from vta_arch.presets import load_preset
@@ -45,9 +45,7 @@ def run_both(model: object, cfg: VTAConfig, x: np.ndarray, layers: int) -> tuple
     program = compile(model, cfg)  # type: ignore[arg-type]
     assert len(program.layers) == layers, program.offload
     assert all("requant" in layer.arrays for layer in program.layers)
-    insns = program.instructions()
-    for layer in program.layers:
-        assert_balanced(insns[layer.first : layer.first + layer.count])
+    assert_program_balanced(program)
     executor = Executor(program, FunctionalDevice(cfg))
     found = executor.run({"x": x}, check=True)
     assert executor.report.mismatches == 0, executor.report.mismatches_by_layer

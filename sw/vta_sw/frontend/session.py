@@ -37,7 +37,12 @@ def open_session(model: ModelProto, *, exact: bool = False) -> Any:
     if exact:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(
+            model.SerializeToString(),
+            options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=["Pad_Fusion"],  # it gives pools more padding than onnxruntime then accepts
+        )
     except _FAILURES as error:
         raise ModelError(f"the network cannot be run in onnxruntime: {_one_line(error)}") from None
 

@@ -1,22 +1,35 @@
-"""A layer's instruction stream: hazards in, dependency tokens out.
+"""An instruction stream: hazards in, dependency tokens out.
 
 Instructions are added in an order that would be right if they ran one after the other, each with the
-resources (slots of scratchpads, tensors) that it reads and writes. Between two units a hazard becomes a token:
+resources (slots of scratchpads) that it reads and writes. Between two units a hazard becomes a token:
 the producer pushes it, the consumer pops it. For each of the four queues, hazards are reduced to a
 list in which producers and consumers both only go forward, so the n-th push is met by the n-th pop, an
 instruction uses a queue once at most, and no tokens are left over.
+
+A stream holds one layer or several, one behind the other. Names of resources belong to a layer, but those of the
+accumulators; between layers the builder compares the scratchpad ranges that LOADs fill, so the loads of a layer begin
+while the layer before still computes. A LOAD of what a STORE of the stream wrote waits for that STORE only (between
+these units there is no queue: the token takes its way through an instruction of the compute unit that moves nothing).
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 
 from vta_arch.config import VTAConfig
 from vta_arch.encoding import Insn, load
-from vta_arch.isa import Memory, Unit
+from vta_arch.isa import Memory, Opcode, Unit
+
+from .store_log import StoreLog
 
 Resource = Hashable
+ACCUMULATORS = "acc"
+"""First item of the name of an accumulator half, which means the same in all layers."""
+
+_ALL = 1 << 32
+"""More elements than a scratchpad has."""
 
 QUEUES: dict[tuple[Unit, Unit], tuple[str, str]] = {
     (Unit.LOAD, Unit.COMPUTE): ("push_next", "pop_prev"),
@@ -27,12 +40,31 @@ QUEUES: dict[tuple[Unit, Unit], tuple[str, str]] = {
 """Producer and consumer unit -> token bits of either."""
 
 
+@dataclass(frozen=True)
+class _Span:
+    """Elements [first, beyond) of a scratchpad."""
+
+    memory: Memory
+    first: int
+    beyond: int
+
+    def overlaps(self, other: _Span) -> bool:
+        return self.memory == other.memory and self.first < other.beyond and other.first < self.beyond
+
+    def joined(self, other: _Span | None) -> _Span:
+        """The least span that holds both."""
+        if other is None:
+            return self
+        return _Span(self.memory, min(self.first, other.first), max(self.beyond, other.beyond))
+
+
 @dataclass
 class _State:
-    """Instructions that last touched a resource."""
+    """Instructions that last touched a resource, and where the LOADs of its layer put it."""
 
     writer: int | None = None
     readers: dict[Unit, int] = field(default_factory=dict)
+    span: _Span | None = None
 
 
 @dataclass(frozen=True)
@@ -44,30 +76,63 @@ class Relocation:
     target: str
 
 
+def _filled(insn: Insn, memory: Memory) -> _Span:
+    """What a LOAD fills."""
+    get = insn.fields.get
+    rows = get("y_pad_0", 0) + get("y_size", 0) + get("y_pad_1", 0)
+    columns = get("x_pad_0", 0) + get("x_size", 0) + get("x_pad_1", 0)
+    first = get("sram_base", 0)
+    return _Span(memory, first, first + rows * columns)
+
+
 class StreamBuilder:
-    """Builds one slice. It begins and ends with a barrier, so slices can follow one another."""
+    """Builds the stream of one launch, without its FINISH. Call :meth:`begin_layer` between two layers."""
 
     def __init__(self, cfg: VTAConfig) -> None:
         self._cfg = cfg
         self._insns: list[Insn] = []
         self._states: dict[Resource, _State] = {}
+        self._before: list[tuple[_Span, dict[Unit, int]]] = []
+        """Where earlier layers loaded something, and who read it there."""
         self._needs: list[tuple[int, int]] = []
+        self._stores = StoreLog(cfg)
+        self._relays: list[tuple[int, int]] = []
+        """(STORE, the compute unit's instruction that waits for it)"""
+        self._seen = -1
+        """The newest STORE that the LOADs so far have waited for."""
+        self._unseen: set[str] = set()
+        """Tensors that the layer reads, until its first product."""
+        self._layer_start = 0
         self.banks: list[int | None] = []
         """The one accumulator bank of each instruction; None: none or not declared."""
         self.relocations: list[Relocation] = []
-        self._barrier = self._token_only(writes=[("barrier",)])
 
-    def _token_only(self, reads: Iterable[Resource] = (), writes: Iterable[Resource] = ()) -> int:
-        """An instruction of the compute unit that moves nothing."""
-        return self.add(load(self._cfg, Memory.UOP), reads, writes)
+    def __len__(self) -> int:
+        return len(self._insns)
+
+    def begin_layer(self) -> None:
+        """What follows belongs to another layer."""
+        older: dict[_Span, dict[Unit, int]] = defaultdict(dict)
+        for span, readers in self._before:
+            last = older[_Span(span.memory, 0, _ALL)]  # of these it is enough to know the last ones
+            for unit, index in readers.items():
+                last[unit] = max(index, last.get(unit, -1))
+        here = [state for name, state in self._states.items() if not _lasting(name)]
+        self._before = list(older.items())
+        self._before += [(state.span, state.readers) for state in here if state.span is not None]
+        self._states = {name: state for name, state in self._states.items() if _lasting(name)}
+        self._unseen.clear()
+        self._layer_start = len(self._insns)
 
     def add(
         self, insn: Insn, reads: Iterable[Resource] = (), writes: Iterable[Resource] = (), *, bank: int | None = None
     ) -> int:
-        """Append an instruction that reads and writes the given resources; its index in the slice.
+        """Append an instruction that reads and writes the given resources; its index in the stream.
 
         ``bank``: the accumulator bank in which it stays, if the hardware knows that too (one_bank, or LOAD ACC).
         """
+        if self._unseen and insn.opcode in (Opcode.GEMM, Opcode.DEPTHWISE):
+            self._wait_for_inputs()
         index, unit = len(self._insns), insn.unit
         self._insns.append(insn)
         self.banks.append(bank)
@@ -80,7 +145,7 @@ class StreamBuilder:
             state = self._states.setdefault(resource, _State())
             for earlier in (*state.readers.values(), *(() if state.writer is None else (state.writer,))):
                 self._need(earlier, index)
-            self._states[resource] = _State(index)
+            self._states[resource] = _State(index, span=state.span)
         return index
 
     def add_transfer(
@@ -93,21 +158,66 @@ class StreamBuilder:
         *,
         bank: int | None = None,
     ) -> int:
-        """Append a LOAD or STORE whose dram_base counts from ``target``."""
+        """Append a LOAD or STORE whose dram_base counts from ``target``, a constant segment or a tensor."""
         self.relocations.append(Relocation(insn, memory, target))
-        if insn.unit == Unit.LOAD:
-            reads = [*reads, ("barrier",)]
         if insn.unit == Unit.STORE:
-            writes = [*writes, ("stored",)]
-        return self.add(insn, reads, writes, bank=bank)
+            index = self.add(insn, reads, writes, bank=bank)
+            self._stores.add(target, index, insn)
+            return index
+        relay = self._relay_for(insn, memory, target)
+        names = list(writes)
+        index = self.add(insn, reads, names, bank=bank)
+        if relay is not None:
+            self._need(relay, index)
+        self._replace(_filled(insn, memory), names, index)
+        return index
+
+    def _replace(self, span: _Span, names: list[Resource], index: int) -> None:
+        """The LOAD ``index`` of ``names`` fills ``span``: first comes who reads there for an earlier layer."""
+        for name in names:
+            self._states[name].span = span.joined(self._states[name].span)
+        if span.memory in (Memory.ACC, Memory.ACC_8BIT):
+            readers = [state.readers for name, state in self._states.items() if _lasting(name)]
+        else:
+            readers = [readers for place, readers in self._before if place.overlaps(span)]
+        for reader in (item for by_unit in readers for item in by_unit.values()):
+            if reader < self._layer_start:
+                self._need(reader, index)
+
+    def _relay_for(self, insn: Insn, memory: Memory, target: str) -> int | None:
+        """The instruction whose token says that what ``insn`` loads is stored; None: the LOADs before know it."""
+        if not self._stores.has(target):
+            return None
+        self._unseen.add(target)
+        newest = self._stores.newest_under(target, insn, memory, after=self._seen)
+        if newest is None:
+            return None
+        for stored, relay in self._relays:
+            if stored >= newest:
+                self._seen = stored
+                return relay
+        self._seen = newest
+        return self._add_relay(newest)
+
+    def _add_relay(self, stored: int) -> int:
+        index = self.add(load(self._cfg, Memory.UOP))
+        self._need(stored, index)
+        self._relays.append((stored, index))
+        return index
+
+    def _wait_for_inputs(self) -> None:
+        """Before a layer's first product: all that it loads is stored, so that no later LOAD waits for a product."""
+        newest = max(self._stores.newest(target) for target in self._unseen)
+        self._unseen.clear()
+        if newest > max((stored for stored, _ in self._relays), default=-1):
+            self._add_relay(newest)
 
     def _need(self, producer: int, consumer: int) -> None:
         if self._insns[producer].unit != self._insns[consumer].unit:
             self._needs.append((producer, consumer))
 
     def finish(self) -> list[Insn]:
-        """The slice, its token bits set. The last instruction waits until everything is stored."""
-        self._token_only(reads=[("stored",)])
+        """The instructions, their token bits set."""
         done: dict[tuple[Unit, Unit], int] = {}
         by_consumer: dict[tuple[tuple[Unit, Unit], int], int] = {}
         for producer, consumer in self._needs:
@@ -122,3 +232,8 @@ class StreamBuilder:
             self._insns[producer].fields[push] = 1
             self._insns[consumer].fields[pop] = 1
         return self._insns
+
+
+def _lasting(name: Resource) -> bool:
+    """Whether a resource has its name in all layers."""
+    return isinstance(name, tuple) and name[0] == ACCUMULATORS
