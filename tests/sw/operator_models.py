@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import onnx
 from qdq_models import QdqBuilder
-from test_lower import assert_balanced
+from test_lower import assert_program_balanced
 from vta_arch.config import VTAConfig
 from vta_arch.presets import load_preset
 from vta_arch.program import Program
@@ -49,9 +49,7 @@ def check(
     """
     program = compile(model, cfg)
     assert layers in (None, len(program.layers)), program.offload
-    insns = program.instructions()
-    for layer in program.layers:
-        assert_balanced(insns[layer.first : layer.first + layer.count])
+    assert_program_balanced(program)
     executor = Executor(program, FunctionalDevice(cfg))
     found = executor.run(inputs, check=True)[program.outputs[0]]
     assert executor.report.mismatches == 0, executor.report.mismatches_by_layer

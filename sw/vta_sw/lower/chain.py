@@ -7,8 +7,9 @@ accumulators, and passes with two operands bring them together.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
-from dataclasses import replace
+from collections import defaultdict, deque
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -17,13 +18,14 @@ from vta_arch.isa import AluOp
 
 from ..graph.types import IntLayer, Ints
 from .acc_tile import AccTile
-from .chain_tiling import ChainTask, Stages, best_chain_tilings, chain_stages, phases, row_passes
+from .chain_tiling import ChainTask, RowPass, Stages, best_chain_tilings, chain_stages, phases, row_passes, stage_cycles
 from .context import Context, SlotCache, UopCache, UopTable
 from .conv import ConvLowering, Part, Position
 from .depthwise_steps import check_diagonal
 from .products import SHARED_WEIGHTS, channel_products, load_tiles
 from .stream import Resource, StreamBuilder
 from .tiling import Tiling
+from .timeline import store_cycles
 
 
 def stage_weights(layer: IntLayer) -> tuple[Ints, int]:
@@ -35,12 +37,21 @@ def stage_weights(layer: IntLayer) -> tuple[Ints, int]:
     return np.eye(columns, dtype=np.int64) - np.eye(columns, k=1, dtype=np.int64), 0
 
 
+@dataclass(frozen=True)
+class _Step:
+    """A part of a tile's work: the engine that does it, its cycles, and what adds its instructions."""
+
+    engine: str
+    cycles: int
+    emit: Callable[[], None]
+
+
 class ChainLowering(ConvLowering):
     """The lowering of one maximum; making it proves that it can be lowered (else NotLowerableError).
 
     A block of a tile is the outputs, where also the first rows of the windows are, behind them the other rows that
-    windows need, sorted by their place in a window's stride. Two tiles are under way at a time, half a tile apart, so
-    that the array works for one while the ALU works for the other.
+    windows need, sorted by their place in a window's stride. Two tiles are under way at a time, so that the array works
+    for one while the ALU works for the other.
     """
 
     def __init__(self, context: Context, layer: IntLayer) -> None:
@@ -79,43 +90,50 @@ class ChainLowering(ConvLowering):
         self._uops.finish()
 
     def _run_tiles(self, tiles: list[tuple[Position, Part]]) -> None:
-        """Emit all tiles: with overlap the second half of one beside the first half of the next.
+        """Emit all tiles, with overlap two at a time, each in its half: next comes the step that can start first.
 
-        A chain of single values is too short for that: the next tile but one would wait for this one's STORE.
+        The compute unit takes instructions in order, so one that must wait holds up those behind it.
         """
-        steps = len(self._chain) + 1
-        most = 2 if self._acc.overlap and self.geometry.taps > 1 else 1
-        running: list[tuple[Iterator[None], list[int]]] = []
-        waiting = iter(enumerate(tiles))
+        halves = 2 if self._acc.overlap else 1
+        waiting = deque(tiles)
+        lanes: list[deque[_Step]] = [deque() for _ in range(halves)]
+        ready = [0] * halves
+        free: dict[str, int] = defaultdict(int)
         while True:
-            if len(running) < most and all(2 * done[0] >= steps for _, done in running):
-                number, tile = next(waiting, (-1, None))
-                if tile is not None:
-                    running.append((self._tile_steps(number % 2, *tile), [0]))
-            if not running:
+            for half, lane in enumerate(lanes):
+                if waiting and not lane:
+                    lane.extend(self._tile_steps(half if halves > 1 else len(waiting) % 2, *waiting.popleft()))
+            starts = [(max(ready[half], free[lane[0].engine]), half) for half, lane in enumerate(lanes) if lane]
+            if not starts:
                 return
-            for entry in list(running):
-                entry[1][0] += 1
-                if next(entry[0], StopIteration) is StopIteration:
-                    running.remove(entry)
+            start, half = min(starts)
+            step = lanes[half].popleft()
+            step.emit()
+            ready[half] = free[step.engine] = start + step.cycles
 
-    def _tile_steps(self, half: int, position: Position, out: Part) -> Iterator[None]:
-        """The instructions of one tile, step by step."""
+    def _tile_steps(self, half: int, position: Position, out: Part) -> Iterator[_Step]:
+        """The steps of one tile."""
+        rows, cols = position.rows.count, position.cols.count
+        pitch = self._acc_pitch(rows, cols)
+        lines = out.count * sum(count for _, count, _ in self._areas(position))
         slot, missing = self._inp_slots.get((position, out))
         if missing:
             self._load_input(slot, position, out)
-        pitch = self._acc_pitch(position.rows.count, position.cols.count)
-        self._acc.begin(half, out.first, out.count, pitch)
-        for stage in range(len(self._chain)):
-            for block in range(out.count):
-                self._stage_products(stage, half, slot, position, block)
+        for stage, steps in enumerate(self._stages.steps):
+            cycles = lines * stage_cycles(steps, cols)
+            yield _Step("array", cycles, partial(self._stage, stage, half, slot, position, out))
             if stage < len(self._chain) - 1:
-                self._acc.immediate(half, AluOp.MAX, self._least, 1, out.count * pitch)
-            yield
-        if self.geometry.rows.kernel > 1:
-            self._rows_together(half, position, out)
-            yield
-        self._acc.requantize(half, out.first, 1, out.count * pitch, lambda: self._store(half, position, out))
+                clamp = partial(self._acc.immediate, half, AluOp.MAX, self._least, 1, out.count * pitch)
+                yield _Step("alu", lines * cols, clamp)
+        for item in row_passes(self.geometry.rows, rows):
+            join = partial(self._join_rows, half, position, out, item)
+            yield _Step("alu", 2 * out.count * item.count * cols, join)
+        cycles = int(out.count * rows * cols * store_cycles(self._cfg))
+        yield _Step("store", cycles, partial(self._finish_tile, half, position, out))
+
+    def _finish_tile(self, half: int, position: Position, out: Part) -> None:
+        size = out.count * self._acc_pitch(position.rows.count, position.cols.count)
+        self._acc.requantize(half, out.first, 1, size, partial(self._store, half, position, out))
         self._acc.finish()
 
     def _acc_pitch(self, rows: int, cols: int) -> int:
@@ -146,6 +164,13 @@ class ChainLowering(ConvLowering):
             offset += count * position.cols.count
         return areas
 
+    def _stage(self, stage: int, half: int, slot: int, position: Position, out: Part) -> None:
+        """The products of a stage."""
+        if stage == 0:
+            self._acc.begin(half, out.first, out.count, self._acc_pitch(position.rows.count, position.cols.count))
+        for block in range(out.count):
+            self._stage_products(stage, half, slot, position, block)
+
     def _stage_products(self, stage: int, half: int, slot: int, position: Position, block: int) -> None:
         """What a stage adds to the rows of one block; the first stage overwrites."""
         steps, cols, rows = self._stages.steps[stage], self.geometry.cols, self.geometry.rows
@@ -173,17 +198,14 @@ class ChainLowering(ConvLowering):
         places = zip(self._stages.steps[stage].places, self._stages.numbers[stage], strict=True)
         return np.array([(dst, src + column, tile) for (_, column), tile in places], np.int64)
 
-    def _rows_together(self, half: int, position: Position, out: Part) -> None:
-        """The maximum of each window's rows, over the first of them."""
-        rows, width = self.geometry.rows, position.cols.count
-        pitch = self._acc_pitch(position.rows.count, width)
+    def _join_rows(self, half: int, position: Position, out: Part, item: RowPass) -> None:
+        """One pass that brings rows of windows together."""
+        width, pitch = position.cols.count, self._acc_pitch(position.rows.count, position.cols.count)
         starts = {phase: self._acc.base(half) + offset for phase, _, offset in self._areas(position)}
-        for item in row_passes(rows, position.rows.count):
-            dst, src = (starts[phase] + row * width for phase, row in (item.dst, item.src))
-            key = ("rows", dst, src, pitch, out.count)
-            uops = self._uops.place(key, partial(_pairs, dst, src, pitch, out.count))
-            loops = {"iter_out": 1, "iter_in": item.count * width, "dst_factor_in": 1, "src_factor_in": 1}
-            self._acc.products(half, alu(self._cfg, AluOp.MAX, **uops, **loops), [])
+        dst, src = (starts[phase] + row * width for phase, row in (item.dst, item.src))
+        uops = self._uops.place(("rows", dst, src, pitch, out.count), partial(_pairs, dst, src, pitch, out.count))
+        loops = {"iter_out": 1, "iter_in": item.count * width, "dst_factor_in": 1, "src_factor_in": 1}
+        self._acc.products(half, alu(self._cfg, AluOp.MAX, **uops, **loops), [])
 
 
 def _pairs(dst: int, src: int, pitch: int, blocks: int) -> UopTable:

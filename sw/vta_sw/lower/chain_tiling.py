@@ -113,11 +113,19 @@ def chain_stages(cfg: VTAConfig, task: ChainTask, cols: int) -> Stages:
 
 
 def _stage(cfg: VTAConfig, geometry: ConvGeometry, outputs: int, columns: tuple[int, ...]) -> DepthwiseSteps:
-    """The micro-ops of a stage with weights in ``columns``."""
-    if Opcode.DEPTHWISE in opcodes(cfg):
-        return steps_of_taps(cfg, geometry, outputs, columns)
+    """The micro-ops of a stage with weights in ``columns``: of the opcode that takes less time."""
     places = tuple((0, column * geometry.cols.dilation) for column in columns)
-    return DepthwiseSteps(Opcode.GEMM, places, taps=1, outputs=1, written=1)
+    single = DepthwiseSteps(Opcode.GEMM, places, taps=1, outputs=1, written=1)
+    if Opcode.DEPTHWISE not in opcodes(cfg):
+        return single
+    several = steps_of_taps(cfg, geometry, outputs, columns)
+    return min((single, several), key=lambda steps: stage_cycles(steps, geometry.cols.out))
+
+
+def stage_cycles(steps: DepthwiseSteps, width: int) -> int:
+    """Cycles of the array for a row of ``width`` outputs: DEPTHWISE writes its accumulators one after the other."""
+    least = steps.written if steps.opcode == Opcode.DEPTHWISE else 1
+    return steps.rounds(width) * max(len(steps.places), least)
 
 
 @lru_cache(maxsize=256)
@@ -133,7 +141,7 @@ def best_chain_tilings(cfg: VTAConfig, task: ChainTask, count: int) -> tuple[Til
             for blocks in splits(geometry.out_blocks):
                 fitting = [r for r in splits(geometry.rows.out) if _legal(cfg, task, stages, (r, cols, blocks), slots)]
                 for rows in fitting[-4:]:
-                    cycles = _estimate(cfg, task, stages, (rows, cols, blocks))
+                    cycles = _estimate(cfg, task, stages, (rows, cols, blocks), slots)
                     found.append(Tiling(rows, rows, cols, blocks, blocks, True, slots, 1, cycles))
     if not found:
         window = geometry.rows.window(1) * geometry.cols.window(1)
@@ -161,7 +169,7 @@ def _legal(cfg: VTAConfig, task: ChainTask, stages: Stages, size: tuple[int, int
     )
 
 
-def _estimate(cfg: VTAConfig, task: ChainTask, stages: Stages, size: tuple[int, int, int]) -> int:
+def _estimate(cfg: VTAConfig, task: ChainTask, stages: Stages, size: tuple[int, int, int], slots: int) -> int:
     """Estimated cycles: the busiest of load, array, ALU (without overlap one after the other) and store; the ends."""
     rows, cols, blocks = size
     geometry = task.geometry
@@ -170,10 +178,13 @@ def _estimate(cfg: VTAConfig, task: ChainTask, stages: Stages, size: tuple[int, 
     window = geometry.rows.window(rows) * geometry.cols.window(cols)
     lines = sum(rows + more for _, more in phases(geometry.rows))
     load = blocks * (TRANSFER_START + window * element_cycles(cfg, Memory.INP))
-    products = blocks * lines * sum(steps.rounds(cols) * len(steps.places) for steps in stages.steps)
+    products = blocks * lines * sum(stage_cycles(steps, cols) for steps in stages.steps)
     clamps = blocks * lines * cols * (len(stages.steps) - 1)
     together = 2 * blocks * cols * sum(item.count for item in row_passes(geometry.rows, rows))
     passes = clamps + together + blocks * lines * cols * max(0, task.alu_cycles - 1)
     store = blocks * (TRANSFER_START + rows * cols * store_cycles(cfg))
-    compute = max(products, passes) if overlaps(cfg) else products + passes
-    return int(tiles * max(load, compute, store) + load + store + (passes if overlaps(cfg) else 0))
+    if not overlaps(cfg):
+        return int(tiles * max(load, products + passes, store) + load + store)
+    # Two tiles are under way, in as many halves of the accumulators; an input slot is free after the last products.
+    turns = (products + passes + store) / 2, (load + products + clamps) / slots
+    return int(tiles * max(load, products, passes, store, *turns) + load + products + passes + store)
