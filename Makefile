@@ -27,7 +27,7 @@ lint: $(STAMP) ## ruff and mypy
 	$(BIN)/mypy
 	$(BIN)/mypy examples benchmarks
 
-bench: $(STAMP) ## speed of the simulators and of the compiler, also as JSON in build/
+bench: $(STAMP) ## whole networks on the RTL, speed of simulators and compiler; also as JSON in build/
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 docs: $(STAMP) ## docs/isa.md and docs/registers.md from vta_arch

@@ -14,6 +14,7 @@ from vta_runtime.device import Device
 from .output import ProgressCallback
 
 if TYPE_CHECKING:
+    from vta_sim.memory_model import MemoryModel
     from vta_sim.trace_device import Launch
 
 
@@ -37,13 +38,19 @@ def open_device(
     progress: ProgressCallback | None = None,
     *,
     on_launch: Callable[[Launch], None] | None = None,
+    memory: MemoryModel | None = None,
 ) -> Iterator[Device]:
     """A device of the configuration, closed at the end of the block.
 
     ``progress`` is told about the stages of a simulator's build, ``on_launch`` is given every launch as RTL recorded
-    it. Raises DeviceError when the simulator cannot be built, or for REFERENCE, which is no device.
+    it, ``memory`` is the memory behind the RTL. Raises DeviceError when the simulator cannot be built, for REFERENCE,
+    which is no device, or for a ``memory`` with another backend than RTL.
     """
-    device = _make(backend, cfg, progress) if on_launch is None else _make_tracing(backend, cfg, progress, on_launch)
+    if memory is not None:
+        check_clocked(backend)
+    if on_launch is not None:
+        check_traceable(backend)
+    device = _make(backend, cfg, progress, memory) if on_launch is None else _trace(cfg, progress, memory, on_launch)
     try:
         yield device
     finally:
@@ -56,16 +63,21 @@ def check_traceable(backend: Backend) -> None:
         raise DeviceError(f"backend {backend} shows no cycles of its units; a timeline needs --backend rtl")
 
 
-def _make_tracing(
-    backend: Backend, cfg: VTAConfig, progress: ProgressCallback | None, on_launch: Callable[[Launch], None]
+def check_clocked(backend: Backend) -> None:
+    """Raise DeviceError for a backend whose memory has no speed that could be set."""
+    if backend is not Backend.RTL:
+        raise DeviceError(f"backend {backend} has no memory of a chosen speed; use --backend rtl")
+
+
+def _trace(
+    cfg: VTAConfig, progress: ProgressCallback | None, memory: MemoryModel | None, on_launch: Callable[[Launch], None]
 ) -> Device:
-    check_traceable(backend)
     from vta_sim.trace_device import TracingDevice
 
-    return TracingDevice(cfg, on_launch=on_launch, progress=progress)
+    return TracingDevice(cfg, memory, on_launch=on_launch, progress=progress)
 
 
-def _make(backend: Backend, cfg: VTAConfig, progress: ProgressCallback | None) -> Device:
+def _make(backend: Backend, cfg: VTAConfig, progress: ProgressCallback | None, memory: MemoryModel | None) -> Device:
     if backend is Backend.FUNCTIONAL:
         from vta_sim.functional import FunctionalDevice
 
@@ -73,7 +85,7 @@ def _make(backend: Backend, cfg: VTAConfig, progress: ProgressCallback | None) -
     if backend is Backend.RTL:
         from vta_sim.rtl import RtlDevice
 
-        return RtlDevice(cfg, progress=progress)
+        return RtlDevice(cfg, memory, progress=progress)
     if backend is Backend.COCOTB:
         from vta_sim.cocotb_device import CocotbDevice
 

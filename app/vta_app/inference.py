@@ -15,10 +15,11 @@ from vta_arch.errors import DataError
 from vta_arch.program import Program
 from vta_runtime.executor import Executor
 
-from .devices import Backend, check_traceable, open_device
+from .devices import Backend, check_clocked, check_traceable, open_device
 from .output import ProgressCallback
 
 if TYPE_CHECKING:
+    from vta_sim.memory_model import MemoryModel
     from vta_sim.trace_summary import Summary
     from vta_sim.trace_timeline import TimelineWriter
 
@@ -73,6 +74,7 @@ def run(
     check: bool = False,
     layers: Sequence[str] = (),
     trace: str | Path | None = None,
+    memory: MemoryModel | None = None,
     progress: ProgressCallback | None = None,
 ) -> RunReport:
     """Run a program over images.
@@ -88,6 +90,7 @@ def run(
         layers: run only these layers, each alone, with inputs taken from the integer reference; they are
             always compared with it.
         trace: file for a timeline of the accelerator's units, see :mod:`vta_sim.trace_timeline`; only with ``rtl``.
+        memory: how the memory behind the accelerator behaves; only with ``rtl``, default is the reference memory.
         progress: called with a stage's name, the images done and the images in all.
 
     Raises DataError for arrays or options that do not fit, ProgramError for a program or layer that cannot be
@@ -97,7 +100,12 @@ def run(
     chosen = _backend(backend)
     inputs = _inputs(loaded, x, limit)
     classes = None if labels is None or layers else _classes(np.asarray(labels), x, inputs)
-    with _timeline(loaded, chosen, trace) as timeline, _executor(loaded, chosen, progress, timeline) as executor:
+    if memory is not None:
+        check_clocked(chosen)
+    with (
+        _timeline(loaded, chosen, trace) as timeline,
+        _executor(loaded, chosen, progress, timeline, memory) as executor,
+    ):
         start = time.perf_counter()
         outputs = executor.run(inputs, check=check, layers=list(layers) or None, progress=progress)
         seconds = time.perf_counter() - start
@@ -171,11 +179,15 @@ def _timeline(program: Program, backend: Backend, path: str | Path | None) -> It
 
 @contextlib.contextmanager
 def _executor(
-    program: Program, backend: Backend, progress: ProgressCallback | None, timeline: TimelineWriter | None
+    program: Program,
+    backend: Backend,
+    progress: ProgressCallback | None,
+    timeline: TimelineWriter | None,
+    memory: MemoryModel | None,
 ) -> Iterator[Executor]:
     if backend is Backend.REFERENCE:
         yield Executor(program, None)
         return
     on_launch = None if timeline is None else timeline.add
-    with open_device(backend, program.config, progress, on_launch=on_launch) as device:
+    with open_device(backend, program.config, progress, on_launch=on_launch, memory=memory) as device:
         yield Executor(program, device)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vta_arch.disasm import disassemble
 from vta_arch.errors import DataError, IsaError, ProgramError
+from vta_arch.packing import PackStep
 from vta_arch.presets import DEFAULT_PRESET, load_config
 from vta_arch.program import Program
 
@@ -40,6 +41,7 @@ def listing(path: Path, config: str | None = None) -> Iterator[str]:
         program = Program.load(path)
         check_configuration(program, config, path)
         yield f"# {path.name}: configuration {program.config.name}, fingerprint {program.config.fingerprint_hex}"
+        yield from _notes(program)
         yield from _numbered(disassemble(program.config, program.instruction_bytes))
         return
     cfg = load_config(config or DEFAULT_PRESET)
@@ -48,6 +50,20 @@ def listing(path: Path, config: str | None = None) -> Iterator[str]:
     except IsaError as error:
         raise IsaError(f"{path}: {error}") from None
     yield from _numbered(lines)
+
+
+def _notes(program: Program) -> Iterator[str]:
+    """What the instructions do not say: tensors that the CPU packs, and how each layer was chosen, as comments."""
+    for step in program.steps:
+        if isinstance(step, PackStep):
+            packed = program.tensors[step.output]
+            yield (
+                f"# packing {step.input} {list(program.tensors[step.input].shape)} -> {step.output} "
+                f"{list(packed.shape)}: window {step.window}, strides {step.strides}, dilations {step.dilations}, "
+                f"before {step.before}, padded with {step.value}"
+            )
+    for name, text in program.choices.items():
+        yield f"# layer {name}: {text}"
 
 
 def _numbered(lines: list[str]) -> Iterator[str]:

@@ -12,7 +12,7 @@ from vta_arch.errors import VTAError
 
 from . import __version__
 from .commands import compile as compile_command
-from .commands import config, disasm, exec, model, quantize, run, synth, verilog
+from .commands import config, disasm, exec, explain, model, quantize, run, synth, verilog
 from .output import print_error
 
 INTERRUPTED = 130
@@ -48,6 +48,7 @@ app.command("synth")(synth.synth)
 app.command("model")(model.model)
 app.command("quantize")(quantize.quantize)
 app.command("compile")(compile_command.compile)
+app.command("explain")(explain.explain)
 app.command("run")(run.run)
 app.command("exec")(exec.exec)
 app.command("disasm")(disasm.disasm)

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from .config import VTAConfig
 from .errors import IsaError
 from .isa import (
+    INSN_BITS,
     INSN_BYTES,
     LOAD_UNIT_MEMORIES,
+    WORD_BITS,
     AluOp,
     Field,
     Memory,
@@ -41,13 +43,19 @@ class Insn:
     @property
     def unit(self) -> Unit:
         """Unit that executes it. An unknown opcode has none: IsaError."""
-        if self.opcode == Opcode.STORE:
-            return Unit.STORE
         if self.opcode == Opcode.LOAD:
-            return Unit.LOAD if self["memory_type"] in LOAD_UNIT_MEMORIES else Unit.COMPUTE
-        if self.opcode in (Opcode.GEMM, Opcode.ALU, Opcode.FINISH, Opcode.DEPTHWISE):
-            return Unit.COMPUTE
-        raise IsaError(f"opcode {self.opcode} is unknown; known: {', '.join(f'{o.name} {o.value}' for o in Opcode)}")
+            return Unit.LOAD if self.fields["memory_type"] in LOAD_UNIT_MEMORIES else Unit.COMPUTE
+        if self.opcode not in _UNITS:
+            known = ", ".join(f"{o.name} {o.value}" for o in Opcode)
+            raise IsaError(f"opcode {self.opcode} is unknown; known: {known}")
+        return _UNITS[self.opcode]
+
+
+_UNITS: dict[int, Unit] = {
+    Opcode.STORE: Unit.STORE,
+    **dict.fromkeys((Opcode.GEMM, Opcode.ALU, Opcode.FINISH, Opcode.DEPTHWISE), Unit.COMPUTE),
+}
+"""The unit of every instruction but LOAD."""
 
 
 def _format(cfg: VTAConfig, opcode: int, *, pad: int = 0) -> dict[str, Field]:
@@ -145,11 +153,28 @@ def encode_stream(cfg: VTAConfig, insns: list[Insn]) -> bytes:
 
 
 def decode_stream(cfg: VTAConfig, data: bytes) -> list[Insn]:
-    """The instructions of a stream. Raises IsaError when its length is no multiple of 16 bytes."""
+    """The instructions of a stream, all of a format at once. Raises IsaError when its length is no multiple of 16."""
     if len(data) % INSN_BYTES:
         raise IsaError(f"instruction stream of {len(data)} bytes: must be a multiple of {INSN_BYTES}")
-    words = (data[at : at + INSN_BYTES] for at in range(0, len(data), INSN_BYTES))
-    return [decode(cfg, int.from_bytes(word, "little")) for word in words]
+    words = np.frombuffer(data, dtype="<u8").reshape(-1, INSN_BITS // WORD_BITS)
+    found: dict[int, Insn] = {}
+    for opcode in np.unique(words[:, 0] & np.uint64(7)).tolist():
+        rows = np.flatnonzero(words[:, 0] & np.uint64(7) == opcode)
+        formats = _format(cfg, opcode)
+        padded = _column(formats["pad"], words[rows]) != 0 if "pad" in formats else np.zeros(len(rows), dtype=bool)
+        for chosen, fields in ((rows[~padded], formats), (rows[padded], padded_load_fields(cfg))):
+            names = [name for name in fields if name != "opcode"]
+            values = zip(*(_column(fields[name], words[chosen]).tolist() for name in names), strict=True)
+            for row, items in zip(chosen.tolist(), values, strict=True):
+                found[row] = Insn(opcode, dict(zip(names, items, strict=True)))
+    return [found[row] for row in range(len(words))]
+
+
+def _column(item: Field, words: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Values of a field in instructions [n, 2 words]; none is as wide as a word."""
+    word, low = divmod(item.low, WORD_BITS)
+    values = (words[:, word] >> np.uint64(low) & np.uint64(item.mask)).astype(np.int64)
+    return np.where(values > item.max, values - (item.mask + 1), values) if item.signed else values
 
 
 def encode_uops(cfg: VTAConfig, uops: NDArray[np.integer] | list[tuple[int, int, int]]) -> NDArray[np.uint32]:

@@ -59,6 +59,10 @@ def tile_activation(x: NDArray[np.integer], batch: int, block: int) -> NDArray[n
     """[N, C, H, W] -> [N/batch, C/block, H, W, batch, block], padded with zeros."""
     n, c, h, w = x.shape
     nt, ct = ceil_div(n, batch), ceil_div(c, block)
+    if x.strides[1] < x.strides[3]:  # channels stand together: keep them so
+        last = np.zeros((nt * batch, h, w, ct * block), dtype=x.dtype)
+        last[:n, :, :, :c] = x.transpose(0, 2, 3, 1)
+        return last.reshape(nt, batch, h, w, ct, block).transpose(0, 4, 2, 3, 1, 5)
     padded = np.zeros((nt * batch, ct * block, h, w), dtype=x.dtype)
     padded[:n, :c] = x
     return padded.reshape(nt, batch, ct, block, h, w).transpose(0, 2, 4, 5, 1, 3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import lru_cache
 
 from .config import VTAConfig
 
@@ -53,21 +54,25 @@ _MEMORY_EXTENSIONS = {Memory.REQ: "requant"}
 _ALU_EXTENSIONS = {AluOp.REQ: "requant"}
 
 
+@lru_cache(maxsize=256)
 def opcodes(cfg: VTAConfig) -> tuple[Opcode, ...]:
     """Opcodes that the configuration knows; any other one is dropped with its tokens."""
     return tuple(op for op in Opcode if _OPCODE_EXTENSIONS.get(op, "") in ("", *cfg.extensions))
 
 
+@lru_cache(maxsize=256)
 def alu_ops(cfg: VTAConfig) -> tuple[AluOp, ...]:
     """ALU operations that the configuration knows; of any other one only the tokens count."""
     return tuple(op for op in AluOp if _ALU_EXTENSIONS.get(op, "") in ("", *cfg.extensions))
 
 
+@lru_cache(maxsize=256)
 def loadable(cfg: VTAConfig) -> tuple[Memory, ...]:
     """Memory types that LOAD fills; of any other one only the tokens count."""
     return tuple(m for m in Memory if m is not Memory.OUT and _MEMORY_EXTENSIONS.get(m, "") in ("", *cfg.extensions))
 
 
+@lru_cache(maxsize=256)
 def memory_elem_bytes(cfg: VTAConfig, memory: Memory) -> int:
     """Bytes of one DRAM element of ``memory``."""
     sizes = {

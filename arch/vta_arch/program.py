@@ -21,6 +21,7 @@ from .encoding import Insn, decode_stream
 from .errors import ProgramError
 from .isa import INSN_BYTES, Memory, memory_elem_bytes
 from .layout import ceil_div
+from .packing import PackStep
 
 FORMAT_VERSION = 3
 
@@ -98,9 +99,11 @@ class Layer:
     ``instructions[first : first + count]`` are the layer's part of its region. ``alone[alone_first : alone_first +
     alone_count]`` run it by itself, FINISH included: it then waits for no other layer. Attributes of conv:
     kernel, strides, pads (top, left, bottom, right), dilations, low, high; arrays weight [O, I, KH, KW], bias [O],
-    shift [O]; a weight [C, 1, KH, KW] on C channels is depthwise. Of add: factors (of both inputs), shift, low, high. A
-    layer that STORE requantizes has the array requant instead of low, high, bias and shift: the parameters' 32-bit
-    words, [O, 4] or, of an add, [1, 4]; its conv has pad_value, with which the input is padded.
+    shift [O]; a weight of I channels on an input of I * G has G groups. Of add: factors (of both inputs), shift, low,
+    high. A layer that STORE requantizes has the array requant instead of low, high, bias and shift: the parameters'
+    32-bit words, [O, 4] or, of an add, [1, 4]; its conv has pad_value, with which the input is padded. A conv into
+    which a residual add is fused has that add's factors (of its own output and of the second input) and the array
+    requant_add; one into which a MaxPool is fused has pool_kernel, pool_strides and pool_pads.
     maxpool: as conv, without weight and bias, one shift; always pad_value. rectify: factors (p, q) and floor of
     max(x, floor) * p + x * q, shift. upsample: factors, how often each row and column is repeated, shift. select: array
     channels [O], the channel of all inputs, one behind the other, that each output channel takes (-1: 0); bias,
@@ -143,7 +146,7 @@ class CpuStep:
     nodes: tuple[str, ...] = ()
 
 
-Step = Region | CpuStep
+Step = Region | CpuStep | PackStep
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,8 @@ class Program:
     """A compiled network. ``inputs`` and ``outputs`` name tensors, in the network's order.
 
     ``batch`` is the number of images of one pass. ``offload`` says for each node that could have been a layer
-    why it runs on the CPU.
+    why it runs on the CPU, ``choices`` for each layer that could be lowered in several ways which was taken, and
+    their costs.
     """
 
     config: VTAConfig
@@ -175,6 +179,7 @@ class Program:
     arena_size: int
     name: str = "network"
     offload: Mapping[str, str] = field(default_factory=dict)
+    choices: Mapping[str, str] = field(default_factory=dict)
 
     def segment(self, name: str) -> Segment:
         """The constant segment called ``name``. Raises ProgramError if there is none."""
@@ -200,7 +205,8 @@ class Program:
         """The layer called ``name``. Raises ProgramError that lists the layers if there is none."""
         if name not in self._layer_index:
             known = ", ".join(self._layer_index) or "none"
-            raise ProgramError(f"program has no accelerator layer {name!r}; layers: {known}")
+            reason = f" ({self.offload[name]})" if name in self.offload else ""
+            raise ProgramError(f"program has no accelerator layer {name!r}{reason}; layers: {known}")
         return self._layer_index[name]
 
     def layer_stream(self, name: str) -> bytes:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from .config import REQ_CHANNEL_BYTES
 from .errors import ProgramError
-from .program import OPERATORS, CpuStep, Layer, Region, Tensor
+from .packing import WINDOW_LIMIT, PackStep, is_compact
+from .program import INTEGER_TYPES, OPERATORS, Layer, Region, Step, Tensor
 
 _STEP_LIMIT = 1 << 16
 _SHIFT_LIMIT = 32
@@ -41,6 +42,7 @@ REQUANT_ARRAY_RANKS: dict[str, dict[str, int]] = {op: {"requant": 2} for op in O
     "select": {"channels": 1, "requant": 2},
 }
 _REQ_WORDS = REQ_CHANNEL_BYTES // 4
+_POOL = {"pool_kernel": 2, "pool_strides": 2, "pool_pads": 4}
 
 
 def check_layer(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -50,8 +52,9 @@ def check_layer(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[str
     """
     if layer.op not in OPERATORS:
         raise ProgramError(f"program manifest: layer {layer.name!r} has the unknown operator {layer.op!r}")
-    counts = {"add": (2, 2), "select": (1, _INPUT_LIMIT)}.get(layer.op, (1, 1))
-    if not counts[0] <= len(layer.inputs) <= counts[1]:
+    pair = layer.op == "add" or "requant_add" in layer.arrays
+    least, most = (1, _INPUT_LIMIT) if layer.op == "select" else (2, 2) if pair else (1, 1)
+    if not least <= len(layer.inputs) <= most:
         raise ProgramError(f"program manifest: layer {layer.name!r} has {len(layer.inputs)} inputs")
     for name, needed in [*((n, "inp_offset") for n in layer.inputs), (layer.output, "out_offset")]:
         if name not in tensors or getattr(tensors[name], needed) < 0:
@@ -60,9 +63,14 @@ def check_layer(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[str
             )
     requant = "requant" in layer.arrays
     sizes, ranks = (REQUANT_ATTRIBUTE_SIZES, REQUANT_ARRAY_RANKS) if requant else (ATTRIBUTE_SIZES, ARRAY_RANKS)
-    if {key: len(value) for key, value in layer.attributes.items()} != sizes[layer.op]:
+    attributes, arrays = dict(sizes[layer.op]), dict(ranks[layer.op])
+    if layer.op == "conv" and requant and "requant_add" in layer.arrays:
+        attributes["factors"] = arrays["requant_add"] = 2
+    elif layer.op == "conv" and requant and "pool_kernel" in layer.attributes:
+        attributes |= _POOL
+    if {key: len(value) for key, value in layer.attributes.items()} != attributes:
         raise ProgramError(f"program manifest: layer {layer.name!r} has wrong attributes for {layer.op}")
-    if {key: len(shapes.get(array, ())) for key, array in layer.arrays.items()} != ranks[layer.op]:
+    if {key: len(shapes.get(array, ())) for key, array in layer.arrays.items()} != arrays:
         raise ProgramError(f"program manifest: layer {layer.name!r} has wrong arrays for {layer.op}")
     if not _consistent(layer, tensors, shapes):
         raise ProgramError(
@@ -110,10 +118,13 @@ def _pool_fits(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[str,
 def _conv_fits(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> bool:
     c = tensors[layer.inputs[0]].nchw[1]
     weight = shapes[layer.arrays["weight"]]
-    vectors = {shapes[array] for key, array in layer.arrays.items() if key != "weight"}
+    vectors = {shapes[array] for key, array in layer.arrays.items() if key not in ("weight", "requant_add")}
+    if "requant_add" in layer.arrays and not _adds(layer, tensors, shapes):
+        return False
     expected = (weight[0], _REQ_WORDS) if "requant" in layer.arrays else weight[:1]
-    depthwise = weight[:2] == (c, 1)
-    if not (depthwise or weight[1] == c) or weight[2:] != layer.attributes["kernel"] or vectors != {expected}:
+    groups, rest = divmod(c, weight[1]) if weight[1] else (0, 1)
+    kernel = layer.attributes["kernel"]
+    if rest or groups == 0 or weight[0] % groups or weight[2:] != kernel or vectors != {expected}:
         return False
     return _window_fits(layer, tensors, weight[0])
 
@@ -127,19 +138,36 @@ def _window_fits(layer: Layer, tensors: Mapping[str, Tensor], channels: int) -> 
         return False
     spans = [size[i] + pads[i] + pads[i + 2] - (named["kernel"][i] - 1) * named["dilations"][i] - 1 for i in range(2)]
     made = (n, channels, *(span // stride + 1 for span, stride in zip(spans, named["strides"], strict=True)))
-    return min(spans) >= 0 and tensors[layer.output].nchw == made
+    if min(spans) < 0:
+        return False
+    return tensors[layer.output].nchw == (_pooled(layer, made) if "pool_kernel" in named else made)
+
+
+def _pooled(layer: Layer, made: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that a fused pool makes of ``made``; none for a pool that cannot be."""
+    kernel, strides, pads = (layer.attributes[key] for key in _POOL)
+    if not all(0 <= pads[i] < kernel[i % 2] <= _STEP_LIMIT for i in range(4)) or min(strides) < 1:
+        return ()
+    return (*made[:2], *((made[2 + i] + pads[i] + pads[i + 2] - kernel[i]) // strides[i] + 1 for i in range(2)))
+
+
+def _adds(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether the shortcut of a fused add, its factors and parameters fit the layer's output."""
+    same = tensors[layer.inputs[1]].shape == tensors[layer.output].shape
+    factors = all(0 < value < 1 << _SHIFT_LIMIT for value in layer.attributes["factors"])
+    return same and factors and shapes[layer.arrays["requant_add"]] == (1, _REQ_WORDS)
 
 
 def check_order(
-    steps: tuple[Region | CpuStep, ...], layers: Mapping[str, Layer], inputs: tuple[str, ...], outputs: tuple[str, ...]
+    steps: tuple[Step, ...], layers: Mapping[str, Layer], inputs: tuple[str, ...], outputs: tuple[str, ...]
 ) -> None:
     """Raises ProgramError unless every tensor is made before it is used."""
     made = set(inputs)
     for number, step in enumerate(steps):
         parts = (
-            [(step.inputs, step.outputs)]
-            if isinstance(step, CpuStep)
-            else [(layers[name].inputs, (layers[name].output,)) for name in step.layers]
+            [(layers[name].inputs, (layers[name].output,)) for name in step.layers]
+            if isinstance(step, Region)
+            else [(step.inputs, step.outputs)]
         )
         for needed, results in parts:
             if not set(needed) <= made:
@@ -149,3 +177,26 @@ def check_order(
             made.update(results)
     if not set(outputs) <= made:
         raise ProgramError(f"program manifest: output {sorted(set(outputs) - made)[0]!r} is never made")
+
+
+def check_pack(step: PackStep, tensors: Mapping[str, Tensor]) -> None:
+    """Raises ProgramError unless the step's numbers are sane and fit its tensors, which have 4 dimensions."""
+    source, packed = tensors.get(step.input), tensors.get(step.output)
+    if source is None or packed is None or source is packed:
+        raise ProgramError(f"program manifest: packing {step.output!r} names a tensor that does not exist")
+    pairs = {"window": (step.window, 1), "strides": (step.strides, 1), "dilations": (step.dilations, 1)}
+    for name, (pair, least) in (pairs | {"before": (step.before, 0)}).items():
+        if len(pair) != 2 or not all(least <= value <= WINDOW_LIMIT for value in pair):
+            raise ProgramError(
+                f"program manifest: packing {step.output!r}: {name} is not two numbers from {least} to {WINDOW_LIMIT}"
+            )
+    fits = source.is_integer and packed.dtype == source.dtype and packed.inp_offset >= 0
+    fits = fits and len(source.shape) == len(packed.shape) == 4 and 0 not in source.shape
+    channels = step.window[0] * step.window[1] * source.shape[1] if fits else 0
+    if not fits or packed.shape[:2] != (source.shape[0], channels):
+        raise ProgramError(f"program manifest: packing {step.output!r} does not fit its tensors' types and shapes")
+    if not is_compact(step, source.shape, packed.shape):
+        raise ProgramError(f"program manifest: packing {step.output!r} reaches far beyond its source {step.input!r}")
+    width, signed = INTEGER_TYPES[source.dtype]
+    if not -(1 << width - 1) * signed <= step.value < 1 << (width - signed):
+        raise ProgramError(f"program manifest: packing {step.output!r} pads with {step.value}, not a value of it")

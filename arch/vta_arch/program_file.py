@@ -173,6 +173,7 @@ def _build(root: Reader, members: dict[str, bytes]) -> Program:
         arena_size=arena,
         name=root.text("name"),
         offload=root.strings("offload"),
+        choices=root.strings("choices"),
     )
 
 

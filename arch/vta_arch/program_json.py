@@ -10,6 +10,7 @@ import numpy as np
 from .config import VTAConfig
 from .errors import ConfigError, ProgramError
 from .isa import INSN_BYTES, Memory
+from .packing import PackStep
 from .program import (
     ARRAY_TYPES,
     FORMAT_VERSION,
@@ -19,11 +20,12 @@ from .program import (
     Layer,
     Program,
     Region,
+    Step,
     Tensor,
     alignment,
     tensor_bytes,
 )
-from .program_checks import check_layer
+from .program_checks import check_layer, check_pack
 
 _COUNT_LIMIT = 1 << 20
 _INT_LIMIT = 1 << 48
@@ -35,6 +37,8 @@ def manifest(program: Program, members: Mapping[str, str], arrays: list[dict[str
     for number, step in enumerate(program.steps):
         if isinstance(step, Region):
             steps.append({"kind": "region", "layers": step.layers, "first": step.first, "count": step.count})
+        elif isinstance(step, PackStep):
+            steps.append({"kind": "pack", **vars(step)})
         else:
             names = {"inputs": step.inputs, "outputs": step.outputs, "nodes": step.nodes}
             steps.append({"kind": "cpu", "model": cpu_member(number), **names})
@@ -53,6 +57,7 @@ def manifest(program: Program, members: Mapping[str, str], arrays: list[dict[str
         "segments": [{"name": s.name, "offset": s.offset} for s in program.segments],
         "arrays": arrays,
         "offload": dict(program.offload),
+        "choices": dict(program.choices),
         "sha256": dict(members),
     }
 
@@ -216,10 +221,10 @@ def read_layers(
 
 def read_steps(
     root: Reader, tensors: Mapping[str, Tensor], layers: tuple[Layer, ...], total: int, models: Mapping[str, bytes]
-) -> tuple[Region | CpuStep, ...]:
+) -> tuple[Step, ...]:
     """Steps; every name in them exists. Raises ProgramError."""
     known = {layer.name for layer in layers}
-    steps: list[Region | CpuStep] = []
+    steps: list[Step] = []
     for number, item in enumerate(root.tables("steps")):
         kind = item.text("kind")
         if kind == "region":
@@ -233,9 +238,27 @@ def read_steps(
             if member not in models or not {*names[0], *names[1]} <= set(tensors):
                 raise ProgramError(f"program manifest: step {number} names a subgraph or tensors that do not exist")
             steps.append(CpuStep(models[member], *names, item.names("nodes")))
+        elif kind == "pack":
+            steps.append(_read_pack(item, tensors))
         else:
             raise ProgramError(f"program manifest: step {number} has the unknown kind {kind!r}")
     return tuple(steps)
+
+
+def _read_pack(item: Reader, tensors: Mapping[str, Tensor]) -> PackStep:
+    window, strides, dilations, before = (_pair(item, key) for key in ("window", "strides", "dilations", "before"))
+    step = PackStep(
+        item.text("input"), item.text("output"), window, strides, dilations, before, item.integer("value", -(1 << 31))
+    )
+    check_pack(step, tensors)
+    return step
+
+
+def _pair(item: Reader, key: str) -> tuple[int, int]:
+    values = item.integers(key)
+    if len(values) != 2:
+        raise ProgramError(f"program manifest: {key} of a packing has {len(values)} numbers instead of 2")
+    return values[0], values[1]
 
 
 def read_arrays(root: Reader, data: bytes) -> dict[str, np.ndarray[Any, np.dtype[np.integer]]]:

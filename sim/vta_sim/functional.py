@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 from vta_arch.config import BASE_ALIGNMENT, VTAConfig
-from vta_arch.encoding import decode, decode_uops
+from vta_arch.encoding import decode_stream, decode_uops
 from vta_arch.errors import DeviceError
 from vta_arch.isa import INSN_BYTES, Memory, Opcode, alu_ops, opcodes
 from vta_arch.registers import BASE_MEMORIES, NO_INSN, Errors, Status
@@ -175,13 +175,13 @@ class FunctionalDevice:
 
         scheduler = Scheduler(execute, state=state)
         finished = False
-        for at in range(0, len(chunk), INSN_BYTES):
-            word = chunk[at : at + INSN_BYTES]
-            insn = decode(self.config, int.from_bytes(word, "little"))
-            if insn.opcode in opcodes(self.config):
-                scheduler.dispatch(make_job(insn, word, at // INSN_BYTES))
+        known = opcodes(self.config)
+        for place, insn in enumerate(decode_stream(self.config, chunk)):
+            if insn.opcode in known:
+                word = chunk[place * INSN_BYTES : (place + 1) * INSN_BYTES]
+                scheduler.dispatch(make_job(insn, word, place))
             else:
-                dropped = at // INSN_BYTES if dropped is None else dropped
+                dropped = place if dropped is None else dropped
                 scheduler.errors |= Errors.UNKNOWN_OPCODE
             finished = insn.opcode == Opcode.FINISH
         scheduler.run()

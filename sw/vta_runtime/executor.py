@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from vta_arch.errors import DataError
 from vta_arch.isa import INSN_BYTES, Memory
+from vta_arch.packing import PackStep
 from vta_arch.program import ALONE, INSTRUCTIONS, CpuStep, Layer, Program, tensor_bytes
 from vta_arch.registers import BASE_MEMORIES
 
 from .cpu import CpuSubgraph
 from .device import Device, check
+from .packing import pack_windows
 from .reference import run_layer
 from .spread import spread
 from .tensors import pack_tensor, unpack_tensor
@@ -201,6 +203,10 @@ class Executor:
                 fetch(step.inputs)
                 env.update(self._cpu[number].run(env))
                 continue
+            if isinstance(step, PackStep):
+                fetch([step.input])
+                env[step.output] = self._packed(step, env)
+                continue
             layers = [self.program.layer(name) for name in step.layers]
             made = {layer.output for layer in layers}
             needed = dict.fromkeys(name for layer in layers for name in layer.inputs)
@@ -221,10 +227,16 @@ class Executor:
             if isinstance(step, CpuStep):
                 env.update(self._cpu[number].run(env))
                 continue
+            if isinstance(step, PackStep):
+                env[step.output] = self._packed(step, env)
+                continue
             for name in step.layers:
                 layer = self.program.layer(name)
                 env[layer.output] = run_layer(self.program, layer, env)
         return env
+
+    def _packed(self, step: PackStep, env: Values) -> Array:
+        return pack_windows(step, env[step.input], self.program.tensors[step.output])
 
     # Layers alone --------------------------------------------------------------------------
     def _alone(self, values: Values, layers: list[Layer]) -> Values:

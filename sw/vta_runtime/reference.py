@@ -36,15 +36,15 @@ def _exact_type(weight: Ints, x: Ints) -> np.dtype[np.floating]:
 def convolve(x: Ints, weight: Ints, layer: Layer) -> NDArray[np.int64]:
     """Exact convolution sums: x [N, C, H, W], weight [O, C, KH, KW] -> [N, O, OH, OW].
 
-    A weight [C, 1, KH, KW] on several channels is depthwise.
+    A weight of fewer input channels than ``x`` has groups.
     """
     named = layer.attributes
     top, left, bottom, right = named["pads"]
     value = named.get("pad_value", (0,))[0]
     padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=value)
     kind = _exact_type(weight, padded)
-    if weight.shape[1] == 1 < x.shape[1]:
-        return _depthwise(padded.astype(kind), weight.astype(kind), layer)
+    if weight.shape[1] < x.shape[1]:
+        return _grouped(padded.astype(kind), weight.astype(kind), layer)
     matrix, padded = weight.reshape(weight.shape[0], -1).astype(kind), padded.astype(kind)
     images = []
     for image in padded:
@@ -59,16 +59,46 @@ def convolve(x: Ints, weight: Ints, layer: Layer) -> NDArray[np.int64]:
     return np.stack(images).astype(np.int64)
 
 
-def _depthwise(padded: NDArray[np.floating], weight: NDArray[np.floating], layer: Layer) -> NDArray[np.int64]:
-    """Sums of each channel with its own kernel: padded [N, C, H, W], weight [C, 1, KH, KW] -> [N, C, OH, OW]."""
-    named = layer.attributes
-    views = (unfold(image, named["kernel"], named["strides"], named["dilations"]) for image in padded)
-    return np.stack([np.einsum("cklhw,ckl->chw", view, weight[:, 0]) for view in views]).astype(np.int64)
+def _grouped(padded: NDArray[np.floating], weight: NDArray[np.floating], layer: Layer) -> NDArray[np.int64]:
+    """Sums of each group of channels: padded [N, G * I, H, W], weight [G * M, I, KH, KW] -> [N, G * M, OH, OW]."""
+    named, depth = layer.attributes, weight.shape[1]
+    groups = padded.shape[1] // depth
+    kernels = weight.reshape(groups, -1, *weight.shape[1:])
+    images = []
+    for image in padded:
+        view = unfold(image, named["kernel"], named["strides"], named["dilations"])
+        if weight.shape[:2] == (groups, 1):
+            sums = np.einsum("gklhw,gkl->ghw", view, weight[:, 0])
+        else:
+            columns = view.reshape(groups, depth * weight[0, 0].size, -1)
+            sums = kernels.reshape(groups, kernels.shape[1], -1) @ columns
+        images.append(sums.reshape(-1, *view.shape[3:]))
+    return np.stack(images).astype(np.int64)
 
 
 def _conv(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.int64]:
     x = inputs[0].reshape(program.tensors[layer.inputs[0]].nchw)
-    return _narrow(program, layer, convolve(x, program.arrays[layer.arrays["weight"]], layer))
+    made = _narrow(program, layer, convolve(x, program.arrays[layer.arrays["weight"]], layer))
+    if "pool_kernel" in layer.attributes:
+        return _max_pool(layer, made)
+    return _add_shortcut(program, layer, made, inputs[1]) if "requant_add" in layer.arrays else made
+
+
+def _max_pool(layer: Layer, made: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The MaxPool that is fused behind a convolution: of its integer outputs [N, C, H, W]."""
+    top, left, bottom, right = layer.attributes["pool_pads"]
+    least = np.iinfo(np.int64).min
+    padded = np.pad(made, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=least)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, layer.attributes["pool_kernel"], axis=(2, 3))
+    down, right = layer.attributes["pool_strides"]
+    return np.asarray(windows[:, :, ::down, ::right].max(axis=(4, 5)))
+
+
+def _add_shortcut(program: Program, layer: Layer, made: NDArray[np.int64], shortcut: Ints) -> NDArray[np.int64]:
+    """The residual add that is fused behind a convolution: of its integer outputs."""
+    of_sum, of_shortcut = layer.attributes["factors"]
+    sums = made * of_sum + shortcut.reshape(made.shape).astype(np.int64) * of_shortcut
+    return _requantized(program, layer.arrays["requant_add"], sums)
 
 
 def _add(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.int64]:
@@ -115,15 +145,18 @@ def _upsample(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.
 def _narrow(program: Program, layer: Layer, sums: NDArray[np.int64]) -> NDArray[np.int64]:
     """The layer's outputs from its sums, channels in axis 1 (or one set of parameters for all)."""
     if "requant" in layer.arrays:
-        raw = np.ascontiguousarray(program.arrays[layer.arrays["requant"]], "<i4").view(np.uint8)
-        params = RequantParams.unpack(raw)
-        last = np.moveaxis(sums, 1, -1)
-        return np.moveaxis(requantize(last, params, program.config.acc_width), -1, 1)
+        return _requantized(program, layer.arrays["requant"], sums)
     limits = layer.scalar("low"), layer.scalar("high")
     if "shift" in layer.attributes:
         return requantize_shift(sums, 0, layer.scalar("shift"), *limits)
     bias, shift = (program.arrays[layer.arrays[key]].astype(np.int64).reshape(1, -1, 1, 1) for key in ("bias", "shift"))
     return requantize_shift(sums, bias, shift, *limits)
+
+
+def _requantized(program: Program, array: str, sums: NDArray[np.int64]) -> NDArray[np.int64]:
+    """``sums``, channels in axis 1, requantized with the parameters in ``array``."""
+    params = RequantParams.unpack(np.ascontiguousarray(program.arrays[array], "<i4").view(np.uint8))
+    return np.moveaxis(requantize(np.moveaxis(sums, 1, -1), params, program.config.acc_width), -1, 1)
 
 
 OPERATORS: dict[str, Callable[[Program, Layer, list[Ints]], NDArray[np.int64]]] = {

@@ -14,9 +14,13 @@ from vta_arch.errors import ModelError
 from vta_arch.isa import Memory
 from vta_arch.program import ALONE, INSTRUCTIONS, Layer, Program, Region, Step, Tensor
 
+from .cpu_model import CpuCosts, CpuProfile, profile_of
 from .frontend import Graph, prepare, read_model
 from .frontend.shapes import file_batch
-from .graph import IntGraph, IntLayer, QTensor, import_graph
+from .fuse import Lowering
+from .fuse import fuse as fuse_layers
+from .graph import IntGraph, IntLayer, Pool, QTensor, Residual, import_graph
+from .graph.view import GraphView
 from .lifetimes import find_lifetimes
 from .link import Code, link, same_layout
 from .lower.add import AddLowering
@@ -28,11 +32,14 @@ from .lower.errors import NotLowerableError
 from .lower.requantize import drop_dead_channels
 from .lower.select import SelectLowering
 from .lower.stream import StreamBuilder
+from .lower.tiling import Tiling
+from .lower.timeline import slice_cycles
 from .lower.upsample import UpsampleLowering
 from .partition import Group, Partition
+from .placement import EVERYTHING, Placement, PlacementOptions
+from .stem import Choice, check_mode, pack_inputs
 
 Progress = Callable[[str, int, int], None]
-Lowering = ConvLowering | AddLowering | SelectLowering | UpsampleLowering
 
 LOWERINGS: dict[str, Callable[[Context, IntLayer], Lowering]] = {
     "conv": ConvLowering,
@@ -52,7 +59,11 @@ def compile(
     *,
     batch: int | None = None,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
+    packing: str = "time",
     progress: Progress | None = None,
+    placement: PlacementOptions = EVERYTHING,
+    cpu: CpuProfile | None = None,
+    fuse: bool = True,
 ) -> Program:
     """Compile a QDQ network for ``cfg``.
 
@@ -60,16 +71,43 @@ def compile(
         model: a file, or a model in memory.
         batch: images of one pass where the model leaves it open; the configuration's by default.
         shapes: shapes of inputs by name, where the model leaves them open.
+        packing: what the packing of a convolution's input is chosen by: ``time`` of accelerator and CPU, ``cycles`` of
+            the accelerator alone, or ``none`` to pack nothing.
         progress: called with a text, the steps done and the steps in all.
+        placement: which layers go to the accelerator: all that can, unless it says something else.
+        cpu: the host, for a choice by predicted time; the processor of the configuration's board by default.
+        fuse: whether a convolution may take in the add behind it, where that is faster.
 
-    Raises ModelError for a model that is damaged, not quantized, or has dynamic dimensions.
+    Raises ModelError for a model that is damaged, not quantized, or has dynamic dimensions, and for a placement that
+    names no layer.
     """
+    check_mode(packing)
+    found = Compilation(
+        model,
+        cfg,
+        batch=batch,
+        shapes=shapes,
+        packing=packing,
+        progress=progress,
+        placement=placement,
+        cpu=cpu,
+        fuse=fuse,
+    )
+    return found.run()
+
+
+def _imported(
+    model: Path | str | onnx.ModelProto,
+    cfg: VTAConfig,
+    batch: int | None,
+    shapes: Mapping[str, tuple[int, ...]] | None,
+) -> tuple[IntGraph, str]:
+    """The integer graph of a model, and the network's name."""
     name = Path(model).stem if isinstance(model, str | Path) else model.graph.name or "network"
     source = model if isinstance(model, onnx.ModelProto) else read_model(Path(model))
     if batch is None and file_batch(Graph(source)) is None:
         batch = cfg.batch
-    graph = import_graph(prepare(source, batch=batch, shapes=shapes), cfg)
-    return _Compilation(cfg, graph, progress or _quiet).run(name)
+    return import_graph(prepare(source, batch=batch, shapes=shapes), cfg), name
 
 
 def _quiet(_text: str, _done: int, _total: int) -> None:
@@ -96,6 +134,11 @@ def check_types(cfg: VTAConfig, layer: IntLayer) -> None:
         raise NotLowerableError("a weight is 0, which 1-bit weights (+1 or -1) cannot be")
 
 
+def _lowered(layer: IntLayer, packed: Mapping[str, Choice]) -> IntLayer:
+    """The layer as it is lowered: on its packed input, if it has one."""
+    return packed[layer.name].packing.layer if layer.name in packed else layer
+
+
 def _tensor(item: QTensor) -> Tensor:
     return Tensor(item.name, item.shape, item.dtype, item.low, item.high)
 
@@ -114,6 +157,12 @@ def _reference_data(layer: IntLayer) -> tuple[dict[str, tuple[int, ...]], dict[s
         values["weight"] = layer.weight.astype(np.int8)
     if layer.op == "select":
         values["channels"] = layer.channels.astype(np.int32)
+    if isinstance(layer.fused, Residual):
+        attributes["factors"] = layer.fused.factors
+        values["requant_add"] = layer.fused.requant.pack().view("<i4")
+    if isinstance(layer.fused, Pool):
+        attributes |= {"pool_kernel": layer.fused.kernel, "pool_strides": layer.fused.strides}
+        attributes["pool_pads"] = layer.fused.pads
     if layer.requant is not None:
         values["requant"] = layer.requant.pack().view("<i4")
         return attributes | ({"pad_value": (layer.pad_value,)} if layer.op == "conv" else {}), values
@@ -123,11 +172,33 @@ def _reference_data(layer: IntLayer) -> tuple[dict[str, tuple[int, ...]], dict[s
     return attributes, values | {"bias": layer.bias, "shift": layer.shift.astype(np.int32)}
 
 
-class _Compilation:
-    """The compilation of one network."""
+class Compilation:
+    """The compilation of one network; arguments are those of :func:`compile`.
 
-    def __init__(self, cfg: VTAConfig, graph: IntGraph, progress: Progress) -> None:
-        self._cfg, self._graph, self._progress = cfg, graph, progress
+    After :meth:`run`, ``placement`` says what was decided by predicted time; None where nothing had to be.
+    """
+
+    def __init__(
+        self,
+        model: Path | str | onnx.ModelProto,
+        cfg: VTAConfig,
+        *,
+        batch: int | None = None,
+        shapes: Mapping[str, tuple[int, ...]] | None = None,
+        packing: str = "time",
+        progress: Progress | None = None,
+        placement: PlacementOptions = EVERYTHING,
+        cpu: CpuProfile | None = None,
+        fuse: bool = True,
+        predict: bool = False,
+    ) -> None:
+        """``predict``: find out what every layer would take, also where nothing depends on it."""
+        self.graph, self._name = _imported(model, cfg, batch, shapes)
+        self._cfg, self._graph, self._progress = cfg, self.graph, progress or _quiet
+        self._options, self.cpu, self._packing = placement, cpu or profile_of(cfg.board), packing
+        self._always_place, self._fuse = predict, fuse
+        self.placement: Placement | None = None
+        graph = self.graph
         self._context = Context(cfg)
         self._reasons = dict(graph.reasons)
         self._lowerings: dict[str, Lowering] = {}
@@ -137,15 +208,19 @@ class _Compilation:
         self._layers: list[Layer] = []
         self._arrays: dict[str, NDArray[np.integer]] = {}
 
-    def run(self, name: str) -> Program:
-        """The program of the network, called ``name``."""
+    def run(self) -> Program:
+        """The program of the network."""
         accepted = self._accept()
+        packed = pack_inputs(self._context, self._graph, accepted, self._lowerings, self._packing)
+        accepted = self._place(accepted)
         partition = Partition(self._graph, accepted, same_layout=same_layout(self._cfg))
         steps: list[Step] = []
         total = len(partition.groups)
         for number, group in enumerate(partition.groups):
             self._progress("lower", number, total)
-            step = self._region(group) if group.layers else partition.cpu_step(group, self._tensors)
+            steps += self._pack_steps(group, packed)
+            lowered = Group(tuple(_lowered(layer, packed) for layer in group.layers))
+            step = self._region(lowered) if lowered.layers else partition.cpu_step(group, self._tensors)
             if step is not None:
                 steps.append(step)
         inputs, outputs = tuple(partition.view.inputs), tuple(partition.view.outputs)
@@ -165,8 +240,9 @@ class _Compilation:
             segments=linked.segments,
             arrays=self._arrays,
             arena_size=linked.arena_size,
-            name=name,
+            name=self._name,
             offload=self._reasons,
+            choices={layer.name: packed[layer.name].text for layer in accepted if layer.name in packed},
         )
 
     def _accept(self) -> list[IntLayer]:
@@ -184,7 +260,57 @@ class _Compilation:
                 self._reasons[layer.name] = str(reason)
                 continue
             accepted.append(layer)
+        if self._fuse:
+            accepted, fused = fuse_layers(self._context, self._graph, accepted, self._lowerings)
+            self._reasons |= fused
         return accepted
+
+    def tilings(self, name: str) -> tuple[Tiling | None, tuple[tuple[int, Tiling], ...], bool]:
+        """The tiling of a layer, those that were tried with their costs, best first, and whether tuning chose it.
+
+        Layers that are not tiled by trial have none.
+        """
+        lowering = self._lowerings[name]
+        if not isinstance(lowering, ConvLowering):
+            return None, (), False
+        key, choice = lowering.key(), self._context.choice
+        return lowering.tiling, choice.trials.get(key, ()), key in choice.from_tuning
+
+    def _place(self, accepted: list[IntLayer]) -> list[IntLayer]:
+        """Those of the layers that the options leave on the accelerator; the others get a reason."""
+        if self._options == EVERYTHING and not self._always_place:
+            return accepted
+        self.placement = self.decide(accepted)
+        self._reasons |= {node.name: node.reason for node in self.placement.nodes if not node.on_accelerator}
+        return [layer for layer in accepted if layer.name in self.placement.chosen]
+
+    def decide(self, accepted: list[IntLayer]) -> Placement:
+        """Where each of the layers should run, by predicted time and the options."""
+        cycles = {}
+        for number, layer in enumerate(accepted):
+            self._progress("predict", number, len(accepted))
+            cycles[layer.name] = self._cycles(layer)
+        costs = CpuCosts(GraphView(self._graph.model), self.cpu)
+        return Placement(
+            self._graph, accepted, cycles, self._cfg.clock_mhz, costs, self._options, reasons=self._reasons
+        )
+
+    def _cycles(self, layer: IntLayer) -> int:
+        """Predicted cycles of a layer alone."""
+        with self._context.aside():
+            builder = StreamBuilder(self._cfg)
+            self._lowerings[layer.name].emit(builder)
+            return slice_cycles(self._cfg, builder.finish(), builder.banks)
+
+    def _pack_steps(self, group: Group, packed: Mapping[str, Choice]) -> list[Step]:
+        """What the CPU packs for the layers of a region."""
+        steps: list[Step] = []
+        for layer in group.layers:
+            step = packed[layer.name].packing.step if layer.name in packed else None
+            if step is not None:
+                self._tensors.setdefault(step.input, _tensor(layer.inputs[0]))
+                steps.append(step)
+        return steps
 
     def _batch(self, inputs: tuple[str, ...]) -> int:
         sizes = {self._tensors[name].shape[0] for name in inputs if self._tensors[name].shape}
@@ -200,11 +326,11 @@ class _Compilation:
         first = len(code.insns)
         for layer in group.layers:
             builder.begin_layer()
-            begin = len(builder)
             self._lowerings[layer.name].emit(builder)
             self._register(layer)
-            self._layers.append(self._described(layer, first + begin, len(builder) - begin))
         code.add(builder.finish(), builder.relocations)
+        for layer, (begin, count) in zip(group.layers, builder.layers, strict=True):
+            self._layers.append(self._described(layer, first + begin, count))
         return Region(tuple(layer.name for layer in group.layers), first, code.end_launch(self._cfg) - first)
 
     def _register(self, layer: IntLayer) -> None:

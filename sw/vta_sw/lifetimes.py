@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from vta_arch.packing import PackStep
 from vta_arch.program import Layer, Region, Step
 
 from .memory import Lifetime
@@ -12,7 +13,7 @@ from .memory import Lifetime
 def find_lifetimes(
     steps: Sequence[Step], layers: Sequence[Layer], inputs: Sequence[str], outputs: Sequence[str]
 ) -> dict[str, Lifetime]:
-    """The lifetime of every tensor that a step uses, in moments: one for each layer, and one for each CPU step.
+    """The lifetime of every tensor that a step uses, in moments: one for each layer, and one for each step on the CPU.
 
     Before a region is launched all that it reads from elsewhere is written, so such tensors live from its first layer
     on; what the CPU reads of a layer lives until the CPU's step, and the network's outputs to the end.
@@ -22,7 +23,8 @@ def find_lifetimes(
     now = 0
     for step in steps:
         if not isinstance(step, Region):
-            for name in (*step.inputs, *step.outputs):
+            names = (step.input, step.output) if isinstance(step, PackStep) else (*step.inputs, *step.outputs)
+            for name in names:
                 used.setdefault(name, []).append(now)
             now += 1
             continue

@@ -122,6 +122,10 @@ def test_input_and_labels_of_another_shape(refused: Refused, program: str) -> No
         assert f"limit = {limit}" in refused("run", program, "--input", "data.npz", "--limit", limit)
 
 
+def test_bus_of_a_backend_without_a_clock(refused: Refused, program: str) -> None:
+    assert "use --backend rtl" in refused("run", program, "--input", "data.npz", "--beat-interval", "2")
+
+
 def test_arrays_that_mean_nothing(refused: Refused, vta: Callable, program: str, tmp_path: Path) -> None:
     with np.load(tmp_path / "data.npz") as data:
         x = data["x"]

@@ -53,10 +53,10 @@ def test_functional_equals_reference(vta: Callable, config: str, tmp_path: Path)
 
 
 def test_layers_alone_and_limit(vta: Callable, config: str, tmp_path: Path) -> None:
-    outcome = vta("run", "p.vta", "--input", "data.npz", "--layer", "conv,add", "--limit", "3", "--json", "r.json")
+    outcome = vta("run", "p.vta", "--input", "data.npz", "--layer", "conv,dense", "--limit", "3", "--json", "r.json")
     assert outcome.status == 0, outcome
     report = json.loads((tmp_path / "r.json").read_text())
-    assert report["mismatches_by_layer"] == {"conv": 0, "add": 0}
+    assert report["mismatches_by_layer"] == {"conv": 0, "dense": 0}
     assert report["images"] == 3
     assert report["config"] == config
     assert "no accelerator layer" in vta("run", "p.vta", "--input", "data.npz", "--layer", "relu").err

@@ -34,7 +34,7 @@ def layers_in(program: Program) -> list[str]:
 
 def compiled(name: str) -> Program:
     cfg = CONFIGS[name]
-    return vta_app.compile(vta_app.quantize(network(), cfg, images()), cfg)
+    return vta_app.compile(vta_app.quantize(network(), cfg, images()), cfg, fuse=False)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -174,6 +174,14 @@ def test_refusals() -> None:
         _ = decode(CLASSIC, 7).unit
 
 
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_stream_is_decoded_as_its_words_are(name: str) -> None:
+    data = np.random.default_rng(1).bytes(16 * 500)
+    words = [int.from_bytes(data[at : at + 16], "little") for at in range(0, len(data), 16)]
+    assert decode_stream(CONFIGS[name], data) == [decode(CONFIGS[name], word) for word in words]
+    assert decode_stream(CONFIGS[name], b"") == []
+
+
 def test_stream_and_immediate_sign() -> None:
     insns = [make(CLASSIC, Opcode.ALU, alu_opcode=int(AluOp.SHR), use_imm=1, imm=imm) for imm in (-1, -32768, 32767)]
     assert decode_stream(CLASSIC, encode_stream(CLASSIC, insns)) == insns

@@ -6,6 +6,7 @@ import hashlib
 import json
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from vta_arch.encoding import encode_stream, finish
 from vta_arch.errors import DataError, ProgramError
+from vta_arch.packing import PackStep
 from vta_arch.presets import load_preset
 from vta_arch.program import CpuStep, Layer, Program, Region, Segment, Tensor
 
@@ -52,6 +54,21 @@ def sample() -> Program:
     )
 
 
+def packed_sample() -> Program:
+    """The sample, whose layer reads 2 x 2 windows of its input."""
+    program = sample()
+    layer = replace(program.layers[0], inputs=("p",))
+    return replace(
+        program,
+        tensors={**program.tensors, "p": Tensor("p", (1, 12, 2, 2), "int8", -128, 127, 256, 256)},
+        layers=(layer,),
+        steps=(program.steps[0], PackStep("q", "p", (2, 2), (1, 1), (1, 1), (1, 0), -3), program.steps[1]),
+        arrays={**program.arrays, "w": np.ones((3, 12, 1, 1), np.int8)},
+        arena_size=512,
+        choices={"c": "2 x 2 window packed"},
+    )
+
+
 def rewrite(path: Path, change: Callable[[Manifest, dict[str, bytes]], None], *, rehash: bool = True) -> None:
     """Change members and manifest of a program file; with ``rehash`` as a forger would."""
     with zipfile.ZipFile(path) as archive:
@@ -77,6 +94,47 @@ def test_round_trip_and_determinism(tmp_path: Path) -> None:
     assert (found.config, found.arena_size, found.offload) == (program.config, 320, program.offload)
     assert all(np.array_equal(found.arrays[name], array) for name, array in program.arrays.items())
     assert [insn.opcode for insn in found.instructions()] == [3, 3, 3, 3]
+
+
+def test_packing_is_kept(tmp_path: Path) -> None:
+    program = packed_sample()
+    program.save(tmp_path / "p.vta")
+    found = Program.load(tmp_path / "p.vta")
+    assert (found.steps, found.tensors, found.choices) == (program.steps, program.tensors, program.choices)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("input", "nowhere"),
+        ("input", "x"),
+        ("input", "p"),
+        ("input", "y"),
+        ("output", "y"),
+        ("output", "nowhere"),
+        ("window", [4, 1, 1]),
+        ("window", [2, 0]),
+        ("window", [1, 2]),
+        ("window", "2x2"),
+        ("strides", [0, 1]),
+        ("strides", [1 << 16, 1 << 16]),
+        ("dilations", [1 << 20, 1]),
+        ("dilations", [1 << 16, 1 << 16]),
+        ("before", [-1, 0]),
+        ("before", [1 << 17, 0]),
+        ("before", [1]),
+        ("value", 128),
+        ("value", 1 << 40),
+        ("value", 0.5),
+    ],
+)
+def test_wrong_packing_is_refused(tmp_path: Path, key: str, value: object) -> None:
+    file = tmp_path / "p.vta"
+    packed_sample().save(file)
+    rewrite(file, _set(f"steps.1.{key}", value))
+    with pytest.raises(ProgramError, match=r"packing|step") as error:
+        Program.load(file)
+    assert "\n" not in str(error.value)
 
 
 def _set(path: str, value: object) -> Callable[[Manifest, dict[str, bytes]], None]:

@@ -19,7 +19,7 @@ CONFIG = load_preset("tiny")
 
 @pytest.fixture(scope="module")
 def program() -> Program:
-    return compile(residual_network(CONFIG, 8), CONFIG, batch=2)
+    return compile(residual_network(CONFIG, 8), CONFIG, batch=2, fuse=False)
 
 
 def images(count: int) -> dict[str, np.ndarray]:

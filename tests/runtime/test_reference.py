@@ -49,6 +49,22 @@ def test_depthwise(seed: int) -> None:
     assert np.array_equal(convolve(x, w, layer), loops(x, whole, layer))
 
 
+@pytest.mark.parametrize(("groups", "depth", "outputs"), [(2, 3, 5), (3, 1, 2), (4, 2, 1), (6, 1, 1)])
+def test_groups(groups: int, depth: int, outputs: int) -> None:
+    """The same as a convolution whose weights between different groups are 0."""
+    rng = np.random.default_rng(groups)
+    kernel, channels = (3, 2), groups * depth
+    x = rng.integers(-128, 128, (2, channels, 9, 8)).astype(np.int8)
+    w = rng.integers(-127, 128, (groups * outputs, depth, *kernel)).astype(np.int8)
+    attributes = {"kernel": kernel, "strides": (2, 1), "pads": (1, 0, 0, 2), "dilations": (1, 2)}
+    whole = np.zeros((groups * outputs, channels, *kernel), np.int8)
+    for group in range(groups):
+        outs, ins = (slice(group * size, (group + 1) * size) for size in (outputs, depth))
+        whole[outs, ins] = w[outs]
+    layer = Layer("c", "conv", ("x",), "y", attributes)
+    assert np.array_equal(convolve(x, w, layer), loops(x, whole, layer))
+
+
 def test_large_sums_are_exact() -> None:
     x, w = np.full((1, 2048, 3, 3), -128, np.int8), np.full((1, 2048, 3, 3), 127, np.int8)
     attributes = {"kernel": (3, 3), "strides": (1, 1), "pads": (0, 0, 0, 0), "dilations": (1, 1)}

@@ -44,9 +44,11 @@ CONFIGS = {
 }
 
 
-def compare(model: object, cfg: VTAConfig, shape: tuple[int, ...], *, batch: int | None = None) -> Executor:
+def compare(
+    model: object, cfg: VTAConfig, shape: tuple[int, ...], *, batch: int | None = None, fuse: bool = True
+) -> Executor:
     """Run 3 random images on the functional device; every layer and the outputs must equal the reference."""
-    program = compile(model, cfg, batch=batch)  # type: ignore[arg-type]
+    program = compile(model, cfg, batch=batch, fuse=fuse)  # type: ignore[arg-type]
     rng = np.random.default_rng(1)
     x = {"x": rng.normal(0, 4, (3, *shape)).astype(np.float32)}
     executor = Executor(program, FunctionalDevice(cfg))
@@ -88,7 +90,7 @@ def test_conv(name: str, seed: int) -> None:
 @pytest.mark.parametrize("name", CONFIGS)
 def test_residual_network(name: str) -> None:
     cfg = CONFIGS[name]
-    executor = compare(residual_network(cfg, 3), cfg, (3, 9, 9))
+    executor = compare(residual_network(cfg, 3), cfg, (3, 9, 9), fuse=False)
     kinds = {layer.op for layer in executor.program.layers}
     assert kinds == ({"conv"} if cfg.wgt_width == 1 else {"conv", "add"})
 
@@ -101,14 +103,14 @@ def test_add_with_scales_apart(name: str, exponents: tuple[int, int]) -> None:
     x = net.input("x", ("N", 21, 7, 6))
     a = net.conv(x, "a", (21, 21, 1, 1), exponent=exponents[0])
     b = net.conv(x, "b", (21, 21, 1, 1), exponent=exponents[1])
-    executor = compare(net.model(net.add(a, b, "sum", exponent=max(exponents))), cfg, (21, 7, 6), batch=3)
+    executor = compare(net.model(net.add(a, b, "sum", exponent=max(exponents))), cfg, (21, 7, 6), batch=3, fuse=False)
     assert [layer.op for layer in executor.program.layers] == ["conv", "conv", "add"]
 
 
 @pytest.mark.parametrize("name", ["tiny", "pynq-z1", "int4", "batch2"])
 def test_layers_alone(name: str) -> None:
     cfg = CONFIGS[name]
-    program = compile(residual_network(cfg, 6), cfg, batch=2)
+    program = compile(residual_network(cfg, 6), cfg, batch=2, fuse=False)
     executor = Executor(program, FunctionalDevice(cfg))
     x = np.random.default_rng(2).normal(0, 4, (3, 3, 9, 9))
     outputs = executor.run({"x": x}, layers=["sum", "left1"])

@@ -194,18 +194,6 @@ def test_too_large_kernel_has_a_reason() -> None:
     assert "weight tiles; configuration tiny holds" in program.offload["layer"]
 
 
-@pytest.mark.parametrize(
-    ("weight", "groups", "reason"), [((4, 2, 3, 3), 2, "2 groups"), ((8, 1, 3, 3), 4, "8 channels of 4 groups")]
-)
-def test_other_groups_run_on_the_cpu(weight: tuple[int, int, int, int], groups: int, reason: str) -> None:
-    cfg = CONFIGS["pynq-z1"]
-    net = QdqBuilder(cfg)
-    x = net.input("x", ("N", 4, 6, 6))
-    program = compile(net.model(net.conv(x, "layer", weight, group=groups)), cfg)
-    assert reason in program.offload["layer"]
-    assert program.layers == ()
-
-
 @pytest.mark.parametrize(("name", "ties"), [("tiny", 0.02), ("pynq-z1", 0.02), ("int4", 0.1)])
 def test_layer_beside_onnxruntime(name: str, ties: float) -> None:
     """By shifts, half up here, half to even there: one step more where a sum lies between two steps, else equal."""

@@ -43,10 +43,6 @@ def test_clip_becomes_bounds(low: float, high: float, expected: tuple[int, int])
     assert (layer.low, layer.high) == expected
 
 
-def _grouped(net: QdqBuilder, x: str) -> str:
-    return net.conv(x, "layer", (4, 2, 3, 3), group=2)
-
-
 def _odd_scale(net: QdqBuilder, x: str) -> str:
     y = net.node("Conv", [x, net.weight("w", (4, 4, 1, 1), np.log2(np.full(4, 0.03)))], "layer")
     return net.pair(y, -3)
@@ -65,7 +61,6 @@ def _float_weight(net: QdqBuilder, x: str) -> str:
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (_grouped, "groups"),
         (_odd_scale, "not a power of two"),
         (_used_twice, "exactly one"),
         (_float_weight, "not quantized"),

@@ -90,24 +90,38 @@ def test_a_layer_loads_beside_the_layer_before() -> None:
     assert [insn["pop_next"] for insn in insns] == [0, 0, 0, 0, 1, 0, 0]
 
 
+def rows_of(tensor: str, stream: StreamBuilder, first: int, count: int, slot: int) -> None:
+    shape = {"dram_base": 8 * first, "y_size": count, "x_size": 4, "x_stride": 8}
+    stream.add_transfer(load(stream.cfg, Memory.INP, **shape), Memory.INP, tensor, writes=[("inp", slot)])
+
+
 def test_a_load_waits_for_the_store_of_what_it_reads() -> None:
-    """The token goes through an instruction of the compute unit; all is stored before the layer's first product."""
+    """The token goes through an instruction of the compute unit, behind the first product that follows the STORE."""
     cfg = load_preset("tiny")
     stream = StreamBuilder(cfg)
+    stream.begin_layer()
     for row in range(3):
+        stream.add(gemm(cfg), writes=[("acc", row % 2)])
+        stream.add(gemm(cfg), writes=[("acc", row % 2)])
         shape = {"dram_base": 8 * row, "y_size": 1, "x_size": 8, "x_stride": 8}
         stream.add_transfer(store(cfg, **shape), Memory.OUT, "x", reads=[("acc", row % 2)])
     stream.begin_layer()
-    rows = load(cfg, Memory.INP, dram_base=2, y_size=2, x_size=4, x_stride=8)
-    stream.add_transfer(rows, Memory.INP, "x", writes=[("inp", 0)])
-    stream.add_transfer(load(cfg, Memory.INP, y_size=1, x_size=9), Memory.INP, "x", writes=[("inp", 1)])
-    stream.add(gemm(cfg), reads=[("inp", 0), ("inp", 1)])
+    rows_of("x", stream, 0, 2, 0)
+    rows_of("x", stream, 1, 1, 1)
+    stream.add(gemm(cfg), reads=[("inp", 0), ("inp", 1)], writes=[("acc", 1)])
+    rows_of("x", stream, 2, 1, 0)
+    stream.add(gemm(cfg), reads=[("inp", 0)], writes=[("acc", 1)])
     insns = stream.finish()
     assert_balanced(insns)
-    assert [insn.unit for insn in insns] == [*[Unit.STORE] * 3, Unit.COMPUTE, *[Unit.LOAD] * 2, *[Unit.COMPUTE] * 2]
-    assert [insn["push_prev"] for insn in insns] == [0, 1, 1, 1, 0, 0, 0, 0]
-    assert [insn["pop_next"] for insn in insns] == [0, 0, 0, 1, 1, 0, 1, 0]
-    assert [insn["push_next"] for insn in insns] == [0, 0, 0, 0, 0, 1, 0, 0]
+    assert stream.layers == [(0, 10), (10, 6)]
+    letters = {Unit.COMPUTE: "c", Unit.LOAD: "l", Unit.STORE: "s"}
+    # Relays: one behind the first product of the third row, one behind the second layer's first product.
+    assert "".join(letters[insn.unit] for insn in insns) == "ccsccscccs" + "llcclc"
+    relays = [insn for insn in insns if insn.opcode == Opcode.LOAD and insn.unit == Unit.COMPUTE]
+    assert [(insn["pop_next"], insn["push_prev"]) for insn in relays] == [(1, 1), (1, 1)]
+    assert insns.index(relays[0]) == 7
+    loads = [insn for insn in insns if insn.unit == Unit.LOAD]
+    assert [insn["pop_next"] for insn in loads] == [1, 0, 1]
 
 
 def square(size: int, kernel: int, stride: int, blocks: tuple[int, int]) -> ConvGeometry:

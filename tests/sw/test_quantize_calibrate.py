@@ -5,11 +5,13 @@ from __future__ import annotations
 from fractions import Fraction
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import numpy_helper
 from vta_arch.presets import load_preset
+from vta_sw.frontend.graph import Graph
 from vta_sw.quantize import Annotation, LayerPlan, TensorStats, any_scale
 from vta_sw.quantize.power_of_two import ceiling_exponent, search_activation_scale, search_weight_scales
 from vta_sw.quantize.realize import pack_tensor
@@ -127,7 +129,7 @@ def test_scales_of_additions_become_ratios_of_integers(name: str, most: int, mov
         plan = Annotation(layers=[LayerPlan("".join(add), "Add", add[:2], add[2]) for add in adds])
         plan.groups = {tensor: tensor for tensor in before}
         after = dict(before)
-        any_scale.align_additions(plan, after, cfg)
+        any_scale.align_additions(Graph(onnx.ModelProto()), plan, after, cfg)
         for left, right, _ in adds[:2]:
             ratio = Fraction(after[left] / after[right]).limit_denominator(most)
             assert ratio.numerator <= most

@@ -8,9 +8,11 @@ from typing import Annotated
 
 import typer
 from vta_arch.presets import DEFAULT_PRESET, load_config
+from vta_sw.offload import Offload
 
 from ..options import Batch, Config, Output, Shape, parse_shapes
 from ..output import print_done, progress_bars
+from ..placement import CpuProfileOption, Force, KeepOnCpu, OffloadOption, host, placement_options
 
 
 def compile(
@@ -19,18 +21,44 @@ def compile(
     config: Config = DEFAULT_PRESET,
     batch: Batch = None,
     shape: Shape = None,
+    offload: OffloadOption = Offload.AUTO,
+    keep_on_cpu: KeepOnCpu = None,
+    force: Force = None,
+    cpu_profile: CpuProfileOption = None,
+    packing: Annotated[
+        str,
+        typer.Option(
+            "--packing",
+            metavar="time|cycles|none",
+            help="What decides how the CPU packs a first layer's input: time of both, or the accelerator's cycles.",
+        ),
+    ] = "time",
 ) -> None:
     """Compile a quantized network to a program for one configuration.
+
+    What the accelerator makes faster runs there, conversions included; `vta explain` shows the decision.
 
     Example: `vta compile build/digits_q.onnx -o build/digits.vta`
     """
     from vta_sw.compiler import compile as compile_model
 
     cfg = load_config(config)
+    options, profile = placement_options(offload, keep_on_cpu, force), host(cfg, cpu_profile)
     with progress_bars() as progress:
-        program = compile_model(network, cfg, batch=batch, shapes=parse_shapes(shape), progress=progress)
+        program = compile_model(
+            network,
+            cfg,
+            batch=batch,
+            shapes=parse_shapes(shape),
+            packing=packing,
+            progress=progress,
+            placement=options,
+            cpu=profile,
+        )
     program.save(output)
     print_done(f"{output}: {len(program.layers)} layers for {cfg.name} ({cfg.fingerprint_hex})")
+    for name, choice in program.choices.items():
+        print_done(f"input of {name!r}: {choice.partition('; ')[0]}")
     if program.offload:
         name, reason = next(iter(program.offload.items()))
         print_done(f"{len(program.offload)} more stay on the CPU: {name!r} because {reason}" + _others(program.offload))

@@ -11,12 +11,13 @@ from vta_arch.errors import DataError, DeviceError
 from vta_arch.program import Program
 
 from ..arrays import read_array, split_key, write_arrays
-from ..devices import Backend, check_traceable
+from ..devices import Backend, check_clocked, check_traceable
 from ..listing import check_configuration
 from ..options import ConfigOrNone, JsonFile, check_output
 from ..output import print_done, print_table, progress_bars, write_json
 
 if TYPE_CHECKING:
+    from vta_sim.memory_model import MemoryModel
     from vta_sim.trace_summary import Summary
 
     from ..inference import RunReport
@@ -45,6 +46,15 @@ def run(
             help="Write a timeline of every unit for ui.perfetto.dev; needs --backend rtl.",
         ),
     ] = None,
+    beat_interval: Annotated[
+        int | None,
+        typer.Option(
+            "--beat-interval",
+            metavar="N",
+            min=1,
+            help="Cycles from one beat on the RTL's bus to the next, each direction (default 1); 2 is half the bus.",
+        ),
+    ] = None,
     json: JsonFile = None,
     output: Annotated[
         Path | None,
@@ -64,6 +74,7 @@ def run(
 
     if trace is not None:
         check_traceable(backend)
+    memory = None if beat_interval is None else _memory(backend, beat_interval)
     loaded = Program.load(program)
     check_configuration(loaded, config, program)
     names = _layer_names(layer)
@@ -77,6 +88,7 @@ def run(
             check=check,
             layers=names,
             trace=trace,
+            memory=memory,
             progress=progress,
         )
     if output is not None:
@@ -88,6 +100,13 @@ def run(
         name = report.first_mismatch
         count = report.mismatches_by_layer[name]
         raise DeviceError(f"layer {name!r} on {backend} differs from the integer reference in {count} elements")
+
+
+def _memory(backend: Backend, beat_interval: int) -> MemoryModel:
+    check_clocked(backend)
+    from vta_sim.memory_model import MemoryModel
+
+    return MemoryModel(beat_interval=beat_interval)
 
 
 def _layer_names(option: str | None) -> list[str]:

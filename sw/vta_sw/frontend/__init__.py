@@ -4,9 +4,11 @@ from .graph import Graph
 from .load import check_model, read_model, save_model
 from .prepare import load_model, prepare, prepare_float
 from .session import open_session, run_session
+from .work import Work, work_of
 
 __all__ = [
     "Graph",
+    "Work",
     "check_model",
     "load_model",
     "open_session",
@@ -15,4 +17,5 @@ __all__ = [
     "read_model",
     "run_session",
     "save_model",
+    "work_of",
 ]

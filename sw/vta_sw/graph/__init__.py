@@ -3,6 +3,15 @@
 from .importer import import_graph
 from .qdq import NotALayerError
 from .scales import add_factors
-from .types import IntGraph, IntLayer, QTensor
+from .types import IntGraph, IntLayer, Pool, QTensor, Residual
 
-__all__ = ["IntGraph", "IntLayer", "NotALayerError", "QTensor", "add_factors", "import_graph"]
+__all__ = [
+    "IntGraph",
+    "IntLayer",
+    "NotALayerError",
+    "Pool",
+    "QTensor",
+    "Residual",
+    "add_factors",
+    "import_graph",
+]

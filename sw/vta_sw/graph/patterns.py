@@ -132,8 +132,18 @@ def explicit_pads(
     return first[0], first[1], last[0], last[1]
 
 
+def pool_window(view: GraphView, index: int) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int, int, int]]:
+    """Kernel, strides and pads of a MaxPool on 4-dimensional tensors. Raises NotALayerError for one of another kind."""
+    named = attributes(view.nodes[index])
+    shape, made = view.shapes.get(view.nodes[index].input[0], ()), [name for name in view.nodes[index].output if name]
+    if len(shape) != 4 or len(made) != 1 or any(step != 1 for step in named.get("dilations", ())):
+        raise NotALayerError("it is not 2-dimensional, or has dilations or indices")
+    kernel = tuple(named["kernel_shape"])
+    return kernel, tuple(named.get("strides", (1, 1))), explicit_pads(view, index, kernel, *shape[2:])
+
+
 def conv(view: GraphView, index: int, scope: Scope) -> IntLayer:
-    """A Conv of one group, or depthwise, on 4-dimensional tensors. Raises NotALayerError."""
+    """A Conv of any number of groups on 4-dimensional tensors. Raises NotALayerError."""
     node, named = view.nodes[index], attributes(view.nodes[index])
     source = activation(view, node.input[0], scope)
     weight = constant(view, node.input[1])
@@ -158,13 +168,11 @@ def conv(view: GraphView, index: int, scope: Scope) -> IntLayer:
 
 
 def _check_groups(groups: int, weight: tuple[int, ...], channels: int) -> None:
-    """Raises NotALayerError unless there is one group, or one for each input and output channel."""
-    if groups not in (1, channels):
-        raise NotALayerError(f"it has {groups} groups for {channels} channels (1, or one for each, can run)")
+    """Raises NotALayerError unless the groups divide the channels of input and output."""
+    if groups < 1 or channels % groups or weight[0] % groups:
+        raise NotALayerError(f"its {groups} groups do not divide {channels} input and {weight[0]} output channels")
     if weight[1] * groups != channels:
-        raise NotALayerError(f"its weight has {weight[1]} input channels, its input {channels}")
-    if groups > 1 and weight[0] != channels:
-        raise NotALayerError(f"it makes {weight[0]} channels of {channels} groups (depthwise makes one of each)")
+        raise NotALayerError(f"its weight has {weight[1]} input channels, its input {channels} in {groups} groups")
 
 
 def _dense(view: GraphView, index: int, scope: Scope, item: Constant, transposed: bool, bias: str) -> IntLayer:

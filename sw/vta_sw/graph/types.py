@@ -35,12 +35,37 @@ class QTensor:
 
 
 @dataclass(frozen=True)
+class Residual:
+    """An add behind a convolution: requantize(y * factors[0] + shortcut * factors[1], requant).
+
+    ``y`` is the convolution's own integer output, the shortcut the layer's second input; ``made`` describes ``y``.
+    """
+
+    factors: tuple[int, int]
+    requant: RequantParams
+    made: QTensor
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A MaxPool behind a convolution; padding is left out of the maximum. ``made`` is what it pools.
+
+    kernel and strides: of rows and columns; pads: top, left, bottom, right.
+    """
+
+    kernel: tuple[int, int]
+    strides: tuple[int, int]
+    pads: tuple[int, int, int, int]
+    made: QTensor
+
+
+@dataclass(frozen=True)
 class IntLayer:
     """One layer in integers, and the ONNX nodes (by index) that it stands for.
 
     With ``requant`` (one set of parameters for each output channel, of an add one set in all):
     conv: requantize(conv(x, weight), requant), x padded with pad_value; a dense layer is a 1x1 conv, and a
-    weight of one input channel on an input of several is depthwise.
+    weight of fewer input channels than the input has groups (see ``groups``).
     add: requantize(a * factors[0] + b * factors[1], requant).
     maxpool: requantize(maximum of each window of x, padded with pad_value).
     rectify: requantize(max(x, floor) * factors[0] + x * factors[1]).
@@ -52,6 +77,8 @@ class IntLayer:
     conv: clip(round_half_up((conv(x, weight) + bias) / 2**shift), low, high).
     add: clip(round_half_up((a * factors[0] + b * factors[1]) / 2**shift[0]), low, high); the others likewise, select
     with a shift for each output channel.
+
+    ``fused``: what follows a convolution within the layer; its requantization comes before that.
     """
 
     name: str
@@ -74,6 +101,14 @@ class IntLayer:
     """Height and width of the kernel where there are no weights."""
     floor: int = 0
     channels: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    true_weights: int = 0
+    """Weights of the convolution as it was given, where ``weight`` has more; 0: all of ``weight``."""
+    fused: Residual | Pool | None = None
+
+    @property
+    def made(self) -> QTensor:
+        """The output of the layer's own operator, before what is fused behind it."""
+        return self.output if self.fused is None else self.fused.made
 
     @property
     def kernel(self) -> tuple[int, int]:
@@ -90,13 +125,19 @@ class IntLayer:
     @property
     def is_depthwise(self) -> bool:
         """Whether each output channel sees only the input channel of its number, of several."""
-        return self.op == "conv" and self.weight.shape[1] == 1 < self.inputs[0].nchw[1]
+        return self.op == "conv" and 1 < self.groups == self.inputs[0].nchw[1] == self.weight.shape[0]
+
+    @property
+    def groups(self) -> int:
+        """Groups of a convolution's channels: each sees only the input channels of its own group."""
+        depth: int = self.weight.shape[1]
+        return self.inputs[0].nchw[1] // max(depth, 1)
 
     @property
     def macs(self) -> int:
         """True multiply-accumulates; only a conv has any."""
-        n, _, h, w = self.output.nchw
-        return n * h * w * self.weight.size if self.op == "conv" else 0
+        n, _, h, w = self.made.nchw
+        return n * h * w * (self.true_weights or self.weight.size) if self.op == "conv" else 0
 
 
 @dataclass(frozen=True)

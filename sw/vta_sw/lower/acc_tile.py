@@ -8,7 +8,7 @@ one directly behind the other, from the start of a half; constants stand at a ha
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import numpy as np
@@ -63,15 +63,15 @@ class AccTile:
     def _single_uop(self, dst: int, src: int) -> dict[str, int]:
         return self._uops.place(("alu", dst, src), lambda: np.array([[dst, src, 0]], np.int64))
 
-    def prepare(self, halves: int) -> None:
-        """What can be done before the first input arrives: constants, and clearing ``halves`` halves."""
+    def prepare(self, halves: int, first: int) -> None:
+        """What can be done before the first input arrives: constants, and clearing ``halves`` halves from ``first``."""
         if self.overlap:
             return
         if self._stay:
             self._load_constants(0, 0, self._all_blocks)
-        for half in range(halves):
+        for half in range(first, first + halves):
             if self._plan.start is not None:
-                self._clear(half)
+                self._clear(half % 2)
 
     def _clear(self, half: int) -> None:
         """Zero the largest tile, where the start pass finds no older result of this layer."""
@@ -139,6 +139,33 @@ class AccTile:
         self._waiting.append(store)
         if not self.overlap or not self._plan.passes:
             self.finish()
+
+    @property
+    def waiting(self) -> int:
+        """Steps of the tile before that are still to come."""
+        return len(self._waiting)
+
+    def then(self, steps: Iterable[Callable[[], None]]) -> None:
+        """Steps behind the tile's products, one at a time beside those of the next tile: see :meth:`go_on`."""
+        self._waiting.extend(steps)
+
+    def alu(self, half: int, op: AluOp, uop: tuple[int, int], **loops: int) -> None:
+        """An ALU instruction on the tile in ``half``; ``uop``: indices of its first destination and operand."""
+        insn = alu(self._cfg, op, **self._single_uop(*uop), **loops, **self._declared)
+        self._stream.add(insn, writes=[("acc", half)], bank=half)
+
+    def alu_pairs(self, half: int, op: AluOp, pairs: list[tuple[int, int]], **loops: int) -> None:
+        """The same on several first destinations and sources, counted from the start of the tile in ``half``."""
+        base = self.base(half)
+        table = np.array([(base + dst, base + src, 0) for dst, src in pairs], np.int64)
+        uops = self._uops.place(("alu", half, *pairs), lambda: table)
+        self._stream.add(alu(self._cfg, op, **uops, **loops, **self._declared), writes=[("acc", half)], bank=half)
+
+    def alu_across(self, half: int, op: AluOp, dst: int, src: int, **loops: int) -> None:
+        """An ALU instruction from the other half's tile into that of ``half``; it holds up the products of both."""
+        uop = self._single_uop(self.base(half) + dst, self.base(1 - half) + src)
+        insn = alu(self._cfg, op, **uop, **loops)
+        self._stream.add(insn, reads=[("acc", 1 - half)], writes=[("acc", half)])
 
     def go_on(self) -> None:
         """The next step of the tile before, beside the products of this one: the ALU takes one pass at a time."""

@@ -106,7 +106,8 @@ class AddLowering:
 
     def _choose_chunk(self) -> tuple[int, int]:
         """Positions of a tile, and of the first and last one: the best of some on the timeline."""
-        key = (self._images, self._channels, self._plane, self.plan.passes, self.plan.start, self._layer.factors)
+        steps = tuple((step.shift, len(step.terms)) for step in self._steps)
+        key = (self._images, self._channels, self._plane, self.plan.passes, self.plan.start, steps)
         if key not in self._context.chunks:
             most = self._most()
             least = ceil_div(self._plane, most)
@@ -124,6 +125,10 @@ class AddLowering:
         self._emit(Context(self._cfg), stream)
         return trial_cost(self._cfg, stream.finish(), stream.banks)
 
+    def cost(self) -> int:
+        """Cycles as it is emitted, on the timeline, and a little for each instruction."""
+        return self._trial((self._chunk, self._edge))
+
     def _groups(self) -> int:
         return self._images * ceil_div(self._channels, max(self._cfg.block_in, self._cfg.block_out))
 
@@ -136,9 +141,10 @@ class AddLowering:
         self._uops = UopCache(context, stream)
         self._acc = AccTile(context, stream, self._uops, self.plan, self._out_group, self._chunk)
         chunks = list(self._chunks())
-        self._acc.prepare(min(2, len(chunks)))
+        first = stream.other_half
+        self._acc.prepare(min(2, len(chunks)), first)
         self._load_weights(context)
-        for number, chunk in enumerate(chunks):
+        for number, chunk in enumerate(chunks, first):
             self._emit_chunk(number % 2, chunk)
         self._acc.finish()
         self._uops.finish()

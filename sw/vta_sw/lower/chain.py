@@ -60,8 +60,11 @@ class ChainLowering(ConvLowering):
         size = (layer.inputs[0].nchw[1], 1, *layer.kernel)
         super().__init__(context, replace(layer, weight=np.zeros(size, np.int64)))
 
-    def _variant(self) -> tuple[Hashable, ...]:
-        return (self._chain.tobytes(), len(self._chain))
+    def key(self) -> tuple[Hashable, ...]:
+        return *super().key(), (self._chain.tobytes(), len(self._chain))
+
+    def _read_weights(self) -> None:
+        """All blocks share a few tiles: none is left out."""
 
     @property
     def _task(self) -> ChainTask:
@@ -84,12 +87,13 @@ class ChainLowering(ConvLowering):
         self._acc = AccTile(context, stream, self._uops, self.plan, tiling.out_blocks, pitch)
         self._inp_slots = SlotCache(tiling.inp_slots)
         tiles = list(self._tiles())
-        self._acc.prepare(min(2, len(tiles)))
+        first = stream.other_half
+        self._acc.prepare(min(2, len(tiles)), first)
         load_tiles(context, stream, self._stages.tiles)
-        self._run_tiles(tiles)
+        self._run_tiles(tiles, first)
         self._uops.finish()
 
-    def _run_tiles(self, tiles: list[tuple[Position, Part]]) -> None:
+    def _run_tiles(self, tiles: list[tuple[Position, Part]], first: int) -> None:
         """Emit all tiles, with overlap two at a time, each in its half: next comes the step that can start first.
 
         The compute unit takes instructions in order, so one that must wait holds up those behind it.
@@ -100,16 +104,17 @@ class ChainLowering(ConvLowering):
         ready = [0] * halves
         free: dict[str, int] = defaultdict(int)
         while True:
-            for half, lane in enumerate(lanes):
+            for number, lane in enumerate(lanes):
                 if waiting and not lane:
-                    lane.extend(self._tile_steps(half if halves > 1 else len(waiting) % 2, *waiting.popleft()))
-            starts = [(max(ready[half], free[lane[0].engine]), half) for half, lane in enumerate(lanes) if lane]
+                    half = first + (number if halves > 1 else len(tiles) - len(waiting))
+                    lane.extend(self._tile_steps(half % 2, *waiting.popleft()))
+            starts = [(max(ready[at], free[lane[0].engine]), at) for at, lane in enumerate(lanes) if lane]
             if not starts:
                 return
-            start, half = min(starts)
-            step = lanes[half].popleft()
+            start, number = min(starts)
+            step = lanes[number].popleft()
             step.emit()
-            ready[half] = free[step.engine] = start + step.cycles
+            ready[number] = free[step.engine] = start + step.cycles
 
     def _tile_steps(self, half: int, position: Position, out: Part) -> Iterator[_Step]:
         """The steps of one tile."""

@@ -8,16 +8,17 @@ from functools import lru_cache
 
 import numpy as np
 from vta_arch.config import LOOP_ITER_BITS, VTAConfig
-from vta_arch.isa import Memory, Opcode, opcodes
+from vta_arch.isa import Opcode, opcodes
 from vta_arch.layout import ceil_div
 
 from ..graph.types import Ints
 from .depthwise_steps import DepthwiseSteps, depthwise_tiles, steps_of_taps
 from .errors import NotLowerableError
 from .geometry import Axis, ConvGeometry
+from .products import bus_words
 from .requantize import overlaps
 from .tiling import Tiling, row_parts, splits
-from .timeline import TRANSFER_START, element_cycles, store_cycles
+from .timeline import TRANSFER_START, store_cycles
 
 _SLOTS = (2, 3, 4, 1)
 """Input tiles that the scratchpad holds; one only where two do not fit."""
@@ -177,7 +178,7 @@ def _estimate(cfg: VTAConfig, task: ChainTask, stages: Stages, size: tuple[int, 
     tiles *= ceil_div(geometry.out_blocks, blocks)
     window = geometry.rows.window(rows) * geometry.cols.window(cols)
     lines = sum(rows + more for _, more in phases(geometry.rows))
-    load = blocks * (TRANSFER_START + window * element_cycles(cfg, Memory.INP))
+    load = blocks * (TRANSFER_START + window * bus_words(cfg))
     products = blocks * lines * sum(stage_cycles(steps, cols) for steps in stages.steps)
     clamps = blocks * lines * cols * (len(stages.steps) - 1)
     together = 2 * blocks * cols * sum(item.count for item in row_passes(geometry.rows, rows))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from vta_arch.config import VTAConfig
 from vta_arch.encoding import Insn, encode_uops, load
 from vta_arch.isa import Memory, memory_elem_bytes
 
+from .choice import TilingChoice
 from .stream import StreamBuilder
 from .tiling import Tiling
 
@@ -49,11 +51,26 @@ class ConstantPool:
 class Context:
     """One compilation: its configuration and constant pools."""
 
-    def __init__(self, cfg: VTAConfig) -> None:
+    def __init__(self, cfg: VTAConfig, choice: TilingChoice | None = None) -> None:
         self.cfg = cfg
+        self.choice = choice or TilingChoice()
         self.tilings: dict[Hashable, Tiling] = {}
+        self.costs: dict[Hashable, int] = {}
         self.chunks: dict[Hashable, tuple[int, int]] = {}
-        self.pools = {name: ConstantPool(memory_elem_bytes(cfg, memory)) for name, memory in SEGMENTS.items()}
+        self.pools = _pools(cfg)
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """What is emitted inside the block is thrown away: its constants leave no trace."""
+        kept, self.pools = self.pools, _pools(self.cfg)
+        try:
+            yield
+        finally:
+            self.pools = kept
+
+
+def _pools(cfg: VTAConfig) -> dict[str, ConstantPool]:
+    return {name: ConstantPool(memory_elem_bytes(cfg, memory)) for name, memory in SEGMENTS.items()}
 
 
 class UopCache:
@@ -104,8 +121,9 @@ class UopCache:
 class SlotCache:
     """Which tile is in which slot of a scratchpad; the slot that was used longest ago is replaced."""
 
-    def __init__(self, slots: int) -> None:
-        self._slots = slots
+    def __init__(self, slots: int, first: int = 0) -> None:
+        """``first``: the slot that is taken first."""
+        self._slots, self._first = slots, first
         self._keys: dict[Hashable, int] = {}
 
     def get(self, key: Hashable) -> tuple[int, bool]:
@@ -114,7 +132,7 @@ class SlotCache:
         if not missing:
             slot = self._keys.pop(key)
         elif len(self._keys) < self._slots:
-            slot = len(self._keys)
+            slot = (len(self._keys) + self._first) % self._slots
         else:
             slot = self._keys.pop(next(iter(self._keys)))
         self._keys[key] = slot

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from vta_arch.encoding import gemm, load
 from vta_arch.isa import Memory, Opcode, insn_fields
-from vta_arch.layout import ceil_div, pack_weight_bits, tile_weight
+from vta_arch.layout import ceil_div, pack_weight_bits
 
 from ..graph.types import IntLayer
 from .acc_tile import AccTile
@@ -19,10 +19,9 @@ from .geometry import ConvGeometry, conv_geometry, signed_pad
 from .requantize import Requantization, plan_requantization
 from .stream import Resource, StreamBuilder
 from .tiling import Tiling, best_tilings, row_parts
-from .timeline import trial_cost
+from .timeline import slice_cycles, trial_cost
+from .weight_tiles import Used, WeightTiles, used_key
 
-_TRIALS = 24
-"""Most tilings that are tried on the timeline."""
 _TRIAL_STEPS = 500
 """Steps of all trials of a layer: with many steps its ends hardly matter, and the estimate is as good."""
 
@@ -51,26 +50,40 @@ class Position:
 class ConvLowering:
     """The lowering of one convolution; making it proves that it can be lowered (else NotLowerableError)."""
 
+    _TRIALS = 24
+    """Most tilings that are tried on the timeline."""
+
     def __init__(self, context: Context, layer: IntLayer) -> None:
         self._context, self._cfg, self._layer = context, context.cfg, layer
         self.geometry: ConvGeometry = conv_geometry(context.cfg, layer)
-        self.plan: Requantization = plan_requantization(context.cfg, layer)
+        self.plan: Requantization = self._plan()
         self._limits = insn_fields(context.cfg, Opcode.LOAD)
+        self._pattern_key = b""
+        self._read_weights()
         self.tiling: Tiling = self._choose_tiling()
+
+    def _read_weights(self) -> None:
+        """Find the weight tiles that are used."""
+        self._tiled = WeightTiles(self._cfg, self._layer)
+        self._pattern_key = used_key(self._tiled.used)[1]
+        self.geometry = replace(self.geometry, pattern=self._tiled.pattern)
+
+    def _plan(self) -> Requantization:
+        return plan_requantization(self._cfg, self._layer)
+
+    def key(self) -> tuple[Hashable, ...]:
+        """Layers of one key have the same instructions, but for addresses and constants."""
+        return (type(self).__name__, self.geometry, self._pattern_key, self.plan.passes, self.plan.start)
 
     def _choose_tiling(self) -> Tiling:
         """The best of some good tilings: each is emitted on trial."""
-        key = (type(self), self.geometry, self.plan.passes, self.plan.start, *self._variant())
+        key = self.key()
         if key not in self._context.tilings:
-            found = self._good_tilings(_TRIALS)
+            found = self._good_tilings(self._TRIALS)
             few = found[: max(1, _TRIAL_STEPS // self._steps(found[0]))]
             few = tuple(item for item in few if self._steps(item) <= _TRIAL_STEPS)
-            self._context.tilings[key] = min(few, key=self._trial) if len(few) > 1 else found[0]
+            self._context.tilings[key] = self._context.choice.choose(key, few, found, self._trial)
         return self._context.tilings[key]
-
-    def _variant(self) -> tuple[Hashable, ...]:
-        """What else tells layers of the same geometry apart."""
-        return ()
 
     def _good_tilings(self, count: int) -> tuple[Tiling, ...]:
         """The ``count`` tilings with the least estimated cycles, the best first."""
@@ -80,8 +93,7 @@ class ConvLowering:
         geometry = self.geometry
         rows = len(row_parts(geometry.rows.out, tiling.rows, tiling.edge))
         positions = geometry.images * rows * ceil_div(geometry.cols.out, tiling.cols)
-        outs = ceil_div(geometry.out_blocks, tiling.out_blocks)
-        return positions * outs * ceil_div(geometry.in_blocks, tiling.in_blocks)
+        return positions * geometry.parts(tiling.out_blocks, tiling.in_blocks)[0]
 
     def _trial(self, tiling: Tiling) -> int:
         """Cycles with ``tiling``, on the timeline."""
@@ -89,14 +101,54 @@ class ConvLowering:
         self._emit(Context(self._cfg), stream, tiling, 0)
         return trial_cost(self._cfg, stream.finish(), stream.banks)
 
+    def cycles(self) -> int:
+        """Cycles of the layer alone, on the timeline."""
+        stream = StreamBuilder(self._cfg)
+        self._emit(Context(self._cfg), stream, self.tiling, 0)
+        return slice_cycles(self._cfg, stream.finish(), stream.banks)
+
+    def cost(self) -> int:
+        """Cycles as it is emitted, on the timeline, and a little for each instruction."""
+        key = (*self.key(), self.tiling)
+        if key not in self._context.costs:
+            self._context.costs[key] = self._trial(self.tiling)
+        return self._context.costs[key]
+
     def emit(self, stream: StreamBuilder) -> None:
         """Add the layer's instructions to ``stream``; tensors are called by their names."""
         packed = pack_weight_bits(self._weight_tiles(), self._cfg.wgt_width).tobytes()
         self._emit(self._context, stream, self.tiling, self._context.pools["weights"].add(packed))
 
     def _weight_tiles(self) -> NDArray[np.integer]:
-        """Weights in the order in which they are loaded: [output blocks, ..., block_out, block_in]."""
-        return tile_weight(self._layer.weight, self._cfg.block_out, self._cfg.block_in)
+        """Weights in the order in which they are loaded: [..., block_out, block_in]."""
+        parts = self._weight_parts(self.tiling)
+        return np.concatenate([self._tiled.of_part(o.first, i.first, kept) for (o, i), (kept, _) in parts.items()])
+
+    def _weight_parts(self, tiling: Tiling) -> dict[tuple[Part, Part], tuple[Used, int]]:
+        """Of each part of output and input blocks that is used: its tiles, and the place of the first one.
+
+        An output block's first part has at least one tile, whose product starts the sum.
+        """
+        found: dict[tuple[Part, Part], tuple[Used, int]] = {}
+        place = 0
+        for out in _parts(self.geometry.out_blocks, tiling.out_blocks):
+            rows = self._tiled.used[out.first : out.first + out.count]
+            ins = _parts(self.geometry.in_blocks, tiling.in_blocks)
+            active = [part for part in ins if rows[:, part.first : part.first + part.count].any()] or ins[:1]
+            for part in active:
+                kept = rows[:, part.first : part.first + part.count]
+                if part is active[0]:
+                    kept = kept.copy()
+                    kept[~kept.any(axis=(1, 2, 3)), 0, 0, 0] = True
+                found[out, part] = kept, place
+                place += int(np.count_nonzero(kept))
+        return found
+
+    def _place_weights(self, tiling: Tiling) -> None:
+        self._kept = self._weight_parts(tiling)
+        self._ins: dict[Part, list[Part]] = {}
+        for out, into in self._kept:
+            self._ins.setdefault(out, []).append(into)
 
     def _accumulators(self, tiling: Tiling) -> int:
         """Accumulators of an output block of the largest tile."""
@@ -104,12 +156,20 @@ class ConvLowering:
 
     def _emit(self, context: Context, stream: StreamBuilder, tiling: Tiling, weights: int) -> None:
         self.tiling, self._weights, self._stream = tiling, weights, stream
+        self._place_weights(tiling)
         self._uops = UopCache(context, stream)
         self._acc = AccTile(context, stream, self._uops, self.plan, tiling.out_blocks, self._accumulators(tiling))
-        self._inp_slots, self._wgt_slots = SlotCache(tiling.inp_slots), SlotCache(tiling.wgt_slots)
+        self._inp_slots, self._wgt_slots = (
+            SlotCache(slots, stream.other_slot(memory, slots, depth))
+            for memory, slots, depth in (
+                (Memory.INP, tiling.inp_slots, self._cfg.inp_depth),
+                (Memory.WGT, tiling.wgt_slots, self._cfg.wgt_depth),
+            )
+        )
         tiles = list(self._tiles())
-        self._acc.prepare(min(2, len(tiles)))
-        for number, (position, out) in enumerate(tiles):
+        first = stream.other_half
+        self._acc.prepare(min(2, len(tiles)), first)
+        for number, (position, out) in enumerate(tiles, first):
             self._emit_tile(number % 2, position, out)
         self._acc.finish()
         self._uops.finish()
@@ -129,20 +189,25 @@ class ConvLowering:
         return ((position, out) for position in positions for out in outs)
 
     def _emit_tile(self, half: int, position: Position, out: Part) -> None:
-        ins = _parts(self.geometry.in_blocks, self.tiling.in_blocks)
         vectors = position.rows.count * position.cols.count
-        for number, into in enumerate(ins):
-            inp_slot, missing = self._inp_slots.get((position, into))
-            if missing:
-                self._load_input(inp_slot, position, into)
+        for number, into in enumerate(self._ins[out]):
+            # Weights first: they need not wait for the layer before.
             wgt_slot, missing = self._wgt_slots.get((out, into))
             if missing:
                 self._load_weights(wgt_slot, out, into)
+            inp_slot, missing = self._inp_slots.get((position, into))
+            if missing:
+                self._load_input(inp_slot, position, into)
             if number == 0:
                 self._acc.begin(half, out.first, out.count, vectors)
             self._gemm((half, inp_slot, wgt_slot), position, out, into, first=number == 0)
             self._acc.go_on()
         self._acc.finish()
+        self._end_tile(half, position, out)
+
+    def _end_tile(self, half: int, position: Position, out: Part) -> None:
+        """What follows the products of a tile."""
+        vectors = position.rows.count * position.cols.count
         self._acc.requantize(half, out.first, out.count, vectors, partial(self._store, half, position, out))
 
     # Transfers -----------------------------------------------------------------------------
@@ -181,49 +246,51 @@ class ConvLowering:
         self._stream.add_transfer(insn, Memory.INP, self._layer.inputs[0].name, writes=[("inp", slot)])
 
     def _load_weights(self, slot: int, out: Part, into: Part) -> None:
-        taps = self.geometry.taps
-        pitch, size = self.geometry.in_blocks * taps, into.count * taps
-        start = self._weights + out.first * pitch + into.first * taps
-        merged = max(pitch, size) <= self._limits["x_stride"].max
-        for number in range(1 if merged else out.count):
-            insn = load(
-                self._cfg,
-                Memory.WGT,
-                sram_base=self._wgt_base(slot) + number * size,
-                dram_base=start + number * pitch,
-                y_size=out.count if merged else 1,
-                x_size=size,
-                x_stride=pitch if merged else size,
-            )
-            self._stream.add_transfer(insn, Memory.WGT, "weights", writes=[("wgt", slot)])
+        kept, place = self._kept[out, into]
+        size = int(np.count_nonzero(kept))
+        insn = load(
+            self._cfg,
+            Memory.WGT,
+            sram_base=self._wgt_base(slot),
+            dram_base=self._weights + place,
+            y_size=1,
+            x_size=size,
+            x_stride=size,
+        )
+        self._stream.add_transfer(insn, Memory.WGT, "weights", writes=[("wgt", slot)])
 
     def _store(self, half: int, position: Position, out: Part) -> None:
+        shapes, merged = self._output_shapes(position, out)
+        pitch = self._block_pitch(position)
+        for number, shape in shapes:
+            self._acc.store(half, self._layer.output.name, out.first + number, number * pitch, shape, each_row=merged)
+
+    def _output_shapes(self, position: Position, out: Part) -> tuple[list[tuple[int, dict[str, int]]], bool]:
+        """Transfers of a tile of outputs: the first block of each and its fields; whether their rows are blocks."""
         geometry = self.geometry
         height, width = position.rows.count, position.cols.count
-        plane, pitch = geometry.rows.out * geometry.cols.out, height * width
-        limit = self._limits["x_stride"].max
-        image = position.image * geometry.out_blocks
-        start = position.rows.first * geometry.cols.out + position.cols.first
-        merged = width == geometry.cols.out and plane <= limit
-        if merged:
-            shapes = [(0, {"y_size": out.count, "x_size": pitch, "x_stride": plane})]
-        else:
-            shape = {"y_size": height, "x_size": width, "x_stride": geometry.cols.out}
-            shapes = [(block, shape) for block in range(out.count)]
-        name = self._layer.output.name
-        for number, shape in shapes:
-            block = out.first + number
-            dram = (image + block) * plane + start
-            self._acc.store(half, name, block, number * pitch, shape | {"dram_base": dram}, each_row=merged)
+        plane = geometry.rows.out * geometry.cols.out
+        first = (position.image * geometry.out_blocks + out.first) * plane
+        first += position.rows.first * geometry.cols.out + position.cols.first
+        if width == geometry.cols.out and plane <= self._limits["x_stride"].max:
+            shape = {"y_size": out.count, "x_size": height * width, "x_stride": plane}
+            return [(0, shape | {"dram_base": first})], True
+        shape = {"y_size": height, "x_size": width, "x_stride": geometry.cols.out}
+        return [(block, shape | {"dram_base": first + block * plane}) for block in range(out.count)], False
 
     # Products ------------------------------------------------------------------------------
+    def _block_pitch(self, position: Position) -> int:
+        """Accumulators from one output block to the next."""
+        return position.rows.count * position.cols.count
+
     def _gemm(self, slots: tuple[int, int, int], position: Position, out: Part, into: Part, *, first: bool) -> None:
         half, inp_slot, wgt_slot = slots
         rows, cols = self.geometry.rows, self.geometry.cols
         height, width = position.rows.count, position.cols.count
         pitched = height if out.count > 1 or into.count > 1 else 0
-        key = ("gemm", slots, out.count, into.count, width, pitched)
-        uops = self._uops.place(key, lambda: self._table(slots, position, out.count, into.count))
+        kept, _ = self._kept[out, into]
+        key = ("gemm", slots, *used_key(kept), width, pitched)
+        uops = self._uops.place(key, lambda: self._table(slots, position, kept))
         loops = {
             "iter_out": height,
             "iter_in": width,
@@ -239,23 +306,21 @@ class ConvLowering:
             self._acc.products(half, gemm(self._cfg, reset=1, **overwriting, **loops), reads)
             uops["uop_bgn"] += out.count
         if uops["uop_bgn"] < uops["uop_end"]:
-            self._acc.products(half, gemm(self._cfg, **uops, **loops), reads)
+            self._add_products(half, uops | loops, reads, out.count)
 
-    def _table(self, slots: tuple[int, int, int], position: Position, outs: int, ins: int) -> UopTable:
+    def _add_products(self, half: int, fields: dict[str, int], reads: list[Resource], blocks: int) -> None:
+        """Products added to those of ``blocks`` output blocks."""
+        del blocks
+        self._acc.products(half, gemm(self._cfg, **fields), reads)
+
+    def _table(self, slots: tuple[int, int, int], position: Position, kept: Used) -> UopTable:
         half, inp_slot, wgt_slot = slots
         rows, cols = self.geometry.rows, self.geometry.cols
         width = cols.window(position.cols.count)
-        o, i, y, x = (
-            axis.reshape(-1)
-            for axis in np.meshgrid(
-                np.arange(outs), np.arange(ins), np.arange(rows.kernel), np.arange(cols.kernel), indexing="ij"
-            )
-        )
-        dst = self._acc.base(half) + o * (position.rows.count * position.cols.count)
+        o, i, y, x = np.nonzero(kept)
+        dst = self._acc.base(half) + o * self._block_pitch(position)
         src = self._inp_base(inp_slot) + i * self._inp_pitch(position) + y * rows.dilation * width + x * cols.dilation
-        wgt = self._wgt_base(wgt_slot) + ((o * ins + i) * rows.kernel + y) * cols.kernel + x
+        wgt = self._wgt_base(wgt_slot) + np.arange(len(o))
         table = np.stack([dst, src, wgt], axis=-1).astype(np.int64)
-        begins = (
-            np.arange(len(table)) % (len(table) // outs) == 0
-        )  # the first product of each output block, to the front
+        begins = np.diff(o, prepend=-1) > 0  # the first product of each output block, to the front
         return np.concatenate([table[begins], table[~begins]]) if self._acc.overlap else table

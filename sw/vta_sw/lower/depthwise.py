@@ -36,6 +36,12 @@ class DepthwiseLowering(ConvLowering):
         self._shared = self._shared_tiles(geometry, layer.weight)
         super().__init__(context, layer)
 
+    def _read_weights(self) -> None:
+        """The steps of a kernel are the same for all channels: no tile is left out."""
+
+    def _place_weights(self, tiling: Tiling) -> None:
+        """Weights are loaded as :func:`depthwise_tiles` orders them."""
+
     @property
     def _task(self) -> DepthwiseTask:
         shared = 0 if self._shared is None else len(self._shared[0])
@@ -57,8 +63,8 @@ class DepthwiseLowering(ConvLowering):
         used, numbers = np.unique(tiles.reshape(len(tiles), -1), axis=0, return_inverse=True)
         return used.reshape(-1, *tiles.shape[1:]), numbers.reshape(-1)
 
-    def _variant(self) -> tuple[Hashable, ...]:
-        return self._task.shared, self._depthwise.places
+    def key(self) -> tuple[Hashable, ...]:
+        return *super().key(), self._task.shared, self._depthwise.places
 
     def _good_tilings(self, count: int) -> tuple[Tiling, ...]:
         return best_depthwise_tilings(self._cfg, self._task, count)
@@ -73,12 +79,12 @@ class DepthwiseLowering(ConvLowering):
 
     def _emit_tile(self, half: int, position: Position, out: Part) -> None:
         vectors = position.rows.count * position.cols.count
-        inp_slot, missing = self._inp_slots.get((position, out))
-        if missing:
-            self._load_input(inp_slot, position, out)
         wgt_slot, missing = self._wgt_slots.get(out if self._shared is None else "shared")
         if missing:
             self._load_weights(wgt_slot, out, out)
+        inp_slot, missing = self._inp_slots.get((position, out))
+        if missing:
+            self._load_input(inp_slot, position, out)
         self._acc.begin(half, out.first, out.count, vectors)
         for block in range(out.count):
             self._products((half, inp_slot, wgt_slot), position, block)

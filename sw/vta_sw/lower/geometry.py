@@ -10,6 +10,7 @@ from vta_arch.layout import ceil_div
 
 from ..graph.types import IntLayer
 from .errors import NotLowerableError
+from .weight_tiles import TilePattern
 
 MOST_ROWS = (1 << 16) - 1
 """Rows of a LOAD that pads with zero."""
@@ -64,11 +65,24 @@ class ConvGeometry:
     cols: Axis
     most_rows: int = MOST_ROWS
     """Rows of a LOAD: fewer where it pads with a value."""
+    pattern: TilePattern | None = None
+    """Weight tiles that are used; None: all."""
 
     @property
     def taps(self) -> int:
         """Positions of the kernel."""
         return self.rows.kernel * self.cols.kernel
+
+    @property
+    def products(self) -> float:
+        """Products that an output vector needs, on average over the output blocks."""
+        return self.in_blocks * self.taps if self.pattern is None else self.pattern.total / self.out_blocks
+
+    def parts(self, out: int, into: int) -> tuple[int, int]:
+        """Of weights in parts of ``out`` x ``into`` blocks: how many parts are used, and most tiles of one."""
+        if self.pattern is None:
+            return ceil_div(self.out_blocks, out) * ceil_div(self.in_blocks, into), out * into * self.taps
+        return self.pattern.steps(out, into)
 
 
 def conv_geometry(cfg: VTAConfig, layer: IntLayer) -> ConvGeometry:
@@ -88,8 +102,8 @@ def conv_geometry(cfg: VTAConfig, layer: IntLayer) -> ConvGeometry:
         axes.append(Axis(size, out, kernel, stride, dilation, before, after, jump))
         _check_pads(cfg, axes[-1])
     expected = (n, layer.weight.shape[0], axes[0].out, axes[1].out)
-    if layer.output.nchw != expected or min(expected) < 1:
-        raise NotLowerableError(f"its output has the shape {layer.output.nchw} instead of {expected}")
+    if layer.made.nchw != expected or min(expected) < 1:
+        raise NotLowerableError(f"its output has the shape {layer.made.nchw} instead of {expected}")
     limit = insn_fields(cfg, Opcode.LOAD)["x_stride"].max
     if w * skip > limit or axes[1].out > limit:
         raise NotLowerableError(f"its rows of {w} elements are longer than the {limit} that LOAD can step over")

@@ -17,6 +17,11 @@ SHARED_WEIGHTS: Resource = ("wgt", 0)
 """The resource that :func:`load_tiles` writes."""
 
 
+def bus_words(cfg: VTAConfig) -> int:
+    """Cycles that the bus takes for an input vector, at least one."""
+    return max(1, cfg.inp_elem_bytes * 8 // cfg.axi_data_width)
+
+
 def load_tiles(context: Context, stream: StreamBuilder, tiles: Ints) -> None:
     """Load weight tiles [n, block_out, block_in] to the start of the weight scratchpad, for a whole layer."""
     data = pack_weight_bits(np.ascontiguousarray(tiles), context.cfg.wgt_width).tobytes()

@@ -109,7 +109,8 @@ def drop_dead_channels(cfg: VTAConfig, layer: IntLayer) -> IntLayer:
     return replace(layer, weight=weight, bias=bias, shift=shift)
 
 
-def _check_range(cfg: VTAConfig, low: Ints, high: Ints, what: str) -> None:
+def check_range(cfg: VTAConfig, low: Ints, high: Ints, what: str) -> None:
+    """Raises NotLowerableError when a value from ``low`` to ``high`` does not fit an accumulator."""
     least, most = int(low.min()), int(high.max())
     if least < cfg.acc_min or most > cfg.acc_max:
         raise NotLowerableError(
@@ -123,8 +124,8 @@ def plan_requantization(cfg: VTAConfig, layer: IntLayer) -> Requantization:
     Raises NotLowerableError when an accumulator could overflow.
     """
     low, high = sum_bounds(layer)
-    _check_range(cfg, low, high, "a sum")
-    return _plan_passes(cfg, layer, low, high) if layer.requant is None else _plan_store(cfg, layer.requant)
+    check_range(cfg, low, high, "a sum")
+    return _plan_passes(cfg, layer, low, high) if layer.requant is None else plan_store(cfg, layer.requant)
 
 
 def _plan_passes(cfg: VTAConfig, layer: IntLayer, low: Ints, high: Ints) -> Requantization:
@@ -136,7 +137,7 @@ def _plan_passes(cfg: VTAConfig, layer: IntLayer, low: Ints, high: Ints) -> Requ
         raise NotLowerableError(f"a shift of {shift.min()} is too large for {cfg.acc_width}-bit accumulators")
     bias = bias + np.where(shift > 0, np.int64(1) << np.maximum(shift - 1, 0), 0)
     low, high = low + bias, high + bias
-    _check_range(cfg, low, high, "a sum with its bias")
+    check_range(cfg, low, high, "a sum with its bias")
     left, right = np.maximum(-shift, 0), np.maximum(shift, 0)
     if np.any(np.abs(low) > cfg.acc_max >> left) or np.any(np.abs(high) > cfg.acc_max >> left):
         raise NotLowerableError(f"a sum shifted left by {left.max()} leaves the {cfg.acc_width}-bit accumulator")
@@ -164,7 +165,7 @@ def _plan_passes(cfg: VTAConfig, layer: IntLayer, low: Ints, high: Ints) -> Requ
     return Requantization(tuple(passes), stacked, start, overwrite)
 
 
-def _plan_store(cfg: VTAConfig, requant: RequantParams) -> Requantization:
+def plan_store(cfg: VTAConfig, requant: RequantParams) -> Requantization:
     """STORE does all; padded channels become 0. An add has one set of parameters, which all its channels share."""
     packed = requant.pack()
     if len(packed) == 1:

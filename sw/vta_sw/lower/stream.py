@@ -8,15 +8,18 @@ instruction uses a queue once at most, and no tokens are left over.
 
 A stream holds one layer or several, one behind the other. Names of resources belong to a layer, but those of the
 accumulators; between layers the builder compares the scratchpad ranges that LOADs fill, so the loads of a layer begin
-while the layer before still computes. A LOAD of what a STORE of the stream wrote waits for that STORE only (between
-these units there is no queue: the token takes its way through an instruction of the compute unit that moves nothing).
+while the layer before still computes. A LOAD of what a STORE of the stream wrote waits for that STORE only. Between
+these units there is no queue: the token takes its way through an instruction of the compute unit that moves nothing, a
+relay. It gives its token when all older work of that unit is done, so it is put as far forward as it can be.
 """
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections import defaultdict
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from vta_arch.config import VTAConfig
 from vta_arch.encoding import Insn, load
@@ -89,26 +92,37 @@ class StreamBuilder:
     """Builds the stream of one launch, without its FINISH. Call :meth:`begin_layer` between two layers."""
 
     def __init__(self, cfg: VTAConfig) -> None:
-        self._cfg = cfg
+        self.cfg = cfg
         self._insns: list[Insn] = []
+        self._behind: dict[int, int] = {}
+        """Relays that come behind an earlier instruction than the one added before them."""
+        self._products: list[int] = []
         self._states: dict[Resource, _State] = {}
         self._before: list[tuple[_Span, dict[Unit, int]]] = []
         """Where earlier layers loaded something, and who read it there."""
         self._needs: list[tuple[int, int]] = []
         self._stores = StoreLog(cfg)
-        self._relays: list[tuple[int, int]] = []
-        """(STORE, the compute unit's instruction that waits for it)"""
         self._seen = -1
         """The newest STORE that the LOADs so far have waited for."""
-        self._unseen: set[str] = set()
-        """Tensors that the layer reads, until its first product."""
+        self._last_relay = -1
+        self._last_half = 1
+        self._last_filled: dict[Memory, int] = {}
         self._layer_start = 0
         self.banks: list[int | None] = []
         """The one accumulator bank of each instruction; None: none or not declared."""
         self.relocations: list[Relocation] = []
+        self._starts: list[int] = []
+        self.layers: list[tuple[int, int]] = []
+        """After :meth:`finish`: first instruction of each layer that was begun, and how many it has."""
 
-    def __len__(self) -> int:
-        return len(self._insns)
+    @property
+    def other_half(self) -> int:
+        """The half of the accumulators that the stream did not fill last: there the next tile waits least."""
+        return 1 - self._last_half
+
+    def other_slot(self, memory: Memory, slots: int, depth: int) -> int:
+        """Of two slots that share a scratchpad of ``depth`` elements, the one that was not loaded last; 0 of one."""
+        return 1 if slots == 2 and self._last_filled.get(memory, depth) < depth // 2 else 0
 
     def begin_layer(self) -> None:
         """What follows belongs to another layer."""
@@ -121,8 +135,8 @@ class StreamBuilder:
         self._before = list(older.items())
         self._before += [(state.span, state.readers) for state in here if state.span is not None]
         self._states = {name: state for name, state in self._states.items() if _lasting(name)}
-        self._unseen.clear()
         self._layer_start = len(self._insns)
+        self._starts.append(self._layer_start)
 
     def add(
         self, insn: Insn, reads: Iterable[Resource] = (), writes: Iterable[Resource] = (), *, bank: int | None = None
@@ -131,11 +145,11 @@ class StreamBuilder:
 
         ``bank``: the accumulator bank in which it stays, if the hardware knows that too (one_bank, or LOAD ACC).
         """
-        if self._unseen and insn.opcode in (Opcode.GEMM, Opcode.DEPTHWISE):
-            self._wait_for_inputs()
         index, unit = len(self._insns), insn.unit
         self._insns.append(insn)
         self.banks.append(bank)
+        if insn.opcode in (Opcode.GEMM, Opcode.DEPTHWISE):
+            self._products.append(index)
         for resource in reads:
             state = self._states.setdefault(resource, _State())
             if state.writer is not None:
@@ -146,6 +160,8 @@ class StreamBuilder:
             for earlier in (*state.readers.values(), *(() if state.writer is None else (state.writer,))):
                 self._need(earlier, index)
             self._states[resource] = _State(index, span=state.span)
+            if isinstance(resource, tuple) and resource[0] == ACCUMULATORS:
+                self._last_half = resource[1]
         return index
 
     def add_transfer(
@@ -174,6 +190,7 @@ class StreamBuilder:
 
     def _replace(self, span: _Span, names: list[Resource], index: int) -> None:
         """The LOAD ``index`` of ``names`` fills ``span``: first comes who reads there for an earlier layer."""
+        self._last_filled[span.memory] = span.first
         for name in names:
             self._states[name].span = span.joined(self._states[name].span)
         if span.memory in (Memory.ACC, Memory.ACC_8BIT):
@@ -188,50 +205,56 @@ class StreamBuilder:
         """The instruction whose token says that what ``insn`` loads is stored; None: the LOADs before know it."""
         if not self._stores.has(target):
             return None
-        self._unseen.add(target)
         newest = self._stores.newest_under(target, insn, memory, after=self._seen)
         if newest is None:
             return None
-        for stored, relay in self._relays:
-            if stored >= newest:
-                self._seen = stored
-                return relay
         self._seen = newest
-        return self._add_relay(newest)
-
-    def _add_relay(self, stored: int) -> int:
-        index = self.add(load(self._cfg, Memory.UOP))
-        self._need(stored, index)
-        self._relays.append((stored, index))
-        return index
-
-    def _wait_for_inputs(self) -> None:
-        """Before a layer's first product: all that it loads is stored, so that no later LOAD waits for a product."""
-        newest = max(self._stores.newest(target) for target in self._unseen)
-        self._unseen.clear()
-        if newest > max((stored for stored, _ in self._relays), default=-1):
-            self._add_relay(newest)
+        relay = self.add(load(self.cfg, Memory.UOP))
+        self._need(newest, relay)
+        # Not directly behind the STORE: the next product would wait for it. Behind that one it is hidden.
+        following = bisect(self._products, max(newest, self._last_relay - 1))
+        if following < len(self._products):
+            self._behind[relay] = self._products[following]
+        self._last_relay = self._behind.get(relay, relay)
+        return relay
 
     def _need(self, producer: int, consumer: int) -> None:
         if self._insns[producer].unit != self._insns[consumer].unit:
             self._needs.append((producer, consumer))
 
+    def _order(self) -> list[int]:
+        """The instructions by number, relays where they belong."""
+        return sorted(range(len(self._insns)), key=lambda index: (self._behind.get(index, index), index))
+
     def finish(self) -> list[Insn]:
-        """The instructions, their token bits set."""
+        """The instructions, their token bits set; afterwards ``banks`` and positions follow their order."""
+        order = self._order()
+        rank = {index: position for position, index in enumerate(order)}
         done: dict[tuple[Unit, Unit], int] = {}
         by_consumer: dict[tuple[tuple[Unit, Unit], int], int] = {}
         for producer, consumer in self._needs:
             queue = self._insns[producer].unit, self._insns[consumer].unit
-            key = (queue, consumer)
-            by_consumer[key] = max(producer, by_consumer.get(key, -1))
+            key = (queue, rank[consumer])
+            by_consumer[key] = max(rank[producer], by_consumer.get(key, -1))
+        insns = [self._insns[index] for index in order]
         for (queue, consumer), producer in sorted(by_consumer.items(), key=lambda item: item[0][1]):
             if producer <= done.get(queue, -1):
                 continue
             done[queue] = producer
             push, pop = QUEUES[queue]
-            self._insns[producer].fields[push] = 1
-            self._insns[consumer].fields[pop] = 1
-        return self._insns
+            insns[producer].fields[push] = 1
+            insns[consumer].fields[pop] = 1
+        self.banks = [self.banks[index] for index in order]
+        self.layers = self._find_layers(rank)
+        return insns
+
+    def _find_layers(self, rank: dict[int, int]) -> list[tuple[int, int]]:
+        """First instruction and number of each layer's; a relay belongs to where it stands."""
+        ends = [len(rank)]
+        for start in reversed(self._starts):
+            own = (rank[index] for index in range(start, len(rank)) if index not in self._behind)
+            ends.append(min(next(own, ends[-1]), ends[-1]))
+        return [(first, end - first) for first, end in pairwise(reversed(ends))]
 
 
 def _lasting(name: Resource) -> bool:

@@ -15,7 +15,7 @@ from .geometry import ConvGeometry
 from .requantize import overlaps
 from .timeline import ALU_START, GEMM_START, TRANSFER_START, store_cycles
 
-_ALU_UOPS = 16
+ALU_UOPS = 16
 """Micro-op memory kept free for reset and ALU passes."""
 _EDGES = (1, 2, 3, 4, 8)
 """The first and last tile of a column of tiles may have this fraction of the others' rows."""
@@ -44,6 +44,21 @@ class Tiling:
     cycles: int
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What a convolution's tile needs besides the convolution, of a shortcut that is added to it.
+
+    ``shortcut``: input vectors per output vector, each of which is loaded and is one more product; ``weights``: weight
+    tiles that stay for the whole layer.
+    """
+
+    shortcut: int = 0
+    weights: int = 0
+
+
+NOTHING = Beside()
+
+
 def row_parts(size: int, rows: int, edge: int) -> list[tuple[int, int]]:
     """First row and number of rows of each tile: at most ``rows``, the first and the last ``edge``."""
     if edge == rows or size <= 2 * edge:
@@ -66,7 +81,7 @@ def choose_tiling(cfg: VTAConfig, geometry: ConvGeometry, alu_cycles: int, vecto
 
 @lru_cache(maxsize=1024)
 def best_tilings(
-    cfg: VTAConfig, geometry: ConvGeometry, alu_cycles: int, vectors: int, count: int
+    cfg: VTAConfig, geometry: ConvGeometry, alu_cycles: int, vectors: int, count: int, beside: Beside = NOTHING
 ) -> tuple[Tiling, ...]:
     """The ``count`` best tilings of a convolution, the best first.
 
@@ -75,7 +90,7 @@ def best_tilings(
     """
     found: list[Tiling] = []
     for slots in ((2, 2), (1, 2), (2, 1), (1, 1)):
-        found += _search(cfg, geometry, alu_cycles, vectors, slots, count)
+        found += _search(cfg, geometry, alu_cycles, vectors, slots, count, beside)
         if found and slots == (2, 2):
             break
     if not found:
@@ -89,16 +104,19 @@ def best_tilings(
 
 @dataclass(frozen=True)
 class _Candidates:
-    """Sizes of all legal tiles, as flat arrays."""
+    """Sizes of all legal tiles, as flat arrays; ``parts``: of the weights, how many parts hold a used tile."""
 
     rows: Grid
     cols: Grid
     out: Grid
     into: Grid
     edge: Grid
+    parts: Grid
 
 
-def _legal(cfg: VTAConfig, geometry: ConvGeometry, vectors: int, slots: tuple[int, int]) -> _Candidates | None:
+def _legal(
+    cfg: VTAConfig, geometry: ConvGeometry, vectors: int, slots: tuple[int, int], beside: Beside
+) -> _Candidates | None:
     rows, cols, out, into = (
         axis.reshape(-1)
         for axis in np.meshgrid(
@@ -110,29 +128,45 @@ def _legal(cfg: VTAConfig, geometry: ConvGeometry, vectors: int, slots: tuple[in
         )
     )
     height, width = geometry.rows.window(rows), geometry.cols.window(cols)  # type: ignore[arg-type]  # arrays here
-    inp, wgt = into * height * width, out * into * geometry.taps
-    legal = (inp <= cfg.inp_depth // slots[0]) & (wgt <= cfg.wgt_depth // slots[1])
+    parts, wgt = _weight_parts(geometry, out, into)
+    inp = into * height * width
+    legal = inp <= (cfg.inp_depth - beside.shortcut * rows * cols * out) // slots[0]
+    legal &= wgt <= (cfg.wgt_depth - beside.weights) // slots[1]
     legal &= out * (rows * cols + vectors) <= cfg.acc_depth // 2
     legal &= height <= geometry.most_rows
     if "requant" in cfg.extensions and geometry.out_blocks > cfg.req_depth:
         legal &= out <= cfg.req_depth // 2
-    legal &= (wgt <= max(cfg.uop_depth - _ALU_UOPS, 1)) & (np.maximum(rows, cols) < 1 << LOOP_ITER_BITS)
+    legal &= (wgt <= max(cfg.uop_depth - ALU_UOPS, 1)) & (np.maximum(rows, cols) < 1 << LOOP_ITER_BITS)
     if not legal.any():
         return None
-    rows, cols, out, into = (np.tile(item[legal], len(_EDGES)) for item in (rows, cols, out, into))
+    rows, cols, out, into, parts = (np.tile(item[legal], len(_EDGES)) for item in (rows, cols, out, into, parts))
     edge = -(-rows // np.repeat(_EDGES, len(rows) // len(_EDGES)))
-    return _Candidates(rows, cols, out, into, np.where(2 * edge < geometry.rows.out, edge, rows))
+    return _Candidates(rows, cols, out, into, np.where(2 * edge < geometry.rows.out, edge, rows), parts)
+
+
+def _weight_parts(geometry: ConvGeometry, out: Grid, into: Grid) -> tuple[Grid, Grid]:
+    """For weights in parts of ``out`` x ``into`` blocks: parts that hold a used tile, and most tiles of a part."""
+    outs, ins = splits(geometry.out_blocks), splits(geometry.in_blocks)
+    table = np.array([[geometry.parts(o, i) for i in ins] for o in outs])
+    found = table[np.searchsorted(outs, out), np.searchsorted(ins, into)]
+    return found[:, 0], found[:, 1]
 
 
 def _search(
-    cfg: VTAConfig, geometry: ConvGeometry, alu_cycles: int, vectors: int, slots: tuple[int, int], count: int
+    cfg: VTAConfig,
+    geometry: ConvGeometry,
+    alu_cycles: int,
+    vectors: int,
+    slots: tuple[int, int],
+    count: int,
+    beside: Beside,
 ) -> list[Tiling]:
-    sizes = _legal(cfg, geometry, vectors, slots)
+    sizes = _legal(cfg, geometry, vectors, slots, beside)
     if sizes is None:
         return []
     found: dict[tuple[int | bool, ...], Tiling] = {}
     for weights_first in (True, False):
-        cycles = _estimate(cfg, geometry, alu_cycles, slots, weights_first, sizes)
+        cycles = _estimate(cfg, geometry, alu_cycles, slots, weights_first, sizes, beside)
         for at in np.argsort(cycles, kind="stable")[: 2 * count]:
             rows, edge, cols, out, into = (
                 int(item[at]) for item in (sizes.rows, sizes.edge, sizes.cols, sizes.out, sizes.into)
@@ -149,6 +183,7 @@ def _estimate(
     slots: tuple[int, int],
     weights_first: bool,
     sizes: _Candidates,
+    beside: Beside,
 ) -> Grid:
     """Estimated cycles: the busiest of load, compute and store, and what nothing hides at both ends."""
     rows, cols, out, into, edge = sizes.rows, sizes.cols, sizes.out, sizes.into, sizes.edge
@@ -158,7 +193,7 @@ def _estimate(
     col_tiles = -(-geometry.cols.out // cols)
     positions = geometry.images * row_tiles * col_tiles
     outs, ins = -(-geometry.out_blocks // out), -(-geometry.in_blocks // into)
-    steps = positions * outs * ins
+    steps = positions * sizes.parts
     tiles = positions * outs
     width: Grid = geometry.cols.window(cols)  # type: ignore[arg-type,assignment]  # arrays here
 
@@ -172,12 +207,18 @@ def _estimate(
         time: Cycles = count * TRANSFER_START + out * height * cols * store_vector
         return time
 
-    wgt = out * into * geometry.taps
+    dense = geometry.in_blocks * geometry.taps
+    wgt = out * into * geometry.taps * (geometry.products / dense * outs * ins / sizes.parts)
     wgt_time = wgt * cfg.wgt_elem_bytes / beat + TRANSFER_START
-    inp_loads, wgt_loads = _loads(positions, outs, ins, slots, weights_first)
+    inp_loads, wgt_loads = _loads(positions, outs, ins, sizes.parts, slots, weights_first)
     load = inp_loads * inp_time(geometry.rows.out / row_tiles) + wgt_loads * wgt_time
     vectors = geometry.images * geometry.rows.out * geometry.cols.out * geometry.out_blocks
-    products = geometry.in_blocks * geometry.taps
+    if beside.shortcut:
+        shortcut = vectors * cfg.inp_elem_bytes / beat
+        load = load + beside.shortcut * (
+            shortcut + tiles * np.where(cols == geometry.cols.out, 1, out) * TRANSFER_START
+        )
+    products = geometry.products + beside.shortcut
     # One micro-op a cycle; their tables are loaded once if those of all slots fit.
     shapes = np.where((edge < rows) & (out * into > 1), 2, 1)
     uop_load = np.where(4 * shapes * wgt > cfg.uop_depth, steps, 2) * (TRANSFER_START + wgt)
@@ -201,13 +242,19 @@ def _estimate(
     return total
 
 
-def _loads(positions: Grid, outs: Grid, ins: Grid, slots: tuple[int, int], weights_first: bool) -> tuple[Grid, Grid]:
-    """Loads of input and of weight tiles, given what is still in a slot when it is needed again."""
-    steps = positions * outs * ins
+def _loads(
+    positions: Grid, outs: Grid, ins: Grid, parts: Grid, slots: tuple[int, int], weights_first: bool
+) -> tuple[Grid, Grid]:
+    """Loads of input and of weight tiles, given what is still in a slot when it is needed again.
+
+    ``parts``: parts of the weights that are used, ``outs * ins`` where none is zero.
+    """
+    steps = positions * parts
+    fresh = np.minimum(positions * ins, steps)
     if weights_first:
-        inp = np.where(positions * ins <= slots[0], positions * ins, steps)
-        wgt = np.where(ins <= slots[1], outs * ins, steps)
+        inp = np.where(positions * ins <= slots[0], fresh, steps)
+        wgt = np.where(parts <= slots[1] * outs, parts, steps)
     else:
-        inp = np.where(ins <= slots[0], positions * ins, steps)
-        wgt = np.where(outs * ins <= slots[1], outs * ins, steps)
+        inp = np.where(ins <= slots[0], fresh, steps)
+        wgt = np.where(parts <= slots[1], parts, steps)
     return inp, wgt

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 from numpy.typing import NDArray
 from vta_arch.config import VTAConfig
 
+from ..frontend.graph import Graph
 from .calibrate import TensorStats
 from .scales import best_weight_scales, mean_error
 from .types import Annotation, IntType, activation_type
@@ -24,6 +27,12 @@ _SPARE_BITS = 2
 """The integers of an addition have as many bits less than its activations, but so many at least."""
 _MOST_MOVED = 0.12
 """No scale moves by a larger part: more than the gaps between the ratios of 3-bit integers need."""
+
+_LITTLE_MOVED, _FUSED_MOVED = 0.01, 0.04
+"""For a multiplication by a shift, and for one that takes an instruction more, as long as the addition can be fused."""
+_MOST_SHIFT = 8
+FUSING = frozenset({"overlap", "requant"})
+"""Extensions with which an addition can be fused into the convolution before it."""
 
 
 def search_activation_scale(stats: TensorStats, kind: IntType) -> float:
@@ -47,32 +56,69 @@ def search_weight_scales(flat: NDArray[np.float64], limit: int) -> NDArray[np.fl
     return best_weight_scales(flat, trials, limit)
 
 
-def align_additions(plan: Annotation, scales: dict[str, float], cfg: VTAConfig) -> None:
+def align_additions(graph: Graph, plan: Annotation, scales: dict[str, float], cfg: VTAConfig) -> None:
     """Move scales a little, so that the inputs of an addition have the ratio of two integers that weights can hold.
 
-    The accelerator multiplies both inputs by integers before it adds them. A scale group that one addition has used
-    keeps its scale; two of them keep their ratio, which then costs more products.
+    The accelerator multiplies both inputs by integers before it adds them. What only an addition reads is moved first:
+    a convolution's output then has the factor that lets the addition be fused into it. A scale group that one addition
+    has used keeps its scale; two of them keep their ratio, which then costs more products.
     """
     bits = max(_LEAST_FACTOR_BITS, activation_type(cfg).bits - _SPARE_BITS)
     digits = -(-bits // max(cfg.wgt_width - 1, 1))
     most = (1 << digits * max(cfg.wgt_width - 1, 1)) - 1
     fixed: set[str] = set()
+    private = _private(graph, plan)
     for layer in plan.layers:
         if layer.op_type != "Add" or len(layer.inputs) != 2:
             continue
         anchor, moved = (plan.groups[name] for name in layer.inputs)
-        if moved in fixed:
+        if moved in fixed or (anchor not in fixed and private.get(anchor, -1) > private.get(moved, -1)):
             anchor, moved = moved, anchor
         if anchor != moved and moved not in fixed:
-            scales[moved] = _aligned(scales[moved], scales[anchor], most)
+            fusable = moved in private
+            scales[moved] = _aligned(scales[moved], scales[anchor], _ratios(cfg, most, fusable=fusable))
         fixed |= {anchor, moved}
 
 
-def _aligned(scale: float, anchor: float, most: int) -> float:
-    """The float32 scale nearest to ``scale`` that is ``anchor`` * p / q with p and q up to ``most``; itself if far."""
+def _private(graph: Graph, plan: Annotation) -> dict[str, int]:
+    """Scale groups of one tensor that a convolution makes and one addition alone reads -> the convolution's number."""
+    readers = graph.consumers()
+    sizes = Counter(plan.groups.values())
+    additions = {name for layer in plan.layers if layer.weight is None for name in layer.inputs}
+    return {
+        plan.groups[layer.output]: number
+        for number, layer in enumerate(plan.layers)
+        if layer.weight is not None and layer.output in additions and sizes[plan.groups[layer.output]] == 1
+        if len(readers.get(layer.output, [])) == 1 and layer.output not in graph.output_names
+    }
+
+
+def _ratios(cfg: VTAConfig, most: int, *, fusable: bool) -> list[tuple[NDArray[np.float64], float]]:
+    """Ratios of the moved scale to the other one that a list of factors offers, and how far it may move for them.
+
+    The best first. To be fused the moved side's factor is a shift or an immediate, the other's is one weight.
+    """
     q = np.arange(1, most + 1)
-    ratios = np.clip(np.rint(scale / anchor * q), 1, most) / q
-    away = np.abs(np.log(ratios * anchor / scale))
-    if away.min() > _MOST_MOVED:
-        return scale
-    return float(np.float32(anchor * float(ratios[np.argmin(away)])))
+    every = (np.arange(1, most + 1)[:, None] / q).reshape(-1)
+    if not fusable or not cfg.extensions >= FUSING:
+        return [(every, _MOST_MOVED)]
+    weights = np.arange(1, cfg.wgt_max + 1)
+    shifts, factors = 1 << np.arange(_MOST_SHIFT + 1), np.arange(1, most + 1)
+    coarse = activation_type(cfg).bits < _FINE_BITS
+    return [
+        ((shifts[:, None] / weights).reshape(-1), _LITTLE_MOVED),
+        ((factors[:, None] / weights).reshape(-1), _MOST_MOVED if coarse else _FUSED_MOVED),
+        (every, _MOST_MOVED),
+    ]
+
+
+def _aligned(scale: float, anchor: float, choices: list[tuple[NDArray[np.float64], float]]) -> float:
+    """The float32 scale nearest to ``scale`` that is ``anchor`` * a ratio of the first choice that is near enough.
+
+    ``scale`` itself where none is.
+    """
+    for ratios, most in choices:
+        away = np.abs(np.log(ratios * anchor / scale))
+        if away.min() <= most:
+            return float(np.float32(anchor * float(ratios[np.argmin(away)])))
+    return scale

@@ -108,7 +108,7 @@ def quantize_with_report(
     if not cfg.inp_is_signed:
         _drop_negative(graph, plan, stats, cfg)
     if has_any_scale(cfg):
-        align_additions(plan, scales, cfg)
+        align_additions(graph, plan, scales, cfg)
     weights = _fit_layers(graph, plan, scales, stats, cfg, options, progress)
     if not plan.layers:
         name, reason = next(iter(plan.floats.items()))

@@ -31,16 +31,13 @@ def _bias(node: NodeProto) -> str | None:
 
 @register_annotation("Conv")
 def annotate_conv(view: View, node: NodeProto) -> Decision:
-    """2-D convolutions of one group, or of one for each channel, with constant weights."""
+    """2-D convolutions with constant weights, of any number of groups."""
     problem = _weights_problem(view, node)
     if problem is not None:
         return problem
     shape = view.graph.shape(node.input[1]) or ()
     if len(shape) != 4:
         return f"a convolution of {len(shape) - 2} dimensions runs on the CPU"
-    groups = int_attribute(node, "group", 1)
-    if groups != 1 and (shape[0], shape[1]) != (groups, 1):
-        return "a grouped convolution runs on the CPU, unless it is depthwise with one output channel a group"
     return layer_of(view, node, (node.input[0],), weight=node.input[1], bias=_bias(node))
 
 

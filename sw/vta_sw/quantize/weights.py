@@ -123,14 +123,16 @@ def _rounding_error(
 ) -> Floats:
     """Mean of (float weight - integer weight) * input for each output channel, 0 if no mean is known.
 
-    A weight of one input channel for several means is depthwise: each output channel has an input of its own.
+    A weight of fewer input channels than there are means has groups of channels.
     """
-    depthwise = input_mean is not None and weight.shape[:2] == (len(input_mean), 1)
-    if input_mean is None or not (depthwise or len(input_mean) == weight.shape[1]):
+    outputs, depth = weight.shape[:2]
+    if input_mean is None or len(input_mean) % depth or outputs % (len(input_mean) // depth):
         return np.zeros(len(weight))
+    groups = len(input_mean) // depth
+    means = np.repeat(input_mean.reshape(groups, depth), outputs // groups, axis=0)
     restored = (rounded * scales[:, None]).reshape(weight.shape)
     error = (weight - restored).reshape(len(weight), weight.shape[1], -1).sum(axis=2)
-    return np.asarray(error[:, 0] * input_mean if depthwise else error @ input_mean, dtype=np.float64)
+    return np.asarray((error * means).sum(axis=1), dtype=np.float64)
 
 
 def addition_problem(left: float, right: float, output: float, cfg: VTAConfig) -> str | None:

@@ -1,0 +1,144 @@
+"""How far the cycle model is from the RTL: every layer of benchmark networks alone, predicted and measured.
+
+Usage: python benchmarks/cost_model.py [--network NAME]... [--config NAME]... [--half-bus] [--layers] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from vta_app import VTAConfig, compile, load_config, quantize
+from vta_app.output import print_table, write_json
+from vta_arch.presets import DEFAULT_PRESET
+from vta_arch.program import Program
+from vta_runtime.executor import Executor
+from vta_sim.memory_model import MemoryModel
+from vta_sim.rtl import RtlDevice
+from vta_sw.cycles.program import layer_cycles
+from vta_sw.cycles.timing import HALF_BUS, REFERENCE_MEMORY, MemoryTiming
+from vta_sw.models import MODELS
+
+ROOT = Path(__file__).resolve().parents[1]
+NETWORKS = ("resnet8", "resnet18")
+LIMIT = 5.0
+"""Percent that no layer's error may reach."""
+
+
+@dataclass(frozen=True)
+class LayerError:
+    """A layer's cycles alone."""
+
+    network: str
+    config: str
+    beat_interval: float
+    layer: str
+    op: str
+    instructions: int
+    predicted: int
+    measured: int
+
+    @property
+    def percent(self) -> float:
+        """The prediction's error; negative: too few cycles."""
+        return 100 * (self.predicted - self.measured) / self.measured
+
+
+def compiled(network: str, cfg: VTAConfig) -> Program:
+    """A network of the zoo, quantized with random images."""
+    model = MODELS[network](0)
+    shape = [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim][1:]
+    images = np.random.default_rng(1).normal(size=(2, *shape)).astype(np.float32)
+    return compile(quantize(model, cfg, images), cfg)
+
+
+def measure(program: Program, network: str, memory: MemoryTiming = REFERENCE_MEMORY) -> list[LayerError]:
+    """Every layer of a program, alone on the RTL and by the model."""
+    cfg = program.config
+    model = MemoryModel(latency=memory.latency, beat_interval=memory.beat_interval)
+    rng = np.random.default_rng(2)
+    tensors = [program.tensors[name] for name in program.inputs]
+    inputs = {tensor.name: rng.normal(size=(program.batch, *tensor.shape[1:])) for tensor in tensors}
+    with RtlDevice(cfg, model) as device:
+        executor = Executor(program, device)
+        executor.run(inputs, layers=[layer.name for layer in program.layers])
+        measured = executor.report.cycles_by_layer
+    interval = float(memory.beat_interval)
+    return [
+        LayerError(
+            network,
+            cfg.name,
+            interval,
+            layer.name,
+            layer.op,
+            layer.count,
+            layer_cycles(program, layer.name, memory),
+            measured[layer.name],
+        )
+        for layer in program.layers
+    ]
+
+
+def main() -> None:
+    """Measure, print a table for all networks (with --layers: for all layers), write JSON; status 1 past the limit."""
+    parser = argparse.ArgumentParser(description="Error of the cycle model, layer by layer.")
+    parser.add_argument("--network", action="append", choices=sorted(MODELS))
+    parser.add_argument("--config", action="append")
+    parser.add_argument("--half-bus", action="store_true", help="a beat every two cycles, besides")
+    parser.add_argument("--layers", action="store_true", help="print every layer")
+    parser.add_argument("--json", type=Path, default=ROOT / "build" / "bench_cost_model.json")
+    arguments = parser.parse_args()
+    found: list[LayerError] = []
+    for config in arguments.config or [DEFAULT_PRESET]:
+        cfg = load_config(config)
+        for network in arguments.network or NETWORKS:
+            program = compiled(network, cfg)
+            for memory in (REFERENCE_MEMORY, HALF_BUS) if arguments.half_bus else (REFERENCE_MEMORY,):
+                found += measure(program, network, memory)
+    if arguments.layers:
+        print_layers(found)
+    print_networks(found)
+    arguments.json.parent.mkdir(parents=True, exist_ok=True)
+    write_json(arguments.json, [asdict(item) | {"percent": item.percent} for item in found])
+    sys.exit(any(abs(item.percent) >= LIMIT for item in found))
+
+
+def print_layers(found: list[LayerError]) -> None:
+    """One row a layer."""
+    columns = ["network", "configuration", "cycles a beat", "layer", "instructions", "predicted", "measured", "error"]
+    rows = [
+        [
+            item.network,
+            item.config,
+            f"{item.beat_interval:g}",
+            item.layer,
+            f"{item.instructions:,}",
+            f"{item.predicted:,}",
+            f"{item.measured:,}",
+            f"{item.percent:+.1f} %",
+        ]
+        for item in found
+    ]
+    print_table(columns, rows, right=columns[4:])
+
+
+def print_networks(found: list[LayerError]) -> None:
+    """One row a network, configuration and memory."""
+    columns = ["network", "configuration", "cycles a beat", "layers", "measured", "mean error", "largest error", "of"]
+    rows = []
+    for key in dict.fromkeys((item.network, item.config, item.beat_interval) for item in found):
+        items = [item for item in found if (item.network, item.config, item.beat_interval) == key]
+        worst = max(items, key=lambda item: abs(item.percent))
+        mean = sum(abs(item.percent) for item in items) / len(items)
+        total = sum(item.measured for item in items)
+        rows.append(
+            [*key[:2], f"{key[2]:g}", len(items), f"{total:,}", f"{mean:.2f} %", f"{worst.percent:+.2f} %", worst.layer]
+        )
+    print_table(columns, rows, right=columns[2:7])
+
+
+if __name__ == "__main__":
+    main()
