@@ -44,8 +44,9 @@ ARRAY_TYPES = ("int8", "int16", "int32", "int64")
 INSTRUCTIONS, ALONE = "instructions", "alone"
 """Segments of instructions: of all regions, and of the layers by themselves."""
 
-OPERATORS = ("conv", "add")
-"""Operators of accelerator layers; a dense layer is a 1x1 conv."""
+OPERATORS = ("conv", "add", "maxpool", "rectify", "select", "upsample")
+"""Operators of accelerator layers; a dense layer is a conv whose kernel is the whole input, and what weighs each
+channel alone (average pools, products and sums with constants, padding) is a depthwise conv."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,10 @@ class Layer:
     32-bit words, [O, 4] or, of an add, [1, 4]; its conv has pad_value, with which the input is padded. A conv into
     which a residual add is fused has that add's factors (of its own output and of the second input) and the array
     requant_add; one into which a MaxPool is fused has pool_kernel, pool_strides and pool_pads.
+    maxpool: as conv, without weight and bias, one shift; always pad_value. rectify: factors (p, q) and floor of
+    max(x, floor) * p + x * q, shift. upsample: factors, how often each row and column is repeated, shift. select: array
+    channels [O], the channel of all inputs, one behind the other, that each output channel takes (-1: 0); bias,
+    shift. The parameters of maxpool, rectify and upsample are [1, 4].
     """
 
     name: str

@@ -11,6 +11,7 @@ from .program import INTEGER_TYPES, OPERATORS, Layer, Region, Step, Tensor
 
 _STEP_LIMIT = 1 << 16
 _SHIFT_LIMIT = 32
+_INPUT_LIMIT = 1 << 12
 
 _LIMITS = {"low": 1, "high": 1}
 _WINDOW = {"kernel": 2, "strides": 2, "pads": 4, "dilations": 2}
@@ -18,11 +19,28 @@ _WINDOW = {"kernel": 2, "strides": 2, "pads": 4, "dilations": 2}
 ATTRIBUTE_SIZES: dict[str, dict[str, int]] = {
     "conv": _WINDOW | _LIMITS,
     "add": {"factors": 2, "shift": 1} | _LIMITS,
+    "maxpool": _WINDOW | {"pad_value": 1, "shift": 1} | _LIMITS,
+    "rectify": {"factors": 2, "floor": 1, "shift": 1} | _LIMITS,
+    "select": _LIMITS,
+    "upsample": {"factors": 2, "shift": 1} | _LIMITS,
 }
-ARRAY_RANKS: dict[str, dict[str, int]] = {"conv": {"weight": 4, "bias": 1, "shift": 1}, "add": {}}
-REQUANT_ATTRIBUTE_SIZES: dict[str, dict[str, int]] = {"conv": _WINDOW | {"pad_value": 1}, "add": {"factors": 2}}
+ARRAY_RANKS: dict[str, dict[str, int]] = {op: {} for op in OPERATORS} | {
+    "conv": {"weight": 4, "bias": 1, "shift": 1},
+    "select": {"channels": 1, "bias": 1, "shift": 1},
+}
+REQUANT_ATTRIBUTE_SIZES: dict[str, dict[str, int]] = {
+    "conv": _WINDOW | {"pad_value": 1},
+    "add": {"factors": 2},
+    "maxpool": _WINDOW | {"pad_value": 1},
+    "rectify": {"factors": 2, "floor": 1},
+    "select": {},
+    "upsample": {"factors": 2},
+}
 """Attributes of a layer with the array ``requant``."""
-REQUANT_ARRAY_RANKS: dict[str, dict[str, int]] = {"conv": {"weight": 4, "requant": 2}, "add": {"requant": 2}}
+REQUANT_ARRAY_RANKS: dict[str, dict[str, int]] = {op: {"requant": 2} for op in OPERATORS} | {
+    "conv": {"weight": 4, "requant": 2},
+    "select": {"channels": 1, "requant": 2},
+}
 _REQ_WORDS = REQ_CHANNEL_BYTES // 4
 _POOL = {"pool_kernel": 2, "pool_strides": 2, "pool_pads": 4}
 
@@ -34,7 +52,9 @@ def check_layer(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[str
     """
     if layer.op not in OPERATORS:
         raise ProgramError(f"program manifest: layer {layer.name!r} has the unknown operator {layer.op!r}")
-    if len(layer.inputs) != (1 if layer.op == "conv" and "requant_add" not in layer.arrays else 2):
+    pair = layer.op == "add" or "requant_add" in layer.arrays
+    least, most = (1, _INPUT_LIMIT) if layer.op == "select" else (2, 2) if pair else (1, 1)
+    if not least <= len(layer.inputs) <= most:
         raise ProgramError(f"program manifest: layer {layer.name!r} has {len(layer.inputs)} inputs")
     for name, needed in [*((n, "inp_offset") for n in layer.inputs), (layer.output, "out_offset")]:
         if name not in tensors or getattr(tensors[name], needed) < 0:
@@ -60,26 +80,64 @@ def check_layer(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[str
 
 def _consistent(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> bool:
     """Whether the output has the shape that the layer makes of its inputs."""
-    if layer.op == "add":
-        same = all(tensors[name].shape == tensors[layer.output].shape for name in layer.inputs)
-        factors = all(0 < value < 1 << _SHIFT_LIMIT for value in layer.attributes["factors"])
-        if "requant" in layer.arrays:
-            return same and factors and shapes[layer.arrays["requant"]] == (1, _REQ_WORDS)
-        return same and factors and abs(layer.scalar("shift")) < _SHIFT_LIMIT
-    n, c, *size = tensors[layer.inputs[0]].nchw
-    weight, named = shapes[layer.arrays["weight"]], layer.attributes
+    check = {"conv": _conv_fits, "maxpool": _pool_fits, "select": _select_fits}.get(layer.op, _scaled_fits)
+    return check(layer, tensors, shapes)
+
+
+def _one_scale(layer: Layer, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether all channels share one shift or one set of parameters."""
+    if "requant" in layer.arrays:
+        return shapes[layer.arrays["requant"]] == (1, _REQ_WORDS)
+    return abs(layer.scalar("shift")) < _SHIFT_LIMIT
+
+
+def _scaled_fits(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    """add, rectify and upsample: each position by itself, or repeated."""
+    first, second = layer.attributes["factors"]
+    if max(abs(first), abs(second)) >= 1 << _SHIFT_LIMIT or (layer.op != "rectify" and min(first, second) < 1):
+        return False
+    n, c, h, w = tensors[layer.inputs[0]].nchw
+    made = (n, c, h * first, w * second) if layer.op == "upsample" else (n, c, h, w)
+    same = all(tensors[name].nchw == (n, c, h, w) for name in layer.inputs)
+    return same and tensors[layer.output].nchw == made and _one_scale(layer, shapes)
+
+
+def _select_fits(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    """Channels of inputs that are alike otherwise. (Their indices are checked when they are used.)"""
+    n, c, h, w = tensors[layer.output].nchw
+    vectors = {shapes[array] for array in layer.arrays.values()}
+    expected = {(c,), (c, _REQ_WORDS)} if "requant" in layer.arrays else {(c,)}
+    inputs = [tensors[name].nchw for name in layer.inputs]
+    return vectors == expected and all((shape[0], *shape[2:]) == (n, h, w) for shape in inputs)
+
+
+def _pool_fits(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    return _window_fits(layer, tensors, tensors[layer.inputs[0]].nchw[1]) and _one_scale(layer, shapes)
+
+
+def _conv_fits(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    c = tensors[layer.inputs[0]].nchw[1]
+    weight = shapes[layer.arrays["weight"]]
     vectors = {shapes[array] for key, array in layer.arrays.items() if key not in ("weight", "requant_add")}
     if "requant_add" in layer.arrays and not _adds(layer, tensors, shapes):
         return False
     expected = (weight[0], _REQ_WORDS) if "requant" in layer.arrays else weight[:1]
-    steps, pads = (*named["strides"], *named["dilations"]), named["pads"]
     groups, rest = divmod(c, weight[1]) if weight[1] else (0, 1)
-    if rest or groups == 0 or weight[0] % groups or weight[2:] != named["kernel"] or vectors != {expected}:
+    kernel = layer.attributes["kernel"]
+    if rest or groups == 0 or weight[0] % groups or weight[2:] != kernel or vectors != {expected}:
         return False
+    return _window_fits(layer, tensors, weight[0])
+
+
+def _window_fits(layer: Layer, tensors: Mapping[str, Tensor], channels: int) -> bool:
+    """Whether the windows of the one input make the output's height and width, of ``channels`` channels."""
+    n, _, *size = tensors[layer.inputs[0]].nchw
+    named = layer.attributes
+    steps, pads = (*named["strides"], *named["dilations"], *named["kernel"]), named["pads"]
     if min(steps) < 1 or max(steps) > _STEP_LIMIT or min(pads) < 0 or max(pads) > _STEP_LIMIT:
         return False
     spans = [size[i] + pads[i] + pads[i + 2] - (named["kernel"][i] - 1) * named["dilations"][i] - 1 for i in range(2)]
-    made = (n, weight[0], *(span // stride + 1 for span, stride in zip(spans, named["strides"], strict=True)))
+    made = (n, channels, *(span // stride + 1 for span, stride in zip(spans, named["strides"], strict=True)))
     if min(spans) < 0:
         return False
     return tensors[layer.output].nchw == (_pooled(layer, made) if "pool_kernel" in named else made)

@@ -102,16 +102,52 @@ def _add_shortcut(program: Program, layer: Layer, made: NDArray[np.int64], short
 
 
 def _add(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.int64]:
-    left, right = (x.astype(np.int64) * factor for x, factor in zip(inputs, layer.attributes["factors"], strict=True))
+    shape = program.tensors[layer.output].nchw
+    factors = zip(inputs, layer.attributes["factors"], strict=True)
+    left, right = (x.reshape(shape).astype(np.int64) * factor for x, factor in factors)
     return _narrow(program, layer, left + right)
 
 
+def _maxpool(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.int64]:
+    """Greatest value of each window; padding is pad_value."""
+    named = layer.attributes
+    top, left, bottom, right = named["pads"]
+    pads = ((0, 0), (0, 0), (top, bottom), (left, right))
+    x = inputs[0].reshape(program.tensors[layer.inputs[0]].nchw).astype(np.int16)
+    padded = np.pad(x, pads, constant_values=layer.scalar("pad_value"))
+    windows = (unfold(image, named["kernel"], named["strides"], named["dilations"]) for image in padded)
+    return _narrow(program, layer, np.stack([view.max(axis=(1, 2)) for view in windows]).astype(np.int64))
+
+
+def _rectify(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.int64]:
+    """max(x, floor) * p + x * q: one slope above the floor, another below."""
+    x = inputs[0].reshape(program.tensors[layer.inputs[0]].nchw).astype(np.int64)
+    upper, whole = layer.attributes["factors"]
+    return _narrow(program, layer, np.maximum(x, layer.scalar("floor")) * upper + x * whole)
+
+
+def _select(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.int64]:
+    """Channels of the inputs, which follow each other; channel -1 is 0."""
+    parts = [x.reshape(program.tensors[n].nchw) for n, x in zip(layer.inputs, inputs, strict=True)]
+    kind = np.int16  # holds both signed and unsigned inputs
+    joined = np.concatenate([part.astype(kind) for part in parts], axis=1)
+    channels = program.arrays[layer.arrays["channels"]]
+    return _narrow(program, layer, np.where(channels[:, None, None] < 0, 0, joined[:, channels]).astype(np.int64))
+
+
+def _upsample(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.int64]:
+    """Each row and each column repeated."""
+    x = inputs[0].reshape(program.tensors[layer.inputs[0]].nchw).astype(np.int64)
+    rows, cols = layer.attributes["factors"]
+    return _narrow(program, layer, x.repeat(rows, axis=2).repeat(cols, axis=3))
+
+
 def _narrow(program: Program, layer: Layer, sums: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The layer's outputs from its sums, channels in axis 1 (of an add: one set of parameters for all)."""
+    """The layer's outputs from its sums, channels in axis 1 (or one set of parameters for all)."""
     if "requant" in layer.arrays:
         return _requantized(program, layer.arrays["requant"], sums)
     limits = layer.scalar("low"), layer.scalar("high")
-    if layer.op == "add":
+    if "shift" in layer.attributes:
         return requantize_shift(sums, 0, layer.scalar("shift"), *limits)
     bias, shift = (program.arrays[layer.arrays[key]].astype(np.int64).reshape(1, -1, 1, 1) for key in ("bias", "shift"))
     return requantize_shift(sums, bias, shift, *limits)
@@ -123,7 +159,14 @@ def _requantized(program: Program, array: str, sums: NDArray[np.int64]) -> NDArr
     return np.moveaxis(requantize(np.moveaxis(sums, 1, -1), params, program.config.acc_width), -1, 1)
 
 
-OPERATORS: dict[str, Callable[[Program, Layer, list[Ints]], NDArray[np.int64]]] = {"conv": _conv, "add": _add}
+OPERATORS: dict[str, Callable[[Program, Layer, list[Ints]], NDArray[np.int64]]] = {
+    "conv": _conv,
+    "add": _add,
+    "maxpool": _maxpool,
+    "rectify": _rectify,
+    "select": _select,
+    "upsample": _upsample,
+}
 """The reference of each operator."""
 
 

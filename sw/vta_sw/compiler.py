@@ -17,32 +17,39 @@ from vta_arch.program import ALONE, INSTRUCTIONS, Layer, Program, Region, Step, 
 from .cpu_model import CpuCosts, CpuProfile, profile_of
 from .frontend import Graph, prepare, read_model
 from .frontend.shapes import file_batch
+from .fuse import Lowering
 from .fuse import fuse as fuse_layers
 from .graph import IntGraph, IntLayer, Pool, QTensor, Residual, import_graph
 from .graph.view import GraphView
 from .lifetimes import find_lifetimes
 from .link import Code, link, same_layout
 from .lower.add import AddLowering
+from .lower.chain import ChainLowering
 from .lower.choice import TilingChoice
 from .lower.context import Context
 from .lower.conv import ConvLowering
 from .lower.depthwise import DepthwiseLowering
 from .lower.errors import NotLowerableError
 from .lower.requantize import drop_dead_channels
+from .lower.select import SelectLowering
 from .lower.stream import StreamBuilder
 from .lower.tiling import Tiling
 from .lower.timeline import slice_cycles
+from .lower.upsample import UpsampleLowering
 from .partition import Group, Partition
 from .placement import EVERYTHING, Placement, PlacementOptions
 from .stem import Choice, check_mode, pack_inputs
 
 Progress = Callable[[str, int, int], None]
-Lowering = ConvLowering | AddLowering
 
 LOWERINGS: dict[str, Callable[[Context, IntLayer], Lowering]] = {
     "conv": ConvLowering,
     "depthwise": DepthwiseLowering,
     "add": AddLowering,
+    "maxpool": ChainLowering,
+    "rectify": ChainLowering,
+    "select": SelectLowering,
+    "upsample": UpsampleLowering,
 }
 """How each operator is lowered. Making one raises NotLowerableError when it cannot be."""
 
@@ -142,14 +149,18 @@ def _tensor(item: QTensor) -> Tensor:
 
 def _reference_data(layer: IntLayer) -> tuple[dict[str, tuple[int, ...]], dict[str, NDArray[np.integer]]]:
     """Attributes and arrays from which the integer reference computes the layer."""
-    attributes: dict[str, tuple[int, ...]] = {}
+    window = {"kernel": layer.kernel, "strides": layer.strides, "pads": layer.pads, "dilations": layer.dilations}
+    attributes: dict[str, tuple[int, ...]] = {
+        "conv": window,
+        "maxpool": window | {"pad_value": (layer.pad_value,)},
+        "rectify": {"factors": layer.factors, "floor": (layer.floor,)},
+        "select": {},
+    }.get(layer.op, {"factors": layer.factors})
     values: dict[str, NDArray[np.integer]] = {}
-    if layer.op == "add":
-        attributes["factors"] = layer.factors
-    else:
-        attributes |= {"kernel": layer.kernel, "strides": layer.strides, "pads": layer.pads}
-        attributes["dilations"] = layer.dilations
+    if layer.op == "conv":
         values["weight"] = layer.weight.astype(np.int8)
+    if layer.op == "select":
+        values["channels"] = layer.channels.astype(np.int32)
     if isinstance(layer.fused, Residual):
         attributes["factors"] = layer.fused.factors
         values["requant_add"] = layer.fused.requant.pack().view("<i4")
@@ -158,9 +169,9 @@ def _reference_data(layer: IntLayer) -> tuple[dict[str, tuple[int, ...]], dict[s
         attributes["pool_pads"] = layer.fused.pads
     if layer.requant is not None:
         values["requant"] = layer.requant.pack().view("<i4")
-        return attributes | ({} if layer.op == "add" else {"pad_value": (layer.pad_value,)}), values
+        return attributes | ({"pad_value": (layer.pad_value,)} if layer.op == "conv" else {}), values
     attributes |= {"low": (layer.low,), "high": (layer.high,)}
-    if layer.op == "add":
+    if not layer.own_channels:
         return attributes | {"shift": (int(layer.shift[0]),)}, values
     return attributes, values | {"bias": layer.bias, "shift": layer.shift.astype(np.int32)}
 

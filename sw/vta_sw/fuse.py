@@ -17,8 +17,10 @@ from .lower.conv import ConvLowering
 from .lower.errors import NotLowerableError
 from .lower.pooled import PooledLowering
 from .lower.residual import ResidualLowering
+from .lower.select import SelectLowering
+from .lower.upsample import UpsampleLowering
 
-Lowering = ConvLowering | AddLowering
+Lowering = ConvLowering | AddLowering | SelectLowering | UpsampleLowering
 
 FUSED: dict[type, Callable[[Context, IntLayer], ConvLowering]] = {
     Residual: ResidualLowering,
@@ -124,8 +126,8 @@ def fuse(
         except NotLowerableError:
             continue
         # What is not on the accelerator by itself is fused in any case: its input would have to go to the CPU.
-        apart = lowerings[absorbed].cycles() if absorbed in lowerings else float("inf")
-        gains.append((apart + lowerings[layer.name].cycles() - lowering.cycles(), layer, absorbed, lowering))
+        apart = _cycles(lowerings[absorbed]) if absorbed in lowerings else float("inf")
+        gains.append((apart + _cycles(lowerings[layer.name]) - lowering.cycles(), layer, absorbed, lowering))
     chosen: dict[str, IntLayer] = {}
     reasons: dict[str, str] = {}
     for gain, layer, absorbed, fused in sorted(gains, key=lambda item: -item[0]):
@@ -136,3 +138,8 @@ def fuse(
         lowerings.pop(absorbed, None)
         lowerings[layer.name] = fused
     return [chosen.get(item.name, item) for item in layers if item.name not in reasons], reasons
+
+
+def _cycles(lowering: Lowering) -> int:
+    assert isinstance(lowering, ConvLowering | AddLowering), "only convolutions, maxima and adds are fused"
+    return lowering.cycles()

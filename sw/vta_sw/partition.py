@@ -41,6 +41,7 @@ class Partition:
         self._layer_at = {layer.nodes[-1]: layer for layer in accepted}
         self._absorbed = {node for layer in accepted for node in layer.nodes}
         self._floating = self._find_floating()
+        self._live = self._find_live(accepted)
         self._phase: dict[str, int] = {}
         self._on_accelerator: set[str] = {layer.output.name for layer in accepted}
         self.groups = self._group()
@@ -53,6 +54,20 @@ class Partition:
             for index, node in enumerate(view.nodes)
             if node.op_type == "DequantizeLinear" and node.output[0] not in view.outputs
         }
+
+    def _find_live(self, accepted: list[IntLayer]) -> set[int]:
+        """Nodes that the network's outputs or the accelerator's layers depend on: a layer may look through some."""
+        made = {layer.output.name for layer in accepted}
+        waiting = [*self.view.outputs, *(item.name for layer in accepted for item in layer.inputs)]
+        live: set[int] = set()
+        while waiting:
+            name = waiting.pop()
+            index = self.view.producer.get(name)
+            if name in made or index is None or index in live:
+                continue
+            live.add(index)
+            waiting += read_names(self.view.nodes[index])
+        return live
 
     def source(self, name: str) -> str:
         """The tensor behind ``name``: dequantized tensors stand for their integers."""
@@ -85,7 +100,7 @@ class Partition:
             if layer is not None:
                 phase = self._layer_phase(layer, index)
                 layers[phase].append(layer)
-            elif index in self._absorbed or index in self._floating:
+            elif index in self._absorbed or index in self._floating or index not in self._live:
                 continue
             else:
                 found = self._phase_of(_inputs(self.view, index), index)

@@ -238,7 +238,7 @@ def test_separable_network(name: str) -> None:
     model = quantize(separable_network(), cfg, x)
     program = compile(model, cfg)
     convolutions = {f"{kind}{number}" for kind in ("deep", "wide") for number in range(3)}
-    assert {layer.name for layer in program.layers} == {"stem", "dense", *convolutions}
+    assert {layer.name for layer in program.layers} == {"stem", "pool", "dense", *convolutions}
     executor = Executor(program, FunctionalDevice(cfg))
     found = executor.run({"input": x}, check=True)["output"]
     assert executor.report.mismatches == 0

@@ -24,7 +24,7 @@ def with_batch(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def test_residual_network_is_recognised() -> None:
     graph = import_graph(with_batch(residual_network(CONFIG, 0)), CONFIG)
-    assert [layer.name for layer in graph.layers] == ["stem", "left1", "left2", "short", "sum", "dense"]
+    assert [layer.name for layer in graph.layers] == ["stem", "left1", "left2", "short", "sum", "pool", "dense"]
     assert graph.reasons == {}
     stem = graph.layers[0]
     assert (stem.low, stem.high) == (0, 127)

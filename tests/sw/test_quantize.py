@@ -303,7 +303,8 @@ def test_options_keep_layers_float_and_correct_biases() -> None:
 
 
 def test_report_is_data() -> None:
-    report = quantize_with_report(small_network(), load_preset("int4"), images()).report
+    options = QuantizeOptions(keep_float=("gap",))
+    report = quantize_with_report(small_network(), load_preset("int4"), images(), options=options).report
     values = report.to_dict()
     assert {layer["name"] for layer in values["layers"]} == {"conv1", "conv2", "add", "depthwise", "conv3", "fc"}
     assert values["tensor_types"]["int4"] > 0

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import NodeProto
+from onnx import NodeProto, helper
 
 from .graph import Graph, attribute, int_attribute, ints_attribute, reads, set_attribute
 
@@ -212,14 +212,39 @@ def fold_pad(graph: Graph) -> None:
 
 
 def mean_to_pool(graph: Graph) -> None:
-    """ReduceMean over height and width that keeps the axes becomes GlobalAveragePool."""
-    for node in graph.nodes:
-        if node.op_type != "ReduceMean" or not int_attribute(node, "keepdims", 1):
+    """ReduceMean over height and width becomes GlobalAveragePool, with Flatten behind it where it drops the axes."""
+    for node in list(graph.nodes):
+        if node.op_type != "ReduceMean" or node.domain:
             continue
         shape = graph.shape(node.input[0])
         given = graph.array(node.input[1]) if len(node.input) > 1 and node.input[1] else None
         axes = given.tolist() if given is not None else list(ints_attribute(node, "axes", ()))
         if shape is None or len(shape) != 4 or sorted(axis % 4 for axis in axes) != [2, 3]:
             continue
+        if not int_attribute(node, "keepdims", 1):
+            pooled = graph.fresh(f"{node.output[0]}_pooled")
+            flatten = helper.make_node("Flatten", [pooled], [node.output[0]], name=f"{node.name}.flatten")
+            node.output[0] = pooled
+            graph.nodes.insert(graph.nodes.index(node) + 1, flatten)
         node.op_type = "GlobalAveragePool"
         del node.input[1:], node.attribute[:]
+
+
+def split_to_slices(graph: Graph) -> None:
+    """Split on channels becomes one Slice for each result."""
+    for node in list(graph.nodes):
+        shape = graph.shape(node.input[0]) if node.op_type == "Split" and not node.domain else None
+        if shape is None or len(shape) < 2 or int_attribute(node, "axis", 0) not in (1, 1 - len(shape)):
+            continue
+        made = [graph.shape(name) for name in node.output]
+        if any(item is None or len(item) < 2 or item[1] is None for item in made):
+            continue
+        slices, first = [], 0
+        for name, item in zip(node.output, made, strict=True):
+            end = first + ((item or (0, 0))[1] or 0)
+            values = [("starts", first), ("ends", end), ("axes", 1)]
+            inputs = [graph.add_constant(graph.fresh(f"{name}.{key}"), np.array([v])) for key, v in values]
+            slices.append(helper.make_node("Slice", [node.input[0], *inputs], [name], name=f"{node.name}.{name}"))
+            first = end
+        place = graph.nodes.index(node)
+        graph.nodes[place : place + 1] = slices

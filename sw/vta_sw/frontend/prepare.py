@@ -152,6 +152,7 @@ def _fuse(model: ModelProto) -> ModelProto:
     fusion.explicit_padding(graph)
     fusion.fold_pad(graph)
     fusion.mean_to_pool(graph)
+    fusion.split_to_slices(graph)
     fusion.canonical_gemm(graph)
     fusion.fold_bias_add(graph)
     fusion.fold_batch_normalization(graph)

@@ -7,7 +7,8 @@ from vta_arch.config import VTAConfig
 from vta_arch.errors import ModelError
 
 from .normalize import normalize
-from .patterns import PATTERNS
+from .pattern_table import PATTERNS
+from .patterns import ACTIVATIONS
 from .qdq import NotALayerError, Scope
 from .types import IntGraph, IntLayer
 from .view import GraphView
@@ -31,7 +32,7 @@ def import_graph(model: onnx.ModelProto, cfg: VTAConfig) -> IntGraph:
     taken: set[str] = set()
     for index, node in enumerate(view.nodes):
         pattern = PATTERNS.get(node.op_type)
-        if pattern is None:
+        if pattern is None or _belongs_to_maker(view, node):
             continue
         name = view.name_of(index)
         try:
@@ -45,3 +46,9 @@ def import_graph(model: onnx.ModelProto, cfg: VTAConfig) -> IntGraph:
         scope.bounds[layer.output.name] = (layer.low, layer.high)
         layers.append(layer)
     return IntGraph(view.model, tuple(layers), reasons, view.shapes, view.types)
+
+
+def _belongs_to_maker(view: GraphView, node: onnx.NodeProto) -> bool:
+    """Whether a Relu or Clip stands directly behind another operator, which takes it along or says why not."""
+    maker = view.producer.get(node.input[0]) if node.op_type in ACTIVATIONS else None
+    return maker is not None and view.nodes[maker].op_type != "DequantizeLinear"

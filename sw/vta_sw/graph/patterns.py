@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -12,13 +11,16 @@ from .scales import add_requant, conv_requant
 from .types import IntLayer, Ints, QTensor
 from .view import GraphView, attributes
 
+ACTIVATIONS = ("Relu", "Clip")
 _SAME_SCALE = 1e-6
 """Scales closer than this, relatively, are the same number computed in another order."""
 
 
-def _finish(view: GraphView, index: int, scope: Scope) -> tuple[QTensor, tuple[int, ...]]:
-    """Follow [Relu | Clip]* -> QuantizeLinear behind node ``index``: the output and all nodes."""
+def finish(view: GraphView, index: int, scope: Scope) -> tuple[QTensor, tuple[int, ...]]:
+    """Follow [Relu | Clip]* -> QuantizeLinear from node ``index``: the output and all nodes."""
     nodes, low, high = [index], -np.inf, np.inf
+    if view.nodes[index].op_type in ACTIVATIONS:
+        low, high = clip_bounds(view, index)
     while True:
         following = view.single_consumer(view.nodes[nodes[-1]].output[0])
         if following is None:
@@ -27,7 +29,7 @@ def _finish(view: GraphView, index: int, scope: Scope) -> tuple[QTensor, tuple[i
         nodes.append(following)
         if node.op_type == "QuantizeLinear":
             return quantized(view, following, low, high, scope), tuple(nodes)
-        if node.op_type not in ("Relu", "Clip"):
+        if node.op_type not in ACTIVATIONS:
             raise NotALayerError(f"its result goes to {node.op_type}, not to a QuantizeLinear")
         least, most = clip_bounds(view, following)
         low, high = min(max(low, least), most), min(max(high, least), most)
@@ -61,18 +63,21 @@ def _require_channels(what: str, size: int, channels: int) -> None:
         raise NotALayerError(f"its {what} has {size} elements for {channels} channels")
 
 
-def _layer(
+def conv_layer(
     view: GraphView,
     index: int,
     scope: Scope,
+    source: QTensor,
     weight: Ints,
     scale: np.ndarray,
-    bias: str,
+    bias: str | Ints,
     **geometry: tuple[int, ...],
 ) -> IntLayer:
-    """The layer of node ``index`` whose weight [out, in, ...] has ``scale``, one number or one a channel."""
-    source = activation(view, view.nodes[index].input[0], scope)
-    output, nodes = _finish(view, index, scope)
+    """The layer of node ``index`` whose weight [out, in, ...] has ``scale``, one number or one a channel.
+
+    ``bias``: a tensor's name, or integers in steps of the accumulator.
+    """
+    output, nodes = finish(view, index, scope)
     channels = weight.shape[0]
     step = np.broadcast_to(scale, (channels,)) * source.scale
     layer = IntLayer(
@@ -84,7 +89,7 @@ def _layer(
         low=output.low,
         high=output.high,
         weight=weight,
-        bias=_bias(view, bias, channels, step),
+        bias=_bias(view, bias, channels, step) if isinstance(bias, str) else bias,
         pad_value=_pad_value(scope, source, geometry.get("pads", ())),
         **geometry,  # type: ignore[arg-type]  # strides, pads, dilations: each of its own length
     )
@@ -107,7 +112,7 @@ def _pad_value(scope: Scope, source: QTensor, pads: tuple[int, ...]) -> int:
     return source.zero
 
 
-def _conv_pads(
+def explicit_pads(
     view: GraphView, index: int, kernel: tuple[int, int], height: int, width: int
 ) -> tuple[int, int, int, int]:
     named = attributes(view.nodes[index])
@@ -134,7 +139,7 @@ def pool_window(view: GraphView, index: int) -> tuple[tuple[int, int], tuple[int
     if len(shape) != 4 or len(made) != 1 or any(step != 1 for step in named.get("dilations", ())):
         raise NotALayerError("it is not 2-dimensional, or has dilations or indices")
     kernel = tuple(named["kernel_shape"])
-    return kernel, tuple(named.get("strides", (1, 1))), _conv_pads(view, index, kernel, *shape[2:])
+    return kernel, tuple(named.get("strides", (1, 1))), explicit_pads(view, index, kernel, *shape[2:])
 
 
 def conv(view: GraphView, index: int, scope: Scope) -> IntLayer:
@@ -148,15 +153,16 @@ def conv(view: GraphView, index: int, scope: Scope) -> IntLayer:
         raise NotALayerError("its weight scale is not one per tensor or output channel")
     _check_groups(named.get("group", 1), weight.values.shape, source.shape[1])
     kernel = weight.values.shape[2], weight.values.shape[3]
-    return _layer(
+    return conv_layer(
         view,
         index,
         scope,
+        source,
         weight.values,
         weight.scale,
         node.input[2] if len(node.input) > 2 else "",
         strides=tuple(named.get("strides", [1, 1])),
-        pads=_conv_pads(view, index, kernel, *source.shape[2:]),
+        pads=explicit_pads(view, index, kernel, *source.shape[2:]),
         dilations=tuple(named.get("dilations", [1, 1])),
     )
 
@@ -170,16 +176,20 @@ def _check_groups(groups: int, weight: tuple[int, ...], channels: int) -> None:
 
 
 def _dense(view: GraphView, index: int, scope: Scope, item: Constant, transposed: bool, bias: str) -> IntLayer:
-    source = activation(view, view.nodes[index].input[0], scope)
-    if len(source.shape) != 2 or item.values.ndim != 2:
-        raise NotALayerError("it is not a product of two matrices")
+    real = view.nodes[index].input[0]
+    rank = len(view.shapes.get(real, ()))
+    if rank != 2 or item.values.ndim != 2:
+        raise NotALayerError(f"its input has {rank} dimensions, its weight {item.values.ndim}: 2 of each can run")
+    source = activation(view, real, scope, flattened=True)
     matrix = item.values if transposed else item.values.T
     axis = 0 if transposed else 1
     if item.scale.size not in (1, matrix.shape[0]) or (item.scale.size > 1 and item.axis != axis):
         raise NotALayerError("its weight scale is not one per tensor or output channel")
-    if matrix.shape[1] != source.shape[1]:
-        raise NotALayerError(f"its weight has {matrix.shape[1]} input features, its input {source.shape[1]}")
-    return _layer(view, index, scope, matrix[:, :, None, None], item.scale, bias)
+    features = int(np.prod(source.nchw[1:]))
+    if matrix.shape[1] != features:
+        raise NotALayerError(f"its weight has {matrix.shape[1]} input features, its input {features}")
+    weight = matrix.reshape(-1, *source.nchw[1:])  # a kernel that is the whole input needs no flattening
+    return conv_layer(view, index, scope, source, weight, item.scale, bias)
 
 
 def gemm(view: GraphView, index: int, scope: Scope) -> IntLayer:
@@ -199,9 +209,9 @@ def matmul(view: GraphView, index: int, scope: Scope) -> IntLayer:
 def add(view: GraphView, index: int, scope: Scope) -> IntLayer:
     """An Add of two activations of the same shape. Raises NotALayerError."""
     left, right = (activation(view, name, scope) for name in view.nodes[index].input)
-    if left.shape != right.shape:
+    if left.nchw != right.nchw:
         raise NotALayerError(f"its inputs have different shapes, {left.shape} and {right.shape}")
-    output, nodes = _finish(view, index, scope)
+    output, nodes = finish(view, index, scope)
     layer = IntLayer(
         name=view.name_of(index),
         op="add",
@@ -217,11 +227,3 @@ def add(view: GraphView, index: int, scope: Scope) -> IntLayer:
     fine = min(left.scale, right.scale)
     factors = 1 << exponent(left.scale, fine), 1 << exponent(right.scale, fine)
     return replace(layer, factors=factors, shift=np.array([exponent(output.scale, fine)], dtype=np.int64))
-
-
-PATTERNS: dict[str, Callable[[GraphView, int, Scope], IntLayer]] = {
-    "Conv": conv,
-    "Gemm": gemm,
-    "MatMul": matmul,
-    "Add": add,
-}

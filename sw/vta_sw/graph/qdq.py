@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from vta_arch.config import VTAConfig
 from vta_arch.program import INTEGER_TYPES
 
+from .normalize import RESHAPES
 from .types import QTensor
 from .view import TYPE_NAMES, GraphView, attributes
 
@@ -69,10 +70,11 @@ def _parameters(view: GraphView, index: int, *, zero_point: bool) -> tuple[NDArr
     return scale.astype(np.float64).reshape(-1), TYPE_NAMES[named] if named else default, 0
 
 
-def activation(view: GraphView, real: str, scope: Scope) -> QTensor:
+def activation(view: GraphView, real: str, scope: Scope, *, flattened: bool = False) -> QTensor:
     """The integer activation behind the dequantized tensor ``real``.
 
-    Raises NotALayerError with the reason when it is not one.
+    A reshape that moves nothing ([N, C, 1, 1] and [N, C]) is looked through; ``flattened``: so is that from
+    [N, C, H, W] of a layer to [N, C * H * W]. Raises NotALayerError with the reason when it is not one.
     """
     index = view.producer.get(real)
     if index is None or view.nodes[index].op_type != "DequantizeLinear":
@@ -84,7 +86,34 @@ def activation(view: GraphView, real: str, scope: Scope) -> QTensor:
     maker = view.producer.get(name)
     if name in scope.bounds or maker is None or view.nodes[maker].op_type != "QuantizeLinear":
         return tensor
+    inner = _behind_reshapes(view, view.nodes[maker].input[0], tensor, scope)
+    if inner is not None and (inner.nchw == tensor.nchw or (flattened and _flattens(inner, tensor, scope))):
+        return inner
     return quantized(view, maker, *_real_range(view, view.nodes[maker].input[0], scope), scope)
+
+
+def _behind_reshapes(view: GraphView, real: str, tensor: QTensor, scope: Scope) -> QTensor | None:
+    """The activation from which reshapes alone make the real tensor behind ``tensor``, if it has the same scale."""
+    index = view.producer.get(real)
+    if index is None or view.nodes[index].op_type not in RESHAPES:
+        return None
+    while index is not None and view.nodes[index].op_type in RESHAPES:
+        real = view.nodes[index].input[0]
+        index = view.producer.get(real)
+    if index is None or view.nodes[index].op_type != "DequantizeLinear":
+        return None
+    try:
+        inner = activation(view, real, scope)
+    except NotALayerError:
+        return None  # the reshaped tensor itself is one
+    same = (inner.dtype, inner.scale, inner.zero) == (tensor.dtype, tensor.scale, tensor.zero)
+    return inner if same else None
+
+
+def _flattens(inner: QTensor, tensor: QTensor, scope: Scope) -> bool:
+    """Whether ``tensor`` [N, features] is all of ``inner``, which a layer makes (else the CPU flattens at no cost)."""
+    n, c, h, w = inner.nchw
+    return inner.name in scope.bounds and tensor.shape == (n, c * h * w)
 
 
 def _real_range(view: GraphView, name: str, scope: Scope) -> tuple[float, float]:

@@ -31,6 +31,15 @@ def conv_requant(
     return _params(total, bias - source.zero * sums, output)
 
 
+def copy_requant(sources: list[QTensor], scale: NDArray[np.float64], zeros: Ints, output: QTensor) -> RequantParams:
+    """Parameters of outputs that are inputs of other scales: ``sources``, one for each set of parameters or one in all.
+
+    ``scale``: real value of one step of the sum, in input steps; ``zeros``: the sum where all inputs are 0.
+    """
+    steps = np.array([source.scale for source in sources], np.float32) * scale.astype(np.float32)
+    return _params(steps / np.float32(output.scale), -zeros, output)
+
+
 def _params(scale: NDArray[np.float32], bias: Ints, output: QTensor) -> RequantParams:
     limit = REQ_FIELDS["bias"]
     if bias.size and (bias.min() < limit.min or bias.max() > limit.max):

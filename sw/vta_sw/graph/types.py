@@ -67,10 +67,16 @@ class IntLayer:
     conv: requantize(conv(x, weight), requant), x padded with pad_value; a dense layer is a 1x1 conv, and a
     weight of fewer input channels than the input has groups (see ``groups``).
     add: requantize(a * factors[0] + b * factors[1], requant).
+    maxpool: requantize(maximum of each window of x, padded with pad_value).
+    rectify: requantize(max(x, floor) * factors[0] + x * factors[1]).
+    upsample: requantize(x, each row repeated factors[0] times and each column factors[1] times).
+    select: requantize(channels of all inputs, one behind the other, that ``channels`` names for each output channel;
+    -1 is 0).
 
     Without it, where all scales are powers of two:
     conv: clip(round_half_up((conv(x, weight) + bias) / 2**shift), low, high).
-    add: clip(round_half_up((a * factors[0] + b * factors[1]) / 2**shift[0]), low, high).
+    add: clip(round_half_up((a * factors[0] + b * factors[1]) / 2**shift[0]), low, high); the others likewise, select
+    with a shift for each output channel.
 
     ``fused``: what follows a convolution within the layer; its requantization comes before that.
     """
@@ -91,6 +97,10 @@ class IntLayer:
     dilations: tuple[int, int] = (1, 1)
     requant: RequantParams | None = None
     pad_value: int = 0
+    window: tuple[int, int] | None = None
+    """Height and width of the kernel where there are no weights."""
+    floor: int = 0
+    channels: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     true_weights: int = 0
     """Weights of the convolution as it was given, where ``weight`` has more; 0: all of ``weight``."""
     fused: Residual | Pool | None = None
@@ -103,7 +113,14 @@ class IntLayer:
     @property
     def kernel(self) -> tuple[int, int]:
         """Height and width of the kernel."""
-        return self.weight.shape[2], self.weight.shape[3]
+        return self.window or (self.weight.shape[2], self.weight.shape[3])
+
+    @property
+    def own_channels(self) -> int:
+        """Output channels where each has parameters of its own, 0 where all share one."""
+        if self.op == "conv":
+            return len(self.weight)
+        return len(self.channels) if self.op == "select" else 0
 
     @property
     def is_depthwise(self) -> bool:
@@ -118,7 +135,7 @@ class IntLayer:
 
     @property
     def macs(self) -> int:
-        """True multiply-accumulates; an add has none."""
+        """True multiply-accumulates; only a conv has any."""
         n, _, h, w = self.made.nchw
         return n * h * w * (self.true_weights or self.weight.size) if self.op == "conv" else 0
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from vta_arch.encoding import depthwise, gemm, load
-from vta_arch.isa import Memory, Opcode
+from vta_arch.encoding import load
+from vta_arch.isa import Memory
 
-from ..graph.types import IntLayer
+from ..graph.types import IntLayer, Ints
 from .context import Context, UopTable
 from .conv import ConvLowering, Part, Position
 from .depthwise_steps import depthwise_steps, depthwise_tiles
 from .depthwise_tiling import DepthwiseTask, accumulators, best_depthwise_tilings
-from .geometry import conv_geometry
+from .geometry import ConvGeometry, conv_geometry
+from .products import channel_products
 from .stream import Resource
 from .tiling import Tiling
 
@@ -28,7 +31,9 @@ class DepthwiseLowering(ConvLowering):
 
     def __init__(self, context: Context, layer: IntLayer) -> None:
         geometry = conv_geometry(context.cfg, layer)
+        self._cfg = context.cfg
         self._depthwise = depthwise_steps(context.cfg, geometry)
+        self._shared = self._shared_tiles(geometry, layer.weight)
         super().__init__(context, layer)
 
     def _read_weights(self) -> None:
@@ -39,12 +44,34 @@ class DepthwiseLowering(ConvLowering):
 
     @property
     def _task(self) -> DepthwiseTask:
-        return DepthwiseTask(self.geometry, self._depthwise, self.plan.cycles, len(self.plan.vectors))
+        shared = 0 if self._shared is None else len(self._shared[0])
+        return DepthwiseTask(self.geometry, self._depthwise, self.plan.cycles, len(self.plan.vectors), shared)
+
+    def _shared_tiles(self, geometry: ConvGeometry, weight: Ints) -> tuple[Ints, Ints] | None:
+        """Different weight tiles, and which of them each micro-op uses, where all channels have the same kernel.
+
+        Micro-ops without weights are dropped.
+        """
+        if len(weight) > 1 and np.any(weight != weight[:1]):
+            return None
+        whole = np.repeat(weight[:1], self._cfg.block_out, axis=0)
+        tiles = depthwise_tiles(self._cfg, replace(geometry, out_blocks=1), self._depthwise, whole)[0]
+        kept = tiles.any(axis=(1, 2))
+        kept[0] |= not kept.any()
+        places = tuple(place for place, keep in zip(self._depthwise.places, kept, strict=True) if keep)
+        self._depthwise, tiles = replace(self._depthwise, places=places), tiles[kept]
+        used, numbers = np.unique(tiles.reshape(len(tiles), -1), axis=0, return_inverse=True)
+        return used.reshape(-1, *tiles.shape[1:]), numbers.reshape(-1)
+
+    def key(self) -> tuple[Hashable, ...]:
+        return *super().key(), self._task.shared, self._depthwise.places
 
     def _good_tilings(self, count: int) -> tuple[Tiling, ...]:
         return best_depthwise_tilings(self._cfg, self._task, count)
 
     def _weight_tiles(self) -> NDArray[np.integer]:
+        if self._shared is not None:
+            return self._shared[0]
         return depthwise_tiles(self._cfg, self.geometry, self._depthwise, self._layer.weight)
 
     def _accumulators(self, tiling: Tiling) -> int:
@@ -52,7 +79,7 @@ class DepthwiseLowering(ConvLowering):
 
     def _emit_tile(self, half: int, position: Position, out: Part) -> None:
         vectors = position.rows.count * position.cols.count
-        wgt_slot, missing = self._wgt_slots.get(out)
+        wgt_slot, missing = self._wgt_slots.get(out if self._shared is None else "shared")
         if missing:
             self._load_weights(wgt_slot, out, out)
         inp_slot, missing = self._inp_slots.get((position, out))
@@ -67,8 +94,8 @@ class DepthwiseLowering(ConvLowering):
 
     def _load_weights(self, slot: int, out: Part, into: Part) -> None:
         del into  # an output block reads the input block of the same number
-        size = out.count * len(self._depthwise.places)
-        start = self._weights + out.first * len(self._depthwise.places)
+        size = self._task.weight_tiles(out.count)
+        start = self._weights + (out.first * len(self._depthwise.places) if self._shared is None else 0)
         insn = load(
             self._cfg,
             Memory.WGT,
@@ -96,16 +123,8 @@ class DepthwiseLowering(ConvLowering):
             "src_factor_in": steps.outputs * cols.step if rounds > 1 else 0,
         }
         reads: list[Resource] = [("inp", inp_slot), ("wgt", wgt_slot)]
-        overwrite = int(self._acc.overlap)
-        if steps.opcode == Opcode.DEPTHWISE:
-            self._acc.products(half, depthwise(self._cfg, reset=overwrite, **uops, **loops), reads)
-            return
-        if overwrite:
-            first = uops | {"uop_end": uops["uop_bgn"] + 1}
-            self._acc.products(half, gemm(self._cfg, reset=1, **first, **loops), reads)
-            uops["uop_bgn"] += 1
-        if uops["uop_bgn"] < uops["uop_end"]:
-            self._acc.products(half, gemm(self._cfg, **uops, **loops), reads)
+        overwrite = self._acc.overlap
+        channel_products(self._cfg, self._acc, half, steps.opcode, uops, loops, reads, overwrite=overwrite)
 
     def _block_table(self, slots: tuple[int, int, int], position: Position, block: int) -> UopTable:
         half, inp_slot, wgt_slot = slots
@@ -113,11 +132,12 @@ class DepthwiseLowering(ConvLowering):
         width, places = cols.window(position.cols.count), self._depthwise.places
         dst = self._acc.base(half) + block * position.rows.count * position.cols.count
         src = self._inp_base(inp_slot) + block * self._inp_pitch(position)
-        wgt = self._wgt_base(wgt_slot) + block * len(places)
+        numbers = block * len(places) + np.arange(len(places)) if self._shared is None else self._shared[1]
+        wgt = self._wgt_base(wgt_slot) + numbers
         return np.array(
             [
-                (dst, src + row * rows.dilation * width + column, wgt + number)
-                for number, (row, column) in enumerate(places)
+                (dst, src + row * rows.dilation * width + column, tile)
+                for tile, (row, column) in zip(wgt.tolist(), places, strict=True)
             ],
             np.int64,
         )

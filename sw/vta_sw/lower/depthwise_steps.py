@@ -52,19 +52,22 @@ def depthwise_steps(cfg: VTAConfig, geometry: ConvGeometry) -> DepthwiseSteps:
     """The micro-ops for a configuration. Raises NotLowerableError when it can hold no depthwise weights."""
     rows, cols = geometry.rows, geometry.cols
     if Opcode.DEPTHWISE not in opcodes(cfg):
-        _check_diagonal(cfg)
+        check_diagonal(cfg, "a depthwise convolution")
         places = tuple((row, column * cols.dilation) for row in range(rows.kernel) for column in range(cols.kernel))
         return DepthwiseSteps(Opcode.GEMM, places, taps=1, outputs=1, written=1)
     # A sum that is surplus must be overwritten by the next row's; where it would be added, only one output is made.
     most = cfg.depthwise_outputs if overlaps(cfg) else 1
-    choices = [_taps_of(cfg, geometry, outputs) for outputs in range(1, most + 1)]
+    choices = [steps_of_taps(cfg, geometry, outputs) for outputs in range(1, most + 1)]
     return min(choices, key=lambda item: item.rounds(cols.out) * len(item.places))
 
 
-def _taps_of(cfg: VTAConfig, geometry: ConvGeometry, outputs: int) -> DepthwiseSteps:
-    """The fewest micro-ops of DEPTHWISE that make ``outputs`` outputs."""
+def steps_of_taps(
+    cfg: VTAConfig, geometry: ConvGeometry, outputs: int, columns: tuple[int, ...] | None = None
+) -> DepthwiseSteps:
+    """The fewest micro-ops of DEPTHWISE that make ``outputs`` outputs; ``columns`` of the kernel, all by default."""
     cols, taps = geometry.cols, cfg.depthwise_taps
-    needed = {p * cols.step + column * cols.dilation for p in range(outputs) for column in range(cols.kernel)}
+    used = range(cols.kernel) if columns is None else columns
+    needed = {p * cols.step + column * cols.dilation for p in range(outputs) for column in used}
     starts: list[int] = []
     for column in sorted(needed):
         if not starts or column >= starts[-1] + taps:
@@ -73,12 +76,13 @@ def _taps_of(cfg: VTAConfig, geometry: ConvGeometry, outputs: int) -> DepthwiseS
     return DepthwiseSteps(Opcode.DEPTHWISE, places, taps, outputs, cfg.depthwise_outputs)
 
 
-def _check_diagonal(cfg: VTAConfig) -> None:
+def check_diagonal(cfg: VTAConfig, what: str) -> None:
+    """Raises NotLowerableError, about ``what``, unless a weight tile can scale channels each by itself."""
     if cfg.wgt_width == 1:
-        raise NotLowerableError("a depthwise convolution needs weights of 2 bits or more (a 1-bit weight cannot be 0)")
+        raise NotLowerableError(f"{what} needs weights of 2 bits or more (a 1-bit weight cannot be 0)")
     if cfg.block_in != cfg.block_out:
         raise NotLowerableError(
-            f"a depthwise convolution needs equal blocks; configuration {cfg.name} has block_in {cfg.block_in} and "
+            f"{what} needs equal blocks; configuration {cfg.name} has block_in {cfg.block_in} and "
             f"block_out {cfg.block_out}"
         )
 

@@ -12,7 +12,7 @@ from .depthwise_steps import DepthwiseSteps
 from .errors import NotLowerableError
 from .geometry import ConvGeometry
 from .requantize import overlaps
-from .tiling import Tiling, row_parts
+from .tiling import Tiling, row_parts, splits
 from .timeline import ALU_START, GEMM_START, ISSUE_CYCLES, TRANSFER_START, store_cycles
 
 _EDGES = (1, 2, 4)
@@ -25,13 +25,19 @@ _SLOTS = (2, 1)
 class DepthwiseTask:
     """What the tiles depend on besides the configuration.
 
-    ``alu_cycles``: cycles per vector that are no products; ``vectors``: constants per output block.
+    ``alu_cycles``: cycles per vector that are no products; ``vectors``: constants per output block; ``shared``: weight
+    tiles that all blocks share, 0 where each has its own.
     """
 
     geometry: ConvGeometry
     steps: DepthwiseSteps
     alu_cycles: int
     vectors: int
+    shared: int = 0
+
+    def weight_tiles(self, blocks: int) -> int:
+        """Weight tiles of ``blocks`` blocks."""
+        return self.shared or blocks * len(self.steps.places)
 
 
 def accumulators(task: DepthwiseTask, rows: int, cols: int) -> int:
@@ -52,9 +58,9 @@ def best_depthwise_tilings(cfg: VTAConfig, task: DepthwiseTask, count: int) -> t
     for slots in _SLOTS:
         found = [
             Tiling(rows, edge, cols, blocks, blocks, True, slots, slots, _estimate(cfg, task, rows, edge, cols, blocks))
-            for blocks in _splits(geometry.out_blocks)
-            for cols in _splits(geometry.cols.out)
-            for rows in _splits(geometry.rows.out)
+            for blocks in splits(geometry.out_blocks)
+            for cols in splits(geometry.cols.out)
+            for rows in splits(geometry.rows.out)
             if _legal(cfg, task, rows, cols, blocks, slots)
             for edge in sorted({ceil_div(rows, part) for part in _EDGES})
             if edge == rows or 2 * edge < geometry.rows.out
@@ -67,13 +73,8 @@ def best_depthwise_tilings(cfg: VTAConfig, task: DepthwiseTask, count: int) -> t
     )
 
 
-def _splits(size: int) -> list[int]:
-    """Tile sizes that split ``size`` into equal parts (the last may be smaller)."""
-    return sorted({ceil_div(size, parts) for parts in range(1, size + 1)})
-
-
 def _legal(cfg: VTAConfig, task: DepthwiseTask, rows: int, cols: int, blocks: int, slots: int) -> bool:
-    tiles = blocks * len(task.steps.places)
+    tiles = task.weight_tiles(blocks)
     if "requant" in cfg.extensions and task.geometry.out_blocks > cfg.req_depth and blocks > cfg.req_depth // 2:
         return False
     return (
@@ -92,15 +93,16 @@ def _estimate(cfg: VTAConfig, task: DepthwiseTask, rows: int, edge: int, cols: i
     inp_beats, out_time = cfg.inp_elem_bytes / beat, store_cycles(cfg)
     per_image = len(row_parts(geometry.rows.out, rows, edge)) * ceil_div(geometry.cols.out, cols)
     groups = ceil_div(geometry.out_blocks, blocks)
+    wgt_loads = 1 if task.shared else groups
     tiles = geometry.images * per_image * groups
     # Sums over all tiles: of rows of outputs, of rows of windows, and of output vectors.
     columns = geometry.images * ceil_div(geometry.cols.out, cols) * geometry.out_blocks
     height = columns * geometry.rows.out
     windows = height * geometry.rows.step + tiles * blocks * (geometry.rows.window(1) - geometry.rows.step)
     vectors = geometry.images * geometry.out_blocks * geometry.rows.out * geometry.cols.out
-    weights = TRANSFER_START + blocks * len(steps.places) * cfg.wgt_elem_bytes / beat
+    weights = TRANSFER_START + task.weight_tiles(blocks) * cfg.wgt_elem_bytes / beat
     width, stores = geometry.cols.window(cols), 1 if cols == geometry.cols.out else blocks
-    load = tiles * blocks * TRANSFER_START + windows * width * inp_beats + groups * weights
+    load = tiles * blocks * TRANSFER_START + windows * width * inp_beats + wgt_loads * weights
     store = tiles * stores * TRANSFER_START + vectors * out_time
     start = ISSUE_CYCLES if overlaps(cfg) else GEMM_START
     products = height * steps.rounds(cols) * len(steps.places) + tiles * blocks * start

@@ -71,6 +71,22 @@ def add_bounds(layer: IntLayer) -> tuple[Ints, Ints]:
     return np.array([low]), np.array([high])
 
 
+def copy_bounds(layer: IntLayer) -> tuple[Ints, Ints]:
+    """Least and greatest sum of a layer that copies values, or scales them by its factors; arrays of one element."""
+    low = min(layer.pad_value, *(tensor.low for tensor in layer.inputs))
+    high = max(layer.pad_value, *(tensor.high for tensor in layer.inputs))
+    if layer.op != "rectify":
+        return np.array([low]), np.array([high])
+    upper, whole = layer.factors
+    ends = [max(x, layer.floor) * upper + x * whole for x in (low, high, layer.floor)]
+    return np.array([min(ends)]), np.array([max(ends)])
+
+
+def sum_bounds(layer: IntLayer) -> tuple[Ints, Ints]:
+    """Least and greatest accumulator of a layer, before the bias: of each channel, or arrays of one element."""
+    return {"add": add_bounds, "conv": conv_bounds}.get(layer.op, copy_bounds)(layer)
+
+
 def drop_dead_channels(cfg: VTAConfig, layer: IntLayer) -> IntLayer:
     """Channels of a convolution whose outputs are always 0 become zero weights.
 
@@ -103,19 +119,19 @@ def check_range(cfg: VTAConfig, low: Ints, high: Ints, what: str) -> None:
 
 
 def plan_requantization(cfg: VTAConfig, layer: IntLayer) -> Requantization:
-    """Passes for bias, shift and clip of a conv or add, or the parameters of its STOREs.
+    """Passes for bias, shift and clip of a layer, or the parameters of its STOREs.
 
     Raises NotLowerableError when an accumulator could overflow.
     """
-    low, high = add_bounds(layer) if layer.op == "add" else conv_bounds(layer)
+    low, high = sum_bounds(layer)
     check_range(cfg, low, high, "a sum")
     return _plan_passes(cfg, layer, low, high) if layer.requant is None else plan_store(cfg, layer.requant)
 
 
 def _plan_passes(cfg: VTAConfig, layer: IntLayer, low: Ints, high: Ints) -> Requantization:
     """Passes for sums from ``low`` to ``high`` of each channel."""
-    channels = layer.weight.shape[0] if layer.op == "conv" else max(cfg.block_in, cfg.block_out)
-    bias = layer.bias if layer.op == "conv" else np.zeros(channels, np.int64)
+    channels = layer.own_channels or max(cfg.block_in, cfg.block_out)
+    bias = layer.bias if layer.own_channels else np.zeros(channels, np.int64)
     shift = np.broadcast_to(layer.shift, (channels,))
     if np.abs(shift).max() > cfg.acc_width - 1:
         raise NotLowerableError(f"a shift of {shift.min()} is too large for {cfg.acc_width}-bit accumulators")
@@ -174,13 +190,14 @@ def _start_offset(cfg: VTAConfig, layer: IntLayer, bias: Ints, shift: Ints) -> i
     STORE sends the low bits only; before the shift it is offset << shift, which is larger where a shift is positive.
     """
     rescaled = layer.op == "add" and max(layer.factors) > cfg.wgt_max  # its lowering shifts a part of the sum
-    if rescaled or np.any(shift < 1):
+    chained = layer.op in ("maxpool", "rectify")  # a pass comes before the last products
+    if rescaled or chained or np.any(shift < 1):
         return 0
     step = 1 << cfg.inp_width
     gain = step * ((np.int64(1) << shift) - 1)
     offset = step * max(1, int(np.max(-((bias - layer.high) // gain))))
     imm = insn_fields(cfg, Opcode.ALU)["imm"]
-    low, high = conv_bounds(layer) if layer.op == "conv" else add_bounds(layer)
+    low, high = sum_bounds(layer)
     added = bias + (np.int64(offset) << shift)
     fits = layer.high + offset <= imm.max and int(added.max()) <= cfg.acc_max
     fits = fits and int((high + added).max()) <= cfg.acc_max and int((low + added).min()) >= cfg.acc_min

@@ -69,7 +69,7 @@ def align_additions(graph: Graph, plan: Annotation, scales: dict[str, float], cf
     fixed: set[str] = set()
     private = _private(graph, plan)
     for layer in plan.layers:
-        if layer.weight is not None:
+        if layer.op_type != "Add" or len(layer.inputs) != 2:
             continue
         anchor, moved = (plan.groups[name] for name in layer.inputs)
         if moved in fixed or (anchor not in fixed and private.get(anchor, -1) > private.get(moved, -1)):

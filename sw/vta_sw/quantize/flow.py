@@ -164,7 +164,8 @@ def _fit_layers(
     for index, layer in enumerate(plan.layers):
         ends = [scales[plan.groups[name]] for name in (*layer.inputs, layer.output)]
         if layer.weight is None:
-            problem = addition_problem(ends[0], ends[1], ends[2], cfg)
+            addition = layer.op_type == "Add" and len(layer.inputs) == 2
+            problem = addition_problem(ends[0], ends[1], ends[2], cfg) if addition else None
             if problem is not None:
                 dropped[layer.name] = problem
         else:

@@ -7,6 +7,7 @@ from onnx import NodeProto
 
 from ..frontend.graph import attribute, int_attribute
 from .annotate import Decision, View, layer_of, register_annotation
+from .operator_rules import annotate_with_constant
 from .types import SameScale
 
 
@@ -62,10 +63,10 @@ def annotate_gemm(view: View, node: NodeProto) -> Decision:
 
 @register_annotation("Add")
 def annotate_add(view: View, node: NodeProto) -> Decision:
-    """Residual additions: two activations of one shape, at least one of them made by integers."""
+    """Residual additions: two activations of one shape, at least one of them made by integers; or a constant added."""
     left, right = node.input
     if view.is_constant(left) or view.is_constant(right):
-        return "adding a constant runs on the CPU"
+        return annotate_with_constant(view, node)
     shapes = view.graph.shape(left), view.graph.shape(right)
     if shapes[0] is None or shapes[0] != shapes[1] or len(shapes[0]) not in (2, 4):
         return "its inputs differ in shape"
@@ -82,7 +83,7 @@ def annotate_activation(view: View, node: NodeProto) -> Decision:
     return annotate_same_scale(view, node)
 
 
-@register_annotation("MaxPool", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Slice", "Transpose")
+@register_annotation("MaxPool", "GlobalMaxPool", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Slice", "Transpose")
 def annotate_same_scale(view: View, node: NodeProto) -> Decision:
     """Operators that select or move values: one scale on both sides."""
     if view.is_constant(node.input[0]):
@@ -102,3 +103,10 @@ def annotate_pad(view: View, node: NodeProto) -> Decision:
         if value is None or bool(np.any(value)):
             return "it pads with something else than zero"
     return annotate_same_scale(view, node)
+
+
+@register_annotation("Resize")
+def annotate_resize(view: View, node: NodeProto) -> Decision:
+    """Resizing to the nearest value takes values of its input."""
+    mode = attribute(node, "mode", "nearest")
+    return annotate_same_scale(view, node) if mode == "nearest" else f"resizing with mode {mode} runs on the CPU"

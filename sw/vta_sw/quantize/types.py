@@ -64,8 +64,8 @@ def has_any_scale(cfg: VTAConfig) -> bool:
 class LayerPlan:
     """One operator that becomes integer, with what is fused behind it.
 
-    ``inputs``: its activation tensors (one, or two for Add). ``output``: the tensor that is
-    requantized, after the fused Relu or Clip. ``weight`` and ``bias`` are names of constants.
+    ``inputs``: its activation tensors (one, two for an Add without constant, all of a Concat). ``output``: the
+    tensor that is requantized, after the fused Relu or Clip. ``weight`` and ``bias`` are names of constants.
     """
 
     name: str
