@@ -26,7 +26,7 @@ from .layouts import insn_layout
 from .loader import Loader
 from .requantizer import RequantPort
 from .retire import Retire
-from .scratchpad import ReadPort
+from .scratchpad import BankedReadPort, ReadPort
 
 UNDER_WAY = 4
 """Tokens for each neighbour that wait for their instructions; less than half of the sequence numbers."""
@@ -58,7 +58,7 @@ class ComputeUnit(wiring.Component):
                 **{f"{name}_bus": Out(bus) for name in self._loaded},
                 "inp": Out(input_port(cfg)),
                 "wgt": Out(ReadPort(cfg.log_wgt_depth, cfg.wgt_elem_bits)),
-                "store": In(ReadPort(cfg.log_acc_depth, cfg.acc_elem_bits)),
+                "store": In(BankedReadPort(cfg.log_acc_depth, cfg.acc_elem_bits)),
                 "store_ready": Out(1),
                 **({"store_requant": In(RequantPort(cfg))} if "requant" in cfg.extensions else {}),
                 "finished": Out(1),

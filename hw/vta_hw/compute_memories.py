@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Value
+from amaranth.hdl import Cat, Module, Mux, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import connect, flipped
 from vta_arch.config import UOP_BITS, VTAConfig
 from vta_arch.isa import AluOp, Memory, Opcode
 
 from .decode import Engine
-from .engines import AluEngine, GemmEngine, alu_granules
+from .engines import AluEngine, GemmEngine
 from .lane_memory import loaded_scratchpad
 from .layouts import insn_layout
 from .loader import Loader
@@ -30,15 +30,21 @@ def add_accumulators(
 ) -> None:
     """Both banks, shared by the engines, the loaders and, through the unit's port, the store unit."""
     wide, narrow = loaders["acc"], loaders["acc8"]
-    granules = max(wide.chunks, alu_granules(cfg))
     readers = [gemm.acc, alu.dst, alu.src]
+    engines = [gemm.write, alu.write, *([alu.requant_write] if "requant" in cfg.extensions else [])]
+    granules = max(wide.chunks, *(len(port.mask) for port in engines))
     values = [narrow.write.data.word_select(lane, 8).as_signed() for lane in range(narrow.chunk_bytes)]
     extended = Cat(_extend(value, cfg.acc_width) for value in values)
+    # Accumulators are loaded by one loader at a time.
+    narrowly = narrow.write.select.any()
+    wide_data, narrow_data = wide.write.data.replicate(wide.chunks), extended.replicate(narrow.chunks)
     writers = [
-        (gemm.write.mask.replicate(granules), gemm.write.addr, gemm.write.data),
-        (_spread(alu.write.mask, granules), alu.write.addr, alu.write.data),
-        (_spread(wide.write.select, granules), wide.write.addr, wide.write.data.replicate(wide.chunks)),
-        (_spread(narrow.write.select, granules), narrow.write.addr, extended.replicate(narrow.chunks)),
+        *((_spread(port.mask, granules), port.addr, port.data) for port in engines),
+        (
+            _spread(wide.write.select, granules) | _spread(narrow.write.select, granules),
+            Mux(narrowly, narrow.write.addr, wide.write.addr),
+            Mux(narrowly, narrow_data, wide_data),
+        ),
     ]
     m.submodules.accumulators = acc = AccScratchpad(
         bits=cfg.acc_elem_bits,
@@ -67,7 +73,7 @@ def add_requantizer(
     connect(m, loader.write, requantizer.write)
     connect(m, flipped(unit.store_requant), requantizer.clients[0])
     connect(m, alu.requant, requantizer.clients[1])
-    m.d.comb += Cat(requantizer.vectors).eq(Cat(unit.store.data, alu.dst.data))
+    m.d.comb += Cat(requantizer.banks).eq(Cat(alu.dst.banks))
     mem, operation = (data.View(insn_layout(cfg, code), head.insn) for code in (Opcode.LOAD, Opcode.ALU))
     return {
         Engine.ALU: (operation.alu_opcode == AluOp.REQ) & (loader.busy | loader.start),

@@ -16,7 +16,7 @@ from .issue import INDEX_BITS, TokenPort, insn_stream
 from .landing import LandingOrder
 from .layouts import insn_layout
 from .requantizer import RequantPort
-from .scratchpad import ReadPort
+from .scratchpad import BankedReadPort
 from .store_beats import add_beats
 from .store_reads import add_reads, read_ahead
 
@@ -46,7 +46,7 @@ class StoreUnit(wiring.Component):
                 "prev": Out(TokenPort()),
                 "base": In(cfg.axi_addr_width),
                 "bus": Out(WriteSignature(cfg.axi_addr_width, cfg.axi_data_width)),
-                "acc": Out(ReadPort(cfg.log_acc_depth, cfg.acc_elem_bits)),
+                "acc": Out(BankedReadPort(cfg.log_acc_depth, cfg.acc_elem_bits)),
                 "acc_ready": In(1),
                 **({"requant": Out(RequantPort(cfg))} if "requant" in cfg.extensions else {}),
                 "idle": Out(1),

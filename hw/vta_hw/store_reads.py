@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.hdl import Array, Cat, Module, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.fifo import SyncFIFO
 from vta_arch.config import VTAConfig
+
+from .scratchpad import bank_read
 
 READ_AHEAD = 4
 """Accumulators read and not yet sent."""
@@ -35,7 +37,8 @@ def add_reads(
     reads = (rows != 0) & (reserved != elements.depth)
     m.d.comb += [unit.acc.en.eq(reads), unit.acc.addr.eq(addr)]
     m.d.comb += [elements.w_en.eq(arrived), elements.w_data.eq(narrowed)]
-    m.d.sync += [arriving.eq(taken), arrived.eq(arriving), narrowed.eq(_narrow(cfg, unit.acc.data))]
+    read = Array(_narrow(cfg, bank) for bank in unit.acc.banks)[bank_read(m, unit.acc)]
+    m.d.sync += [arriving.eq(taken), arrived.eq(arriving), narrowed.eq(read)]
     over = wrapped
     if "requant" in cfg.extensions:
         over |= _add_requant(m, unit, cfg, insn, start, reads, taken & (columns == 1), narrowed, arrived)
@@ -88,7 +91,7 @@ def _add_requant(
         ]
     with m.Elif(row_read & each_row):
         m.d.sync += [port.index.eq(port.index + 1), over.eq(over | port.index.all())]
-    m.d.comb += port.taken.eq(port.go & unit.acc_ready)
+    m.d.comb += [port.taken.eq(port.go & unit.acc_ready), port.bank.eq(unit.acc.addr[-1])]
     with m.If(requantizes):
         m.d.comb += [port.ask.eq(reads), unit.acc.en.eq(port.go)]
         m.d.sync += [narrowed.eq(narrowed), arrived.eq(port.part[-1])]
