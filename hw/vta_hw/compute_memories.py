@@ -26,23 +26,24 @@ def add_uops(m: Module, cfg: VTAConfig, engines: list[GemmEngine | AluEngine], l
 
 
 def add_accumulators(
-    m: Module, unit: wiring.Component, cfg: VTAConfig, gemm: GemmEngine, alu: AluEngine, loaders: dict[str, Loader]
+    m: Module, unit: wiring.Component, cfg: VTAConfig, gemm: GemmEngine, alu: AluEngine, loader: Loader
 ) -> None:
     """Both banks, shared by the engines, the loaders and, through the unit's port, the store unit."""
-    wide, narrow = loaders["acc"], loaders["acc8"]
+    wide, narrow = (loader.formats[memory] for memory in (Memory.ACC, Memory.ACC_8BIT))
+    wide_select, wide_addr, wide_chunk = loader.chunks_for(Memory.ACC)
+    narrow_select, narrow_addr, narrow_chunk = loader.chunks_for(Memory.ACC_8BIT)
     readers = [gemm.acc, alu.dst, alu.src]
     engines = [gemm.write, alu.write, *([alu.requant_write] if "requant" in cfg.extensions else [])]
     granules = max(wide.chunks, *(len(port.mask) for port in engines))
-    values = [narrow.write.data.word_select(lane, 8).as_signed() for lane in range(narrow.chunk_bytes)]
+    values = [narrow_chunk.word_select(lane, 8).as_signed() for lane in range(narrow.chunk_bytes)]
     extended = Cat(_extend(value, cfg.acc_width) for value in values)
-    # Accumulators are loaded by one loader at a time.
-    narrowly = narrow.write.select.any()
-    wide_data, narrow_data = wide.write.data.replicate(wide.chunks), extended.replicate(narrow.chunks)
+    narrowly = narrow_select.any()
+    wide_data, narrow_data = wide_chunk.replicate(wide.chunks), extended.replicate(narrow.chunks)
     writers = [
         *((_spread(port.mask, granules), port.addr, port.data) for port in engines),
         (
-            _spread(wide.write.select, granules) | _spread(narrow.write.select, granules),
-            Mux(narrowly, narrow.write.addr, wide.write.addr),
+            _spread(wide_select, granules) | _spread(narrow_select, granules),
+            Mux(narrowly, narrow_addr, wide_addr),
             Mux(narrowly, narrow_data, wide_data),
         ),
     ]
@@ -69,14 +70,17 @@ def add_requantizer(
     Returns why engines must not take the head: a load of parameters and an ALU operation that uses them wait for
     each other.
     """
-    m.submodules.requantizer = requantizer = Requantizer(cfg, chunk_bytes=loader.chunk_bytes)
-    connect(m, loader.write, requantizer.write)
+    m.submodules.requantizer = requantizer = Requantizer(cfg, chunk_bytes=loader.formats[Memory.REQ].chunk_bytes)
+    port = requantizer.write
+    m.d.comb += Cat(port.select, port.addr, port.data).eq(Cat(*loader.chunks_for(Memory.REQ)))
     connect(m, flipped(unit.store_requant), requantizer.clients[0])
     connect(m, alu.requant, requantizer.clients[1])
     m.d.comb += Cat(requantizer.banks).eq(Cat(alu.dst.banks))
     mem, operation = (data.View(insn_layout(cfg, code), head.insn) for code in (Opcode.LOAD, Opcode.ALU))
+    loading = loader.busy[list(loader.formats).index(Memory.REQ)]
+    starting = loader.start & (data.View(insn_layout(cfg, Opcode.LOAD), loader.insn).memory_type == Memory.REQ)
     return {
-        Engine.ALU: (operation.alu_opcode == AluOp.REQ) & (loader.busy | loader.start),
+        Engine.ALU: (operation.alu_opcode == AluOp.REQ) & (loading | starting),
         Engine.ACC: (mem.memory_type == Memory.REQ) & ~alu.room & alu.requantizes,
     }
 
