@@ -62,10 +62,14 @@ class PackedChain:
         self.total_bits = self.shift + self._low_bits + 1
 
     def late(self, m: Module, value: Value, name: str) -> list[Value]:
-        """``value`` of now, one cycle ago, ... for each row of a chain. What no row uses, synthesis removes."""
+        """``value`` of now, one cycle ago, ... for each row of a chain. What no row uses, synthesis removes.
+
+        The last one has a reset, which keeps these registers from becoming shift registers of LUTs: slow at their end.
+        """
         ages = [value]
         for cycle in range(1, self.rows):
-            register = Signal(value.shape(), name=f"{name}_late{cycle}", reset_less=True)
+            last = cycle == self.rows - 1
+            register = Signal(value.shape(), name=f"{name}_late{cycle}", reset_less=not last)
             m.d.sync += register.eq(ages[-1])
             ages.append(register)
         return ages
