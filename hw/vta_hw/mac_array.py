@@ -30,7 +30,7 @@ class MacArray(wiring.Component):
         self._cfg = cfg
         self._products = PackedProducts(cfg) if packs(cfg) else NarrowProducts(cfg)
         self._deep = "depthwise" in cfg.extensions
-        self.latency = self._products.latency + tree_latency(self._products.levels)
+        self.latency = self._products.latency + tree_latency(self._products.levels, self._products.LEVELS_PER_STAGE)
         self._tree_bits = cfg.inp_width + cfg.wgt_width + cfg.block_in.bit_length()
         self.sum_bits = self._tree_bits
         if self._deep:
@@ -72,5 +72,6 @@ class MacArray(wiring.Component):
     def _sum(self, m: Module, values: list[Value], name: str) -> Value:
         """The bits of the sum of an output's parts."""
         extended = Signal(signed(self._tree_bits), name=f"{name}_sum")
-        m.d.comb += extended.eq(adder_tree(m, values, self._products.levels, name))
+        products = self._products
+        m.d.comb += extended.eq(adder_tree(m, values, products.levels, products.LEVELS_PER_STAGE, name))
         return extended.as_unsigned()

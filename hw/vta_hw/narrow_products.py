@@ -72,6 +72,9 @@ class NarrowProducts:
     """All products of an array, and their sums over a few rows. ``latency``: cycles from the operands to the parts;
     ``levels`` of the adder tree that sums the parts of an output."""
 
+    LEVELS_PER_STAGE = 1
+    """Each addition has a register: tools build several at once from more LUTs than one after the other."""
+
     def __init__(self, cfg: VTAConfig) -> None:
         self._cfg = cfg
         self._chain = FieldChain(cfg)

@@ -39,6 +39,9 @@ def packs(cfg: VTAConfig) -> bool:
 class PackedProducts:
     """All products of an array, two neighbouring columns in a multiplier, and their sums in chains."""
 
+    LEVELS_PER_STAGE = 2
+    """Levels of the adder tree between two pipeline registers."""
+
     def __init__(self, cfg: VTAConfig) -> None:
         self._cfg = cfg
         self._chain = PackedChain(cfg)

@@ -22,7 +22,6 @@ from typing import NamedTuple
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from vta_arch.config import VTAConfig
 
-from .adder_tree import LEVELS_PER_STAGE
 from .array_operands import ArrayOperands, sum_shape
 
 GROUP_ROWS = 8
@@ -61,7 +60,7 @@ class PlaneSums:
     @staticmethod
     def latency(cfg: VTAConfig, rows: int) -> int:
         """Cycles from operands to the sum of a group of so many rows: choices, planes, their sum."""
-        return 1 + _stages(rows) + max(1, (cfg.wgt_width - 1).bit_length())
+        return 1 + _stages(-(-rows // 2)) + max(1, (cfg.wgt_width - 1).bit_length())
 
     def sum(self, row: int, column: int, rows: list[int]) -> Value:
         """The products of ``rows``, a power of two of them, with their weights of ``column``, summed up."""
@@ -85,7 +84,7 @@ class PlaneSums:
         most = (1 << (self._cfg.inp_width + 1)) - 2
         total: Value = Const(0)
         for number, pair in enumerate(pairs):
-            age = 1 + number // LEVELS_PER_STAGE
+            age = max(1, number)
             choice = self._chosen(self._pair(row, column, pair, age), column, pair, bit, age)
             bits = (most * (number + 1) + number).bit_length()
             if number == 0:
@@ -94,7 +93,7 @@ class PlaneSums:
                 total = (total + choice)[:bits]
             else:
                 total = (total - Cat(~choice, Const(-1, signed(bits))))[:bits]
-            if number % LEVELS_PER_STAGE == LEVELS_PER_STAGE - 1 or number == len(pairs) - 1:
+            if number or len(pairs) == 1:
                 total = self._registered(total, f"plane_{name}_{number}")
         return total
 
@@ -139,7 +138,7 @@ class PlaneSums:
             total: Value = Const(moved + excess)
             for pair in pairs:
                 total = total + self._pair(row, column, pair, 1).both
-            for cycle in range(_stages(2 * len(pairs))):
+            for cycle in range(_stages(len(pairs))):
                 total = self._registered(total, f"total_{row}_{column}_{pairs[0][0]}_{cycle}")
             self._totals[key] = total
         return self._totals[key]
@@ -164,6 +163,6 @@ class PlaneSums:
         return register
 
 
-def _stages(rows: int) -> int:
-    """Cycles that a plane takes."""
-    return -(-rows // (2 * LEVELS_PER_STAGE))
+def _stages(pairs: int) -> int:
+    """Cycles that a plane takes: each addition has a register, for tools build several at once from more LUTs."""
+    return max(1, pairs - 1)

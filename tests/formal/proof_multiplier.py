@@ -107,7 +107,7 @@ _NARROW = {
     (4, 4, False): (4, 4),
     (2, 2, True): (4, 4),
     (8, 2, True): (4, 4),
-    (1, 1, False): (8, 1),
+    (1, 1, False): (8, 8),
 }
 """Activation bits, weight bits, sign: rows and columns of an array; a chain of multipliers but for the last one."""
 _LOGIC = {(4, 4, True): (2, 1), (4, 4, False): (2, 1), (2, 2, True): (2, 1), (4, 2, True): (2, 1)}

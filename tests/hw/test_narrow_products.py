@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from vta_arch.config import VTAConfig
@@ -18,8 +16,10 @@ CONFIGS = {
     "int4": VTAConfig(block_in=8, block_out=8, inp_width=4, wgt_width=4, **SMALL),
     "unsigned-int4": VTAConfig(block_in=8, block_out=8, inp_width=4, wgt_width=4, inp_signed=False, **SMALL),
     "int2": VTAConfig(block_in=16, block_out=16, inp_width=2, wgt_width=2, **SMALL),
+    "batch2": VTAConfig(block_in=8, block_out=8, batch=2, inp_width=4, wgt_width=4, **SMALL),
     "w2a8": VTAConfig(block_in=8, block_out=8, wgt_width=2, **SMALL),
 }
+PRESETS = {f"{name}-preset": load_preset(name) for name in ("int4", "int4-pynq", "int2")}
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -60,11 +60,9 @@ def test_subtractions_cancel_out(pairs: int, bits: int) -> None:
     assert sum(count << plane for plane, count in enumerate(ones[:-1])) == ones[-1] << (bits - 1)
 
 
-@pytest.mark.parametrize("name", [*CONFIGS, "int4-preset", "int2-preset", "batch2"])
+@pytest.mark.parametrize("name", [*CONFIGS, *PRESETS])
 def test_chains_stay_within_the_multipliers_and_outside_depthwise_rows(name: str) -> None:
-    presets = {"int4-preset": load_preset("int4"), "int2-preset": load_preset("int2")}
-    presets["batch2"] = replace(presets["int4-preset"], batch=2, block_in=16, block_out=16)
-    cfg = (CONFIGS | presets)[name]
+    cfg = (CONFIGS | PRESETS)[name]
     fields, chained = FieldChain(cfg).fields, chained_products(cfg)
     assert fields > 1
     assert chained
