@@ -6,14 +6,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from amaranth.hdl import Const, Module, Mux, Signal, signed
+from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
 from amaranth.lib.wiring import Component, In, Out
 from prover import Bench
 from vta_arch.config import VTAConfig
+from vta_hw.array_operands import ArrayOperands
 from vta_hw.field_chains import FieldChain
 from vta_hw.mac_array import MacArray
 from vta_hw.narrow_products import chained_products
 from vta_hw.packed_products import PackedChain, packs
+from vta_hw.plane_sums import PlaneSums
 from vta_sim.random_configs import sized_config
 
 
@@ -102,45 +104,72 @@ def test_sums_of_whole_chains(inp_width: int, wgt_width: int, inp_signed: bool, 
     bench.prove(tmp_path, depth=3)
 
 
-_NARROW = {
-    (4, 4, True): (4, 4),
-    (4, 4, False): (4, 4),
-    (2, 2, True): (4, 4),
-    (8, 2, True): (4, 4),
-    (1, 1, False): (8, 8),
-}
-"""Activation bits, weight bits, sign: rows and columns of an array; a chain of multipliers but for the last one."""
-_LOGIC = {(4, 4, True): (2, 1), (4, 4, False): (2, 1), (2, 2, True): (2, 1), (4, 2, True): (2, 1)}
-"""The same, with too few rows for a chain."""
+_CHAINED = [(4, 4, True), (4, 4, False), (2, 2, True), (8, 2, True)]
+"""Activation bits, weight bits and sign of products of which several share a multiplier."""
+_ROWS = 8
+"""Rows of a group in logic."""
 
 
-@pytest.mark.parametrize(
-    ("product", "size", "row"),
-    [(*item, row) for item in (*_NARROW.items(), *_LOGIC.items()) for row in range(item[1][0])],
-)
-def test_narrow_products(product: tuple[int, int, bool], size: tuple[int, int], row: int, tmp_path: Path) -> None:
-    """Every activation of one row with every weight of every column, beside rows of zeros (and of weights -1, where
-    there is no 0): all that sums consist of."""
-    inp_width, wgt_width, inp_signed = product
-    cfg = _config(size[0], inp_width, wgt_width, inp_signed=inp_signed, block_out=size[1])
-    assert not packs(cfg)
-    assert bool(chained_products(cfg)) == (product in _NARROW and size == _NARROW[product] and wgt_width > 1)
+@pytest.mark.parametrize("row", [0, FieldChain.ROWS - 1])
+@pytest.mark.parametrize(("inp_width", "wgt_width", "inp_signed"), _CHAINED)
+def test_narrow_products_in_a_chain(inp_width: int, wgt_width: int, inp_signed: bool, row: int, tmp_path: Path) -> None:
+    """Every activation of one row of a chain with every weight of all columns, beside rows of zeros."""
+    cfg = _config(FieldChain.ROWS, inp_width, wgt_width, inp_signed=inp_signed, block_out=4)
+    assert chained_products(cfg) == {(0, 0): cfg.block_out}
     dut = MacArray(cfg)
     bench = Bench(dut)
     m = bench.m
     value = bench.choice(inp_width, "value")
-    weights = [bench.choice(wgt_width, f"weight{column}") for column in range(cfg.block_out)]
     m.d.comb += dut.inp.word_select(row, inp_width).eq(value)
     ready = Signal(dut.latency + 1)
     m.d.sync += ready.eq(ready << 1 | 1)
-    for column, weight in enumerate(weights):
+    for column in range(cfg.block_out):
+        weight = bench.choice(wgt_width, f"weight{column}")
         m.d.comb += dut.wgt.word_select(column * cfg.block_in + row, wgt_width).eq(weight)
-        factor = weight.as_signed() if wgt_width > 1 else Mux(weight, 1, -1)
-        wanted = (value.as_signed() if cfg.inp_is_signed else value) * factor
+        wanted = (value.as_signed() if inp_signed else value) * weight.as_signed()
         with m.If(ready[dut.latency - 1]):
             bench.check(dut.psum.word_select(column, dut.sum_bits).as_signed() == wanted)
     bench.reached(ready[dut.latency - 1] & (dut.psum != 0))
     bench.prove(tmp_path, depth=dut.latency + 1, skip=dut.latency)
+
+
+class _Planes(Component):
+    """The sum of a group of products in logic."""
+
+    def __init__(self, cfg: VTAConfig) -> None:
+        self._cfg = cfg
+        super().__init__({"inp": In(cfg.inp_elem_bits), "wgt": In(cfg.wgt_elem_bits), "sum": Out(signed(32))})
+
+    def elaborate(self, _platform: object) -> Module:
+        m = Module()
+        operands = ArrayOperands(m, self._cfg, inp=self.inp, wgt=self.wgt, mode=Const(0))
+        m.d.comb += self.sum.eq(PlaneSums(m, self._cfg, operands).sum(0, 0, list(range(_ROWS))))
+        return m
+
+
+@pytest.mark.parametrize("pair", [0, _ROWS // 2 - 1])
+@pytest.mark.parametrize(("inp_width", "wgt_width", "inp_signed"), [*_CHAINED[:3], (4, 2, True), (1, 1, False)])
+def test_narrow_products_in_logic(inp_width: int, wgt_width: int, inp_signed: bool, pair: int, tmp_path: Path) -> None:
+    """Every two activations of a pair of rows with every two weights, beside activations of zero."""
+    cfg = _config(_ROWS, inp_width, wgt_width, inp_signed=inp_signed, block_out=8)
+    latency = PlaneSums.latency(cfg, _ROWS)
+    bench = Bench(dut := _Planes(cfg))
+    m = bench.m
+    ready = Signal(latency + 1)
+    m.d.sync += ready.eq(ready << 1 | 1)
+    wanted: Value = Const(0)
+    for row in (2 * pair, 2 * pair + 1):
+        value, weight = bench.choice(inp_width, f"value{row}"), bench.choice(wgt_width, f"weight{row}")
+        m.d.comb += [
+            dut.inp.word_select(row, inp_width).eq(value),
+            dut.wgt.word_select(row, wgt_width).eq(weight),
+        ]
+        factor = Mux(weight, 1, -1) if wgt_width == 1 else weight.as_signed()
+        wanted = wanted + (value.as_signed() if cfg.inp_is_signed else value) * factor
+    with m.If(ready[latency - 1]):
+        bench.check(dut.sum == wanted)
+    bench.reached(ready[latency - 1] & (dut.sum > 0))
+    bench.prove(tmp_path, depth=latency + 1, skip=latency)
 
 
 class _Fields(Component):
@@ -163,10 +192,10 @@ class _Fields(Component):
         return m
 
 
-@pytest.mark.parametrize(("inp_width", "wgt_width", "inp_signed"), [product for product in _NARROW if product[1] > 1])
+@pytest.mark.parametrize(("inp_width", "wgt_width", "inp_signed"), _CHAINED)
 def test_fields_of_whole_chains(inp_width: int, wgt_width: int, inp_signed: bool, tmp_path: Path) -> None:
     """All sums that a chain's columns can have are told apart again."""
-    cfg = _config(16, inp_width, wgt_width, inp_signed=inp_signed)
+    cfg = _config(16, inp_width, wgt_width, inp_signed=inp_signed, block_out=8)
     chain = FieldChain(cfg)
     bench = Bench(dut := _Fields(chain))
     sums = [bench.choice(chain.field + 1, f"sum{column}").as_signed() for column in range(chain.fields)]
