@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from vta_arch.config import VTAConfig
@@ -11,7 +11,8 @@ from vta_arch.isa import INSN_BITS, AluOp, Opcode
 from .alu_lanes import AluLanes
 from .layouts import insn_layout
 from .loop import step_layout
-from .scratchpad import ReadPort, WritePort
+from .multiplier import LowMultipliers, swapped
+from .scratchpad import BankedReadPort, WritePort, bank_read
 
 READ_CYCLES = 2
 """From the acceptance of a step to its operands, registered."""
@@ -35,7 +36,7 @@ class Alu(wiring.Component):
     def __init__(self, cfg: VTAConfig) -> None:
         self._cfg = cfg
         self._lanes = cfg.batch * cfg.block_out
-        port = ReadPort(cfg.log_acc_depth, cfg.acc_elem_bits)
+        port = BankedReadPort(cfg.log_acc_depth, cfg.acc_elem_bits)
         super().__init__(
             {
                 "insn": In(INSN_BITS),
@@ -65,7 +66,9 @@ class Alu(wiring.Component):
             writes.eq(Mux(is_mul, age[MUL_CYCLES - 1], age[CYCLES - 1])),
             self.range_error.eq(accepted & (step.uop_over | step.dst_over | (~insn.use_imm & step.acc_over))),
         ]
-        self._elaborate_operands(m, insn, lanes, reads, age[1])
+        swaps = Signal()
+        m.d.comb += swaps.eq(is_mul & age[READ_CYCLES : READ_CYCLES + LowMultipliers.SWAPS].any())
+        self._elaborate_operands(m, insn, lanes, reads, age[1], swaps)
         m.d.comb += [
             lanes.op.eq(insn.alu_opcode),
             lanes.start.eq(age[READ_CYCLES]),
@@ -119,15 +122,24 @@ class Alu(wiring.Component):
             self.src.addr.eq(src),
         ]
 
-    def _elaborate_operands(self, m: Module, insn: data.View, lanes: AluLanes, reads: Value, arrived: Value) -> None:
-        """Both operands, registered; ``y`` may be there a cycle earlier."""
+    def _elaborate_operands(
+        self, m: Module, insn: data.View, lanes: AluLanes, reads: Value, arrived: Value, swaps: Value
+    ) -> None:
+        """Both operands, registered; ``y`` may be there a cycle earlier. ``swaps`` exchanges the halves of their words.
+
+        The source of each is a number: so one LUT a bit chooses.
+        """
         immediate = Signal(signed(self._cfg.acc_width))
         loads_y = Signal()
         m.d.comb += immediate.eq(insn.imm)
         m.d.sync += loads_y.eq(reads)
         x, y = (Signal(self._cfg.acc_elem_bits, name=name, reset_less=True) for name in "xy")
-        with m.If(arrived):
-            m.d.sync += x.eq(self.dst.data)
-        with m.If(loads_y):
-            m.d.sync += y.eq(Mux(insn.use_imm, immediate.as_unsigned().replicate(self._lanes), self.src.data))
+        swapped_x, swapped_y = (swapped(value, self._cfg.acc_width) for value in (x, y))
+        sources_x = Array([*self.dst.banks, swapped_x, swapped_x])
+        sources_y = Array([*self.src.banks, immediate.as_unsigned().replicate(self._lanes), swapped_y])
+        bank_x, bank_y = bank_read(m, self.dst), bank_read(m, self.src)
+        with m.If(arrived | swaps):
+            m.d.sync += x.eq(sources_x[Cat(bank_x, swaps)])
+        with m.If(loads_y | swaps):
+            m.d.sync += y.eq(sources_y[Mux(swaps, 3, Mux(insn.use_imm, 2, bank_y))])
         m.d.comb += [lanes.x.eq(x), lanes.y.eq(y)]

@@ -17,11 +17,11 @@ class AluLanes(wiring.Component):
     """out = op(x, y) in each of ``lanes`` lanes of ``width`` bits (16 or 32), signed.
 
     Latency: ``LATENCY`` cycles, for MUL ``MUL_LATENCY``. Throughput: one a cycle, for MUL one in ``MUL_INTERVAL``
-    cycles; ``start`` marks the first cycle of its operands, which stay for all these cycles. ``op`` is set a
-    cycle before the first operands and stays until the last result.
+    cycles; ``start`` marks the first cycle of its operands, see :class:`LowMultipliers`. ``op`` is set a cycle before
+    the first operands and stays until the last result.
 
     Shifts rotate to the right by the low bits of the signed amount, which is right for both directions; what came
-    around the end is replaced. One carry chain serves ADD, MIN and MAX.
+    around the end is replaced. The same multiplexer chooses for MIN and MAX.
     """
 
     LATENCY = 2
@@ -43,6 +43,8 @@ class AluLanes(wiring.Component):
             mul.left.eq(self.x),
             mul.right.eq(self.y),
         ]
+        self._is = {op: Signal(name=f"is_{op.name}", reset_less=True) for op in AluOp}
+        m.d.sync += [executed.eq(self.op == op) for op, executed in self._is.items()]
         for lane in range(self._lanes):
             x, y, product = (value.word_select(lane, width) for value in (self.x, self.y, mul.product))
             # Products are zero while another operation is executed, and the rest is while MUL is.
@@ -52,23 +54,21 @@ class AluLanes(wiring.Component):
         return m
 
     def _simple(self, m: Module, name: str, x: Value, y: Value) -> Signal:
-        """ADD, MIN and MAX; of SHR, what comes in at the ends. Zero for MUL. Registered."""
+        """What is not of ``x`` itself: sums; of MIN and MAX, ``y``; of SHR, what comes in at the ends. Zero for MUL.
+
+        Registered.
+        """
         width = self._width
         result = Signal(width, name=f"simple{name}", reset_less=True)
-        chooses = (self.op == AluOp.MIN) | (self.op == AluOp.MAX)
-        shifts = self.op == AluOp.SHR
-        left = y[-1]
-        # x + y, or x - y with a carry-in; in a shift x + ~x, all ones, whose carry-in decides what all bits become.
-        other = Mux(shifts, ~x, y ^ chooses.replicate(width))
-        sign = Mux(shifts, ~x[-1], y[-1] ^ chooses)
-        carry = chooses | (shifts & (left | ~x[-1]))
-        total = Signal(width + 2, name=f"total{name}")
-        m.d.comb += total.eq(Cat(Const(1, 1), x, x[-1]) + Cat(carry, other, sign))
-        takes_x = total[-1] ^ (self.op == AluOp.MAX)
-        with m.If(self.op == AluOp.MUL):
+        shifts, left = self._is[AluOp.SHR], y[-1]
+        # y + x, y + 0, or in a shift y + ~y, all ones, whose carry-in decides what all bits become.
+        other = Mux(shifts, ~y, Mux(self._is[AluOp.ADD], x, 0))
+        total = Signal(width + 1, name=f"total{name}")
+        m.d.comb += total.eq(Cat(Const(1, 1), y) + Cat(shifts & (left | ~x[-1]), other))
+        with m.If(self._is[AluOp.MUL]):
             m.d.sync += result.eq(0)
         with m.Else():
-            m.d.sync += result.eq(Mux(chooses, Mux(takes_x, x, y), total[1:-1]))
+            m.d.sync += result.eq(total[1:])
             # The highest bit is replaced in the longest shifts only: to the left, the lowest one arrives there.
             with m.If(shifts):
                 m.d.sync += result[-1].eq(Mux(left, x[0], x[-1]))
@@ -78,24 +78,28 @@ class AluLanes(wiring.Component):
         """SHR without its ends, the first part registered: which bits are of ``x``, and ``x`` in its new place.
 
         First ``x`` moves by less than ``GROUP`` bits, and the ends are replaced in the highest group. Then groups move,
-        and those that came around are wrong as a whole: in a shift to the left, those that did not.
+        and those that came around are wrong as a whole: in a shift to the left, those that did not. MIN and MAX leave
+        ``x`` where it is, and take all of it or nothing.
         """
         width, groups = self._width, self._width // GROUP
         bits, low = width.bit_length() - 1, GROUP.bit_length() - 1
         moved = Signal(width, name=f"moved{name}", reset_less=True)
         place = Signal(bits - low, name=f"place{name}", reset_less=True)
         left, nothing = (Signal(name=f"{n}{name}", reset_less=True) for n in ("left", "nothing"))
-        fine, negative = y[:low], y[-1]
+        shifts = self._is[AluOp.SHR]
+        fine, negative = y[:low] & shifts.replicate(low), y[-1] & shifts
         fill = x[-1] & ~negative
         for bit, value in enumerate(_rotated(x, fine, 1)):
             around = fine >= width - bit if bit >= width - GROUP else Const(0, 1)
             end = around ^ negative if bit >= width - GROUP else Const(0, 1)
             m.d.sync += moved[bit].eq(Mux(end, fill, value))
-        beyond = (y[bits:-1] != negative.replicate(width - bits - 1)) | (negative & ~y[:bits].any())
+        beyond = (y[bits:-1] != y[-1].replicate(width - bits - 1)) | (y[-1] & ~y[:bits].any())
+        less = x.as_signed() < y.as_signed()
+        takes = (self._is[AluOp.MIN] & less) | (self._is[AluOp.MAX] & ~less)
         m.d.sync += [
-            place.eq(y[low:bits]),
+            place.eq(Mux(shifts, y[low:bits], 0)),
             left.eq(negative),
-            nothing.eq((self.op != AluOp.SHR) | beyond),
+            nothing.eq(Mux(shifts, beyond, ~takes)),
         ]
         kept = Cat(
             (~nothing & Mux(left, group + place >= groups - 1, group + place < groups)).replicate(GROUP)

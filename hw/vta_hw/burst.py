@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .axi import MAX_BURST_BEATS, address_layout
+from .countdown import Countdown
 
 
 def row_layout(addr_width: int, size_width: int) -> data.StructLayout:
@@ -39,9 +40,12 @@ class BurstGenerator(wiring.Component):
         log_bus, log_beats = self._log_bus, self._log_beats
         row, burst = self.row.payload, self.burst.payload
         word = Signal(len(row.addr) - log_bus, reset_less=True)
-        # Beats of the row's end, counted from the last multiple of max_beats before ``word``: only its upper half
-        # changes from burst to burst, and says whether the next one is the last.
-        span = Signal(max(self._size_width, log_bus + log_beats) + 1 - log_bus, reset_less=True)
+        # Beats of the row's end, counted from the last multiple of max_beats before ``word``: only the blocks change
+        # from burst to burst, and say whether the next one is the last.
+        span_bits = max(self._size_width, log_bus + log_beats) + 1 - log_bus
+        end, blocks = Signal(log_beats, reset_less=True), Countdown(span_bits - log_beats, "blocks", reset_less=True)
+        span = Signal(span_bits)
+        m.d.comb += span.eq(Cat(end, blocks.value))
         active, whole = Signal(), Signal()
         place, block = word[:log_beats], word[log_beats:]
         m.d.comb += [
@@ -54,11 +58,9 @@ class BurstGenerator(wiring.Component):
         ]
         with m.If(self.burst.valid & self.burst.ready):
             m.d.sync += [place.eq(0), block.eq(block + 1), active.eq(~whole)]
-            m.d.sync += span[log_beats:].eq(span[log_beats:] - 1)
+            blocks.step(m)
         with m.If(self.row.valid & self.row.ready):
-            m.d.sync += [
-                word.eq(row.addr[log_bus:]),
-                span.eq((row.addr[: log_bus + log_beats] + row.size - 1) >> log_bus),
-                active.eq(1),
-            ]
+            last = (row.addr[: log_bus + log_beats] + row.size - 1)[: span_bits + log_bus] >> log_bus
+            m.d.sync += [word.eq(row.addr[log_bus:]), end.eq(last), active.eq(1)]
+            blocks.set(m, last[log_beats:])
         return m

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from functools import reduce
-from operator import or_
-
 from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
@@ -14,7 +11,7 @@ from vta_arch.isa import Opcode
 from .activity import ActivityPort
 from .axi import ReadSignature
 from .blame import BlamedPort
-from .compute_loads import Loads, add_loads, by_engine, loaded
+from .compute_loads import Loads, add_loads, loaded
 from .compute_memories import add_accumulators, add_requantizer, add_uops
 from .compute_status import Watched, add_status, lacking, observed
 from .decode import ENGINES, Decode, Engine
@@ -26,7 +23,7 @@ from .layouts import insn_layout
 from .loader import Loader
 from .requantizer import RequantPort
 from .retire import Retire
-from .scratchpad import ReadPort
+from .scratchpad import BankedReadPort, ReadPort
 
 UNDER_WAY = 4
 """Tokens for each neighbour that wait for their instructions."""
@@ -58,7 +55,7 @@ class ComputeUnit(wiring.Component):
                 **{f"{name}_bus": Out(bus) for name in self._loaded},
                 "inp": Out(input_port(cfg)),
                 "wgt": Out(ReadPort(cfg.log_wgt_depth, cfg.wgt_elem_bits)),
-                "store": In(ReadPort(cfg.log_acc_depth, cfg.acc_elem_bits)),
+                "store": In(BankedReadPort(cfg.log_acc_depth, cfg.acc_elem_bits)),
                 "store_ready": Out(1),
                 **({"store_requant": In(RequantPort(cfg))} if "requant" in cfg.extensions else {}),
                 "finished": Out(1),
@@ -95,10 +92,10 @@ class ComputeUnit(wiring.Component):
         loads = add_loads(m, self, cfg, head, issue)
         loaders = loads.loaders
         self._elaborate_order(m, order, head, issue, gemm, alu, loaders)
-        held = add_requantizer(m, self, cfg, head, alu, loaders["req"]) if "requant" in cfg.extensions else {}
+        held = add_requantizer(m, self, cfg, head, alu, loaders["acc"]) if "requant" in cfg.extensions else {}
         uop_hazard = self._elaborate_room(m, head, ready, order, gemm, alu, loads, held)
         add_uops(m, cfg, [gemm, alu], loaders["uop"])
-        add_accumulators(m, self, cfg, gemm, alu, loaders)
+        add_accumulators(m, self, cfg, gemm, alu, loaders["acc"])
         watched = Watched(decode, retire, order, gemm, alu, loaders, lacking(self, cfg, head), uop_hazard)
         add_status(m, self, watched, issue)
         self.observed = observed(watched)
@@ -166,7 +163,7 @@ class ComputeUnit(wiring.Component):
             order.alu_done.eq(alu.done),
             order.load_issue.eq(issue[Engine.ACC]),
             order.load_banks.eq(head.banks),
-            order.load_done.eq(reduce(or_, (loader.done for loader in by_engine(loaders)[Engine.ACC]))),
+            order.load_done.eq(loaders["acc"].done),
         ]
 
     def _elaborate_room(
@@ -198,8 +195,8 @@ class ComputeUnit(wiring.Component):
         rooms: dict[Engine, Value | int] = {
             Engine.GEMM: gemm.room & order.gemm_room & ~loading,
             Engine.ALU: alu.room & ~loading,
-            Engine.UOP: loads.uop_room & loads.room & ~read,
-            Engine.ACC: order.load_go & loads.room,
+            Engine.UOP: loads.room[Engine.UOP] & ~read,
+            Engine.ACC: order.load_go & loads.room[Engine.ACC],
             Engine.NONE: 1,
         }
         rooms |= {engine: rooms[engine] & ~waits for engine, waits in held.items()}

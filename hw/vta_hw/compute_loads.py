@@ -4,28 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import connect, flipped
 from vta_arch.config import VTAConfig
-from vta_arch.isa import INSN_BITS, Memory, Opcode
+from vta_arch.isa import INSN_BITS, Memory
 
-from .decode import Engine
+from .decode import Engine, compute_memories
 from .engines import claim_layout
 from .hazards import LOADS
-from .layouts import insn_layout
 from .loader import Loader
 
-
-def loaded(cfg: VTAConfig) -> dict[str, Memory]:
-    """The unit's loaders, and the memory that each fills."""
-    base = {"uop": Memory.UOP, "acc": Memory.ACC, "acc8": Memory.ACC_8BIT}
-    return base | ({"req": Memory.REQ} if "requant" in cfg.extensions else {})
+LOADED_BY = {"uop": Engine.UOP, "acc": Engine.ACC}
+"""The unit's loaders, and the engine that each is."""
 
 
-def by_engine(loaders: dict[str, Loader]) -> dict[Engine, list[Loader]]:
-    """The loaders that make up an engine: accumulators and parameters are loaded by one."""
-    return {Engine.UOP: [loaders["uop"]], Engine.ACC: [loader for name, loader in loaders.items() if name != "uop"]}
+def loaded(cfg: VTAConfig) -> dict[str, tuple[Memory, ...]]:
+    """The unit's loaders, and the memories that each fills."""
+    others = tuple(memory for memory in compute_memories(cfg) if memory is not Memory.UOP)
+    return {"uop": (Memory.UOP,), "acc": others}
+
+
+def by_engine(loaders: dict[str, Loader]) -> dict[Engine, Loader]:
+    """The loaders by the engines that they are."""
+    return {LOADED_BY[name]: loader for name, loader in loaders.items()}
 
 
 @dataclass(frozen=True)
@@ -35,40 +37,32 @@ class Loads:
     loaders: dict[str, Loader]
     uop_claim: data.View
     """Micro-ops that loads under way write, and what lies between them."""
-    uop_room: Value
-    """Whether one more load of micro-ops can be counted."""
-    room: Value
-    """Whether the loader of the head's memory takes it."""
+    room: dict[Engine, Value]
+    """Whether a loader takes one more LOAD."""
 
 
 def add_loads(m: Module, unit: wiring.Component, cfg: VTAConfig, head: data.View, issue: Signal) -> Loads:
     """Loaders between the unit's buses and its memories; ``issue`` has a bit for each engine.
 
-    A load may wait behind another of its memory type, so that its requests run ahead.
+    A load may wait behind another of its loader, so that its requests run ahead.
     """
-    mem = data.View(insn_layout(cfg, Opcode.LOAD), head.insn)
-    loaders, takes = {}, []
-    for name, memory in loaded(cfg).items():
-        engine = Engine.UOP if memory == Memory.UOP else Engine.ACC
-        lanes = Loader.full_lanes(cfg, memory) if memory == Memory.UOP else 1
-        loaders[name] = loader = Loader(cfg, memory, lanes=lanes)
+    loaders: dict[str, Loader] = {}
+    room: dict[Engine, Value] = {}
+    for name, memories in loaded(cfg).items():
+        engine = LOADED_BY[name]
+        lanes = Loader.full_lanes(cfg, Memory.UOP) if engine == Engine.UOP else 1
+        loaders[name] = loader = Loader(cfg, *memories, lanes=lanes)
         m.submodules[f"{name}_loader"] = loader
         connect(m, loader.bus, flipped(getattr(unit, f"{name}_bus")))
         held = Signal(INSN_BITS, name=f"{name}_insn", reset_less=True)
-        m.d.sync += loader.start.eq(issue[engine] & (mem.memory_type == memory))
+        m.d.sync += loader.start.eq(issue[engine])
         m.d.comb += [loader.insn.eq(held), loader.base.eq(unit.uop_base if name == "uop" else unit.acc_base)]
         with m.If(issue[engine]):
             m.d.sync += held.eq(head.insn)
-        takes.append((mem.memory_type == memory) & loader.ready & ~loader.start)
-    # Loads of accumulators by two loaders would land in any order: one type at a time.
-    other = Cat(
-        (mem.memory_type != loaded(cfg)[name]) & (loader.busy | loader.start)
-        for name, loader in loaders.items()
-        if name != "uop"
-    ).any()
-    room = Cat(*takes).any() & ((mem.memory_type == Memory.UOP) | ~other)
+        room[engine] = loader.ready & ~loader.start
     claim, uop_room = _add_claim(m, cfg, head, issue[Engine.UOP], loaders["uop"])
-    return Loads(loaders, claim, uop_room, room)
+    room[Engine.UOP] &= uop_room
+    return Loads(loaders, claim, room)
 
 
 def _add_claim(m: Module, cfg: VTAConfig, head: data.View, issue: Value, loader: Loader) -> tuple[data.View, Value]:

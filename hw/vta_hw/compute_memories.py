@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Value
+from amaranth.hdl import Cat, Module, Mux, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import connect, flipped
 from vta_arch.config import UOP_BITS, VTAConfig
 from vta_arch.isa import AluOp, Memory, Opcode
 
 from .decode import Engine
-from .engines import AluEngine, GemmEngine, alu_granules
+from .engines import AluEngine, GemmEngine
 from .lane_memory import loaded_scratchpad
 from .layouts import insn_layout
 from .loader import Loader
@@ -26,19 +26,26 @@ def add_uops(m: Module, cfg: VTAConfig, engines: list[GemmEngine | AluEngine], l
 
 
 def add_accumulators(
-    m: Module, unit: wiring.Component, cfg: VTAConfig, gemm: GemmEngine, alu: AluEngine, loaders: dict[str, Loader]
+    m: Module, unit: wiring.Component, cfg: VTAConfig, gemm: GemmEngine, alu: AluEngine, loader: Loader
 ) -> None:
     """Both banks, shared by the engines, the loaders and, through the unit's port, the store unit."""
-    wide, narrow = loaders["acc"], loaders["acc8"]
-    granules = max(wide.chunks, alu_granules(cfg))
+    wide, narrow = (loader.formats[memory] for memory in (Memory.ACC, Memory.ACC_8BIT))
+    wide_select, wide_addr, wide_chunk = loader.chunks_for(Memory.ACC)
+    narrow_select, narrow_addr, narrow_chunk = loader.chunks_for(Memory.ACC_8BIT)
     readers = [gemm.acc, alu.dst, alu.src]
-    values = [narrow.write.data.word_select(lane, 8).as_signed() for lane in range(narrow.chunk_bytes)]
+    engines = [gemm.write, alu.write, *([alu.requant_write] if "requant" in cfg.extensions else [])]
+    granules = max(wide.chunks, *(len(port.mask) for port in engines))
+    values = [narrow_chunk.word_select(lane, 8).as_signed() for lane in range(narrow.chunk_bytes)]
     extended = Cat(_extend(value, cfg.acc_width) for value in values)
+    narrowly = narrow_select.any()
+    wide_data, narrow_data = wide_chunk.replicate(wide.chunks), extended.replicate(narrow.chunks)
     writers = [
-        (gemm.write.mask.replicate(granules), gemm.write.addr, gemm.write.data),
-        (_spread(alu.write.mask, granules), alu.write.addr, alu.write.data),
-        (_spread(wide.write.select, granules), wide.write.addr, wide.write.data.replicate(wide.chunks)),
-        (_spread(narrow.write.select, granules), narrow.write.addr, extended.replicate(narrow.chunks)),
+        *((_spread(port.mask, granules), port.addr, port.data) for port in engines),
+        (
+            _spread(wide_select, granules) | _spread(narrow_select, granules),
+            Mux(narrowly, narrow_addr, wide_addr),
+            Mux(narrowly, narrow_data, wide_data),
+        ),
     ]
     m.submodules.accumulators = acc = AccScratchpad(
         bits=cfg.acc_elem_bits,
@@ -63,14 +70,17 @@ def add_requantizer(
     Returns why engines must not take the head: a load of parameters and an ALU operation that uses them wait for
     each other.
     """
-    m.submodules.requantizer = requantizer = Requantizer(cfg, chunk_bytes=loader.chunk_bytes)
-    connect(m, loader.write, requantizer.write)
+    m.submodules.requantizer = requantizer = Requantizer(cfg, chunk_bytes=loader.formats[Memory.REQ].chunk_bytes)
+    port = requantizer.write
+    m.d.comb += Cat(port.select, port.addr, port.data).eq(Cat(*loader.chunks_for(Memory.REQ)))
     connect(m, flipped(unit.store_requant), requantizer.clients[0])
     connect(m, alu.requant, requantizer.clients[1])
-    m.d.comb += Cat(requantizer.vectors).eq(Cat(unit.store.data, alu.dst.data))
+    m.d.comb += Cat(requantizer.banks).eq(Cat(alu.dst.banks))
     mem, operation = (data.View(insn_layout(cfg, code), head.insn) for code in (Opcode.LOAD, Opcode.ALU))
+    loading = loader.busy[list(loader.formats).index(Memory.REQ)]
+    starting = loader.start & (data.View(insn_layout(cfg, Opcode.LOAD), loader.insn).memory_type == Memory.REQ)
     return {
-        Engine.ALU: (operation.alu_opcode == AluOp.REQ) & (loader.busy | loader.start),
+        Engine.ALU: (operation.alu_opcode == AluOp.REQ) & (loading | starting),
         Engine.ACC: (mem.memory_type == Memory.REQ) & ~alu.room & alu.requantizes,
     }
 

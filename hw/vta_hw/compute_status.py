@@ -78,13 +78,12 @@ def _faults(m: Module, unit: wiring.Component, parts: Watched, blame: Blame) -> 
         Engine.ALU: parts.alu.range_error | parts.order.bank_error[1],
     }
     buses = list(parts.loaders.values())
-    for engine, loaders in by_engine(parts.loaders).items():
+    for engine, loader in by_engine(parts.loaders).items():
         bus_error = Signal(name=f"{engine.name.lower()}_bus_error")
         # `done` of the LOAD before comes this late, too.
-        m.d.sync += bus_error.eq(Cat(loader.bus_error for loader in loaders).any())
-        faults[engine] = Cat(bus_error, *(loader.range_error for loader in loaders)).any()
-        outside = Cat(unit.outside[buses.index(loader)] for loader in loaders).any()
-        m.d.comb += blame.outside[engine].eq(outside)
+        m.d.sync += bus_error.eq(loader.bus_error)
+        faults[engine] = bus_error | loader.range_error
+        m.d.comb += blame.outside[engine].eq(unit.outside[buses.index(loader)])
     return faults
 
 
@@ -113,5 +112,5 @@ def observed(parts: Watched) -> dict[str, Value]:
         name = f"LOAD {engine.name}" if engine in loads else engine.name
         values[f"done_{name}"] = retire.done[engine]
         if engine in loads:
-            values[f"move_{name}"] = Cat(loader.write.select.any() for loader in loads[engine]).any()
+            values[f"move_{name}"] = loads[engine].write.select.any()
     return values

@@ -6,7 +6,6 @@ from amaranth.hdl import Cat, Module, ResetInserter, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from vta_arch.config import VTAConfig
-from vta_arch.isa import Memory
 from vta_arch.registers import BASE_MEMORIES, COUNTER_BITS, COUNTERS, FATAL, NO_INSN, Errors
 
 from .activity import Activity
@@ -32,8 +31,7 @@ _FETCH, _LOAD, _FIRST_OF_COMPUTE = (0,), (1, 2), 3
 
 def readers(cfg: VTAConfig) -> tuple[str, ...]:
     """Byte counter of each client of the read arbiter: fetch, the two of load, and those of compute."""
-    compute = ("READ_UOP" if memory is Memory.UOP else "READ_ACC" for memory in loaded(cfg).values())
-    return ("READ_INSN", "READ_INP", "READ_WGT", *compute)
+    return ("READ_INSN", "READ_INP", "READ_WGT", *(f"READ_{name.upper()}" for name in loaded(cfg)))
 
 
 class Core(wiring.Component):

@@ -15,6 +15,19 @@ def taps_read(cfg: VTAConfig) -> int:
     return cfg.depthwise_taps if "depthwise" in cfg.extensions else 1
 
 
+def output_rows(cfg: VTAConfig) -> list[list[int]]:
+    """For each output of the array the rows whose products it sums: without the extension all; with it those of its
+    taps first, then its share of those that no depthwise step uses."""
+    outputs = cfg.depthwise_outputs if "depthwise" in cfg.extensions else 1
+    taps = DEPTHWISE_GROUP * cfg.depthwise_taps if outputs > 1 else cfg.block_in
+    rest = (cfg.block_in - taps * outputs) // outputs
+    beyond = taps * outputs
+    return [
+        [*range(taps * output, taps * (output + 1)), *range(beyond + rest * output, beyond + rest * (output + 1))]
+        for output in range(outputs)
+    ]
+
+
 def input_port(cfg: VTAConfig) -> ReadPort:
     """Read port of the input scratchpad: the vector at the address and those behind it, :func:`taps_read` in all."""
     return ReadPort(cfg.log_inp_depth, cfg.inp_elem_bits * taps_read(cfg))

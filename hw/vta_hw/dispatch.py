@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from vta_arch.config import VTAConfig
 from vta_arch.isa import INSN_BITS, LOAD_UNIT_MEMORIES, Opcode, opcodes
 
+from .countdown import Countdown
 from .issue import INDEX_BITS, insn_stream
 from .layouts import insn_layout
 
@@ -41,13 +42,13 @@ class Dispatch(wiring.Component):
     def elaborate(self, _platform: object) -> Module:
         m = Module()
         insn = data.View(insn_layout(self._cfg, Opcode.LOAD), self.insns.payload)
-        left = Signal(32)
+        left = Countdown(32, "left")
         to_load = Signal()
         taken = Signal()
         ended = Signal()
         m.d.comb += [
-            self.exhausted.eq((left == 0) & ~self.finish_seen),
-            ended.eq(self.finish_seen | (left == 0)),
+            self.exhausted.eq((left.value == 0) & ~self.finish_seen),
+            ended.eq(self.finish_seen | (left.value == 0)),
             to_load.eq(Cat(insn.memory_type == memory for memory in LOAD_UNIT_MEMORIES).any()),
             self.insns.ready.eq(taken),
         ]
@@ -67,8 +68,10 @@ class Dispatch(wiring.Component):
             with m.Default():
                 m.d.comb += [self.opcode_error.eq(1), taken.eq(1)]
         with m.If(self.start):
-            m.d.sync += [left.eq(self.count), self.index.eq(0)]
+            left.set(m, self.count)
+            m.d.sync += self.index.eq(0)
         with m.Elif(taken):
-            m.d.sync += [left.eq(left - 1), self.index.eq(self.index + 1)]
+            left.step(m)
+            m.d.sync += self.index.eq(self.index + 1)
             m.d.sync += self.finish_seen.eq(insn.opcode == Opcode.FINISH)
         return m

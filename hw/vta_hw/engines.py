@@ -15,7 +15,7 @@ from .layouts import insn_layout
 from .loop import MicroOpLoop
 from .requant_engine import RequantEngine
 from .requantizer import RequantPort, vector_parts
-from .scratchpad import ReadPort, WritePort
+from .scratchpad import BankedReadPort, ReadPort, WritePort
 
 
 def claim_layout(cfg: VTAConfig) -> data.StructLayout:
@@ -29,12 +29,7 @@ def overlap(left: data.View, right: data.View) -> Value:
     return shared
 
 
-def alu_granules(cfg: VTAConfig) -> int:
-    """Parts in which the ALU writes an accumulator."""
-    return vector_parts(cfg) if "requant" in cfg.extensions else 1
-
-
-def _engine_ports(cfg: VTAConfig, granules: int) -> dict[str, wiring.Member]:
+def _engine_ports(cfg: VTAConfig) -> dict[str, wiring.Member]:
     return {
         "issue": In(1),
         "insn": In(INSN_BITS),
@@ -43,7 +38,7 @@ def _engine_ports(cfg: VTAConfig, granules: int) -> dict[str, wiring.Member]:
         "go": In(1),
         "step": Out(1),
         "uop": Out(ReadPort(cfg.log_uop_depth, UOP_BITS)),
-        "write": Out(WritePort(cfg.log_acc_depth, cfg.acc_elem_bits, granules)),
+        "write": Out(WritePort(cfg.log_acc_depth, cfg.acc_elem_bits, 1)),
         "done": Out(1),
         "range_error": Out(1),
     }
@@ -61,14 +56,14 @@ class GemmEngine(wiring.Component):
         self._cfg = cfg
         super().__init__(
             {
-                **_engine_ports(cfg, granules=1),
+                **_engine_ports(cfg),
                 "bank": Out(1),
                 "last": Out(1),
                 "waiting_claim": Out(claim_layout(cfg)),
                 "loop_claim": Out(claim_layout(cfg)),
                 "inp": Out(input_port(cfg)),
                 "wgt": Out(ReadPort(cfg.log_wgt_depth, cfg.wgt_elem_bits)),
-                "acc": Out(ReadPort(cfg.log_acc_depth, cfg.acc_elem_bits)),
+                "acc": Out(BankedReadPort(cfg.log_acc_depth, cfg.acc_elem_bits)),
             }
         )
 
@@ -121,20 +116,26 @@ class AluEngine(wiring.Component):
 
     ``issue`` takes ``insn`` and the micro-ops it ``claim``s while ``room``. A step goes on when ``go``; ``banks`` are
     the banks of the step that asks, ``step`` says that it went. ``loop_claim`` are the micro-ops still to be read.
-    ``requantizes``: the instruction under way is REQ, which a :class:`RequantEngine` executes.
+    ``requantizes``: the instruction under way is REQ, which a :class:`RequantEngine` executes; it has a write port
+    of its own.
     """
 
     def __init__(self, cfg: VTAConfig) -> None:
         self._cfg = cfg
-        port = ReadPort(cfg.log_acc_depth, cfg.acc_elem_bits)
+        port = BankedReadPort(cfg.log_acc_depth, cfg.acc_elem_bits)
+        requant = {
+            "requant": Out(RequantPort(cfg)),
+            "requantizes": Out(1),
+            "requant_write": Out(WritePort(cfg.log_acc_depth, cfg.acc_elem_bits, vector_parts(cfg))),
+        }
         super().__init__(
             {
-                **_engine_ports(cfg, alu_granules(cfg)),
+                **_engine_ports(cfg),
                 "banks": Out(2),
                 "loop_claim": Out(claim_layout(cfg)),
                 "dst": Out(port),
                 "src": Out(port),
-                **({"requant": Out(RequantPort(cfg)), "requantizes": Out(1)} if "requant" in cfg.extensions else {}),
+                **(requant if "requant" in cfg.extensions else {}),
             }
         )
 
@@ -178,13 +179,14 @@ class AluEngine(wiring.Component):
         """The ALU, and what requantizes. Returns whether that has the instruction, whether the step can be
         taken, and whether steps are being executed."""
         m.d.comb += [alu.insn.eq(insn), alu.steps.payload.eq(step)]
+        connect(m, alu.write, flipped(self.write))
         if "requant" not in self._cfg.extensions:
-            for name in ("dst", "write"):
-                connect(m, getattr(alu, name), flipped(getattr(self, name)))
+            connect(m, alu.dst, flipped(self.dst))
             m.d.comb += [alu.steps.valid.eq(valid), self.range_error.eq(alu.range_error)]
             return Const(0), alu.steps.ready, alu.busy
         m.submodules.requant = requant = RequantEngine(self._cfg)
         connect(m, requant.requant, flipped(self.requant))
+        connect(m, requant.write, flipped(self.requant_write))
         chosen = self.requantizes
         m.d.comb += [
             chosen.eq(insn.alu_opcode == AluOp.REQ),
@@ -193,11 +195,8 @@ class AluEngine(wiring.Component):
             alu.steps.valid.eq(valid & ~chosen),
             requant.steps.valid.eq(valid & chosen),
             self.range_error.eq(alu.range_error | requant.range_error),
-            self.dst.en.eq(alu.dst.en | requant.dst.en),
-            self.dst.addr.eq(Mux(chosen, requant.dst.addr, alu.dst.addr)),
-            alu.dst.data.eq(self.dst.data),
-            self.write.mask.eq(alu.write.mask.replicate(len(self.write.mask)) | requant.write.mask),
-            self.write.addr.eq(Mux(chosen, requant.write.addr, alu.write.addr)),
-            self.write.data.eq(Mux(chosen, requant.write.data, alu.write.data)),
+            self.dst.en.eq(alu.dst.en | requant.requant.taken),
+            self.dst.addr.eq(step.dst),
+            Cat(alu.dst.banks).eq(Cat(self.dst.banks)),
         ]
         return chosen, Mux(chosen, requant.steps.ready, alu.steps.ready), alu.busy | requant.busy

@@ -47,7 +47,7 @@ class Fetch(wiring.Component):
 
     def elaborate(self, _platform: object) -> Module:
         m = Module()
-        m.submodules.buffer = buffer = SyncFIFOBuffered(width=INSN_BITS, depth=PREFETCH_INSNS + 2)
+        m.submodules.buffer = buffer = SyncFIFOBuffered(width=INSN_BITS, depth=PREFETCH_INSNS + 1)
         asked = self._request(m)
         outstanding = Signal(range(PREFETCH_INSNS + 1))
         if self._cfg.axi_data_width < INSN_BITS:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Array, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from vta_arch.registers import NO_INSN
@@ -13,13 +13,13 @@ from .issue import INDEX_BITS
 class FirstError(wiring.Component):
     """``first`` is the smallest index that came with a ``fault`` since ``clear``, NO_INSN before any.
 
-    Each source reports its instructions in order, so that only its first report counts. Latency: ``latency``
-    cycles, since nobody is in a hurry and a comparison a cycle keeps the paths short.
+    Each source reports its instructions in order, so that only its first report counts. Nobody is in a hurry: one
+    comparator serves the sources one after the other, so ``first`` is there ``latency`` cycles after the last fault.
     """
 
     def __init__(self, sources: int) -> None:
         self._sources = sources
-        self.latency = 1 + (sources - 1).bit_length()
+        self.latency = 2 + sources
         super().__init__(
             {
                 "clear": In(1),
@@ -31,22 +31,22 @@ class FirstError(wiring.Component):
 
     def elaborate(self, _platform: object) -> Module:
         m = Module()
-        level: list[Value] = []
+        seen, waits, kept = Signal(self._sources), Signal(self._sources), []
         for number in range(self._sources):
-            seen = Signal(name=f"seen_{number}")
-            kept = Signal(INDEX_BITS, init=NO_INSN, name=f"kept_{number}")
-            with m.If(self.clear):
-                m.d.sync += [seen.eq(0), kept.eq(NO_INSN)]
-            with m.Elif(self.fault[number] & ~seen):
-                m.d.sync += [seen.eq(1), kept.eq(self.index[number])]
-            level.append(kept)
-        while len(level) > 1:
-            following = []
-            for number in range(0, len(level) - 1, 2):
-                least = Signal(INDEX_BITS, init=NO_INSN, name=f"least_{len(level)}_{number}")
-                left, right = level[number], level[number + 1]
-                m.d.sync += least.eq(Mux(left < right, left, right))
-                following.append(least)
-            level = following + level[len(following) * 2 :]
-        m.d.comb += self.first.eq(level[0])
+            index = Signal(INDEX_BITS, name=f"kept_{number}", reset_less=True)
+            with m.If(self.fault[number] & ~seen[number]):
+                m.d.sync += [seen[number].eq(1), waits[number].eq(1), index.eq(self.index[number])]
+            kept.append(index)
+        served, candidate = Signal(range(self._sources)), Signal(INDEX_BITS, reset_less=True)
+        compares = Signal()
+        m.d.sync += [compares.eq(waits.any()), candidate.eq(Array(kept)[served])]
+        for number in reversed(range(self._sources)):
+            with m.If(waits[number]):
+                m.d.comb += served.eq(number)
+        with m.If(waits.any()):
+            m.d.sync += waits.bit_select(served, 1).eq(0)
+        with m.If(compares & (candidate < self.first)):
+            m.d.sync += self.first.eq(candidate)
+        with m.If(self.clear):
+            m.d.sync += [seen.eq(0), waits.eq(0), compares.eq(0), self.first.eq(NO_INSN)]
         return m

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
-from amaranth.lib import data, stream, wiring
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from vta_arch.config import VTAConfig
 
 from .depthwise import input_port
 from .loop import step_layout
 from .mac_array import MacArray
-from .scratchpad import ReadPort, WritePort
+from .scratchpad import BankedReadPort, ReadPort, WritePort, bank_read
 
 
 class Gemm(wiring.Component):
@@ -38,7 +38,7 @@ class Gemm(wiring.Component):
                 "steps": In(stream.Signature(step_layout(cfg))),
                 "inp": Out(input_port(cfg)),
                 "wgt": Out(ReadPort(cfg.log_wgt_depth, cfg.wgt_elem_bits)),
-                "acc": Out(ReadPort(cfg.log_acc_depth, cfg.acc_elem_bits)),
+                "acc": Out(BankedReadPort(cfg.log_acc_depth, cfg.acc_elem_bits)),
                 "write": Out(WritePort(cfg.log_acc_depth, cfg.acc_elem_bits, 1)),
                 "done": Out(1),
                 "range_error": Out(1),
@@ -131,34 +131,44 @@ class Gemm(wiring.Component):
     def _accumulate(self, m: Module, array: MacArray, stages: list[dict[str, Value]]) -> None:
         """Adds the sums to the newest value of their accumulators."""
         cfg, write = self._cfg, self.write
-        before, end = stages[-2], stages[-1]
-        newest = Signal(cfg.acc_elem_bits, reset_less=True)
-        written = data.View(
-            data.StructLayout({"data": cfg.acc_elem_bits, "addr": cfg.log_acc_depth, "valid": 1}),
-            Signal(cfg.acc_elem_bits + cfg.log_acc_depth + 1, name="written"),
-        )
-        m.d.sync += [written.data.eq(write.data), written.addr.eq(write.addr), written.valid.eq(write.mask)]
-        # One stage before the addition: sums that memory did not yet hold when it was read.
-        with m.If(write.mask & (write.addr == before["dst"])):
-            m.d.sync += newest.eq(write.data)
-        with m.Elif(written.valid & (written.addr == before["dst"])):
-            m.d.sync += newest.eq(written.data)
-        with m.Else():
-            m.d.sync += newest.eq(self.acc.data)
-        # At the addition: the sum of the step just before.
-        old = Signal(cfg.acc_elem_bits)
-        m.d.comb += old.eq(Mux(write.mask & (write.addr == end["dst"]), write.data, newest))
+        end = stages[-1]
+        newest, forwards = self._newest(m, stages)
         sums = []
         for lane in range(cfg.batch * cfg.block_out):
             psum = array.psum.word_select(lane, array.sum_bits)
             if "second" in end:
                 psum = Mux(end["second"], array.psum_next.word_select(lane, array.sum_bits), psum)
             psum = psum[: array.sum_bits].as_signed()
-            augend = Mux(end["no_acc"], 0, old.word_select(lane, cfg.acc_width))
-            sums.append((augend + Mux(end["no_sum"], 0, psum))[: cfg.acc_width])
+            old = Mux(forwards, write.data.word_select(lane, cfg.acc_width), newest.word_select(lane, cfg.acc_width))
+            sums.append((psum + old)[: cfg.acc_width])
         m.d.sync += [
             write.mask.eq(end["valid"]),
             write.addr.eq(end["dst"]),
             write.data.eq(Cat(*sums)),
             self.done.eq(end["last"]),
         ]
+        with m.If(end["no_sum"]):
+            m.d.sync += write.data.eq(0)
+
+    def _newest(self, m: Module, stages: list[dict[str, Value]]) -> tuple[Signal, Signal]:
+        """The accumulators as far as memory and earlier sums have them in the cycle before the addition, 0 for steps
+        that overwrite; and whether the sum of the step just before comes instead. Comparisons are made a cycle ahead.
+        """
+        third, before, end = stages[-3:]
+        write = self.write
+        bank = bank_read(m, self.acc)
+        forwards, after_next, after_third = (Signal(name=f"forwards_{n}", reset_less=True) for n in (1, 2, 3))
+        m.d.sync += [
+            forwards.eq(end["valid"] & (end["dst"] == before["dst"]) & ~before["no_acc"]),
+            after_next.eq(end["valid"] & (end["dst"] == third["dst"])),
+            after_third.eq(write.mask & (write.addr == third["dst"])),
+        ]
+        # The sum of the step before last is being written, that of the one before it was when memory was read. The
+        # source is a number of two bits: so one LUT a bit chooses.
+        newest, written = (Signal(self._cfg.acc_elem_bits, name=n, reset_less=True) for n in ("newest", "written"))
+        sources = [*self.acc.banks, write.data, written]
+        source = Mux(after_next, 2, Mux(after_third, 3, bank))
+        m.d.sync += [written.eq(write.data), newest.eq(Array(sources)[source])]
+        with m.If(before["no_acc"]):
+            m.d.sync += newest.eq(0)
+        return newest, forwards

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from vta_arch.config import LOOP_ITER_BITS, UOP_BITS, VTAConfig
 from vta_arch.isa import INSN_BITS, Opcode
 
+from .countdown import Countdown
 from .layouts import insn_layout, uop_layout
 from .scratchpad import ReadPort
 
@@ -127,34 +128,38 @@ class MicroOpLoop(wiring.Component):
         """
         first = data.View(self._layout, self.insn)
         uop, last_index = (Signal(len(insn.uop_end), name=n, reset_less=True) for n in ("uop_index", "last_index"))
-        inner, outer = (Signal(LOOP_ITER_BITS, name=f"{n}_left", reset_less=True) for n in ("inner", "outer"))
+        inner, outer = (Countdown(LOOP_ITER_BITS, f"{n}_left", reset_less=True) for n in ("inner", "outer"))
         last_uop, last_inner, last_outer = (Signal(name=f"last_{n}") for n in ("uop", "inner", "outer"))
         m.d.comb += [
             last_uop.eq(uop == last_index),
-            last_inner.eq(inner == 1),
-            last_outer.eq(outer == 1),
+            last_inner.eq(inner.value == 1),
+            last_outer.eq(outer.value == 1),
             ends.eq(void | last_uop),
             last.eq(void | (last_uop & last_inner & last_outer)),
         ]
         with m.If(self.start):
             m.d.sync += [uop.eq(first.uop_bgn), last_index.eq(first.uop_end - 1)]
-            m.d.sync += [inner.eq(first.iter_in), outer.eq(first.iter_out)]
+            inner.set(m, first.iter_in)
+            outer.set(m, first.iter_out)
             m.d.sync += void.eq((first.uop_end <= first.uop_bgn) | (first.iter_in == 0) | (first.iter_out == 0))
         with m.Elif(step):
             m.d.sync += uop.eq(Mux(last_uop, insn.uop_bgn, uop + 1))
             with m.If(last_uop):
-                m.d.sync += inner.eq(Mux(last_inner, insn.iter_in, inner - 1))
                 with m.If(last_inner):
-                    m.d.sync += outer.eq(outer - 1)
+                    inner.set(m, insn.iter_in)
+                    outer.step(m)
+                with m.Else():
+                    inner.step(m)
         offsets = {}
         for name, width in self._widths.items():
             offsets[name] = total = Signal(width + LOOP_ITER_BITS + 1, name=f"{name}_offset", reset_less=True)
             row = Signal.like(total, name=f"{name}_row", reset_less=True)
-            next_row = row + insn[f"{name}_factor_out"]
+            factor = Mux(last_inner, insn[f"{name}_factor_out"], insn[f"{name}_factor_in"])
+            following = Mux(last_inner, row, total) + factor
             with m.If(self.start):
                 m.d.sync += [total.eq(0), row.eq(0)]
             with m.Elif(step & last_uop):
-                m.d.sync += total.eq(Mux(last_inner, next_row, total + insn[f"{name}_factor_in"]))
+                m.d.sync += total.eq(following)
                 with m.If(last_inner):
-                    m.d.sync += row.eq(next_row)
+                    m.d.sync += row.eq(following)
         return uop, offsets

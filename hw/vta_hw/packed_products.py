@@ -20,17 +20,75 @@ from typing import NamedTuple
 from amaranth.hdl import Cat, Const, Module, Signal, Value, signed
 from vta_arch.config import VTAConfig
 
+from .array_operands import ArrayOperands
+from .depthwise import output_rows
+
 PORT_BITS = 25
 """Signed bits of the multiplier's wide port: DSP48E1; later ones have more."""
 CHAIN_ROWS = 4
 """Rows that add up in one chain."""
 LEAST_PRODUCT_AREA = 32
-"""Products of activation bits times weight bits below this are smaller in logic."""
+"""Products of activation bits times weight bits below this are narrow ones."""
 
 
 def packs(cfg: VTAConfig) -> bool:
     """Whether the configuration's products go to hardware multipliers in pairs."""
-    return cfg.block_out > 1 and cfg.inp_width * cfg.wgt_width >= LEAST_PRODUCT_AREA
+    return cfg.inp_width * cfg.wgt_width >= LEAST_PRODUCT_AREA
+
+
+class PackedProducts:
+    """All products of an array, two neighbouring columns in a multiplier, and their sums in chains."""
+
+    LEVELS_PER_STAGE = 2
+    """Levels of the adder tree between two pipeline registers."""
+
+    def __init__(self, cfg: VTAConfig) -> None:
+        self._cfg = cfg
+        self._chain = PackedChain(cfg)
+        self.latency = self._chain.latency
+        """Cycles from the operands to the parts."""
+        self.levels = (len(output_rows(cfg)[0]) // self._chain.rows).bit_length() - 1
+        """Levels of the adder tree that sums the parts of an output."""
+
+    def parts(self, m: Module, operands: ArrayOperands) -> list[list[list[Value]]]:
+        """For each lane, for each output, what must be added up."""
+        cfg, chain = self._cfg, self._chain
+        lanes: list[list[list[Value]]] = []
+        for row in range(cfg.batch):
+            early: list[Value] = []
+            values: list[Value] = []
+            for column in range(0, cfg.block_out, 2):
+                if column == 0 or operands.sharing(column, 0):
+                    early, values = self._activations(m, operands, row, column)
+                pair: list[list[list[Value]]] = [[], []]
+                for rows in output_rows(cfg):
+                    sums = []
+                    for first in rows[:: chain.rows]:
+                        weights = [self._weights(operands, column, first, age) for age in range(chain.rows)]
+                        chained = [ChainRow(*w, early[first + r], values[first + r]) for r, w in enumerate(weights)]
+                        sums.append(chain.sums(m, chained, f"{row}_{column}_{first}"))
+                    for half, own in zip(pair, zip(*sums, strict=True), strict=True):
+                        half.append(list(own))
+                lanes += pair[: cfg.block_out - column]
+        return lanes
+
+    def _weights(self, operands: ArrayOperands, column: int, first: int, age: int) -> tuple[Value, Value]:
+        """Those of the two columns; 0 for a column that does not exist."""
+        low = operands.weight(column, first + age, age)
+        return low, operands.weight(column + 1, first + age, age) if column + 1 < self._cfg.block_out else low & 0
+
+    def _activations(
+        self, m: Module, operands: ArrayOperands, row: int, column: int
+    ) -> tuple[list[Value], list[Value]]:
+        """The activations of a pair of columns, as late as their rows, and the same a cycle later."""
+        early, values = [], []
+        for index in range(self._cfg.block_in):
+            value = operands.value(row, column, index, index % self._chain.rows)
+            register = Signal(value.shape(), name=f"value_{row}_{column}_{index}", reset_less=True)
+            m.d.sync += register.eq(value)
+            early.append(value)
+            values.append(register)
+        return early, values
 
 
 class ChainRow(NamedTuple):
@@ -45,7 +103,7 @@ class ChainRow(NamedTuple):
 
 class PackedChain:
     """Builds the chains of one array. Row r of a chain works r cycles after row 0, on operands that are as
-    much older: ``late`` has them. Sums come ``latency`` cycles after the operands of row 0."""
+    much older. Sums come ``latency`` cycles after the operands of row 0."""
 
     def __init__(self, cfg: VTAConfig) -> None:
         self.rows = min(CHAIN_ROWS, cfg.block_in)
@@ -60,15 +118,6 @@ class PackedChain:
         """Lowest bits of the second column's sum that must be known to tell the sums apart."""
         self.offset = 1 << (self.shift + self.residue_bits - 1)
         self.total_bits = self.shift + self._low_bits + 1
-
-    def late(self, m: Module, value: Value, name: str) -> list[Value]:
-        """``value`` of now, one cycle ago, ... for each row of a chain. What no row uses, synthesis removes."""
-        ages = [value]
-        for cycle in range(1, self.rows):
-            register = Signal(value.shape(), name=f"{name}_late{cycle}", reset_less=True)
-            m.d.sync += register.eq(ages[-1])
-            ages.append(register)
-        return ages
 
     def sums(self, m: Module, rows: list[ChainRow], name: str) -> tuple[Value, Value]:
         """One chain: its sum of the first column, and of the second. Operands are as late as their rows."""

@@ -9,8 +9,8 @@ from amaranth.lib.wiring import In, Out
 from vta_arch.config import REQ_CHANNEL_BYTES, VTAConfig
 from vta_arch.requant import REQ_FIELDS
 
+from .chunks import ChunkPort
 from .layouts import requant_layout
-from .loader import ChunkPort
 
 WORD_BITS = 32
 CHANNEL_WORDS = REQ_CHANNEL_BYTES * 8 // WORD_BITS

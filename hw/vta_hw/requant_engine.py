@@ -12,7 +12,7 @@ from .layouts import insn_layout
 from .loop import step_layout
 from .requant_lane import delayed
 from .requantizer import Requantizer, RequantPort, vector_parts
-from .scratchpad import ReadPort, WritePort
+from .scratchpad import WritePort
 
 
 class RequantEngine(wiring.Component):
@@ -20,7 +20,8 @@ class RequantEngine(wiring.Component):
 
     The parameters' index is the step's ``src``, or ``imm`` without a sign. A step waits for its turn in the
     requantizer, and while its accumulator is still to be written by an earlier step. Otherwise: a step in
-    :func:`vector_parts` cycles. ``busy`` falls when all is written; ``insn`` stays stable until then.
+    :func:`vector_parts` cycles. The user reads the accumulator when ``requant`` has ``taken`` it. ``busy`` falls when
+    all is written; ``insn`` stays stable until then.
     """
 
     def __init__(self, cfg: VTAConfig) -> None:
@@ -30,7 +31,6 @@ class RequantEngine(wiring.Component):
             {
                 "insn": In(INSN_BITS),
                 "steps": In(stream.Signature(step_layout(cfg))),
-                "dst": Out(ReadPort(cfg.log_acc_depth, cfg.acc_elem_bits)),
                 "write": Out(WritePort(cfg.log_acc_depth, cfg.acc_elem_bits, self._parts)),
                 "requant": Out(RequantPort(cfg)),
                 "busy": Out(1),
@@ -50,8 +50,7 @@ class RequantEngine(wiring.Component):
             port.taken.eq(port.go),
             port.index.eq(Mux(insn.use_imm, immediate, step.src)),
             self.steps.ready.eq(port.go | step.void),
-            self.dst.en.eq(port.go),
-            self.dst.addr.eq(step.dst),
+            port.bank.eq(step.dst[-1]),
             self.write.mask.eq(port.part),
             self.write.addr.eq(self._written(m, step.dst)),
             self.write.data.eq(port.data.replicate(self._parts)),

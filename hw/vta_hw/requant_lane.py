@@ -104,7 +104,7 @@ class RequantLane(wiring.Component):
         most = (1 << (narrow - 1)) - 1
         small = rounded[: narrow + 1].as_signed()
         m.d.sync += [
-            placed.eq(Mux(large, Mux(sign, ~most, most), small) + self.zero_point),
+            placed.eq(self.zero_point + Mux(large, Mux(sign, ~most, most), small)),
             saturates.eq(beyond | (rounded[-1] != rounded[-2])),
         ]
         full, sign, wide = delayed(m, rounded[:width], 1), delayed(m, sign, 1), delayed(m, self.wide, self.LATENCY - 1)

@@ -6,6 +6,7 @@ from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from vta_arch.config import VTAConfig
+from vta_arch.isa import ACC_BANKS
 
 from .layouts import requant_layout
 from .req_memory import WORD_BITS, ReqMemory, memory_channels
@@ -23,9 +24,10 @@ def vector_parts(cfg: VTAConfig) -> int:
 class RequantPort(wiring.Signature):
     """A client's side of the requantizer.
 
-    ``ask`` wants a turn. With ``go`` the client may read a vector and says so by ``taken``, with the ``index`` of its
-    parameters; the vector must be there one cycle later, for that cycle. Its parts come Requantizer.LATENCY cycles
-    after ``taken`` and in the cycles that follow, each with its bit of ``part``, and cannot be refused.
+    ``ask`` wants a turn. With ``go`` the client may read a vector and says so by ``taken``, with the ``bank`` that it
+    reads and the ``index`` of its parameters; the bank must show the vector one cycle later, for that cycle. Its parts
+    come Requantizer.LATENCY cycles after ``taken`` and in the cycles that follow, each with its bit of ``part``, and
+    cannot be refused.
     """
 
     def __init__(self, cfg: VTAConfig) -> None:
@@ -34,6 +36,7 @@ class RequantPort(wiring.Signature):
                 "ask": Out(1),
                 "go": In(1),
                 "taken": Out(1),
+                "bank": Out(range(ACC_BANKS)),
                 "index": Out(cfg.log_req_depth),
                 "part": In(vector_parts(cfg)),
                 "data": In(cfg.requant_width * cfg.acc_width),
@@ -44,12 +47,12 @@ class RequantPort(wiring.Signature):
 class Requantizer(wiring.Component):
     """``requant_width`` elements a cycle, the vectors of both clients without a gap; they take turns when both ask.
 
-    ``vectors`` are what the clients read. Who takes a turn keeps the lanes for :func:`vector_parts` cycles. LATENCY
-    cycles from ``taken`` to the first part. ``write`` fills the parameters, at any time; they are read from two cycles
-    after ``taken`` on.
+    ``banks`` are what the accumulators' banks show. Who takes a turn keeps the lanes for :func:`vector_parts` cycles.
+    LATENCY cycles from ``taken`` to the first part. ``write`` fills the parameters, at any time; they are read from
+    the cycle after ``taken`` on.
     """
 
-    LATENCY = RequantLane.LATENCY + 4
+    LATENCY = RequantLane.LATENCY + 3
 
     def __init__(self, cfg: VTAConfig, *, chunk_bytes: int) -> None:
         self._cfg = cfg
@@ -58,7 +61,7 @@ class Requantizer(wiring.Component):
         super().__init__(
             {
                 "clients": In(RequantPort(cfg)).array(CLIENTS),
-                "vectors": In(cfg.acc_elem_bits).array(CLIENTS),
+                "banks": In(cfg.acc_elem_bits).array(ACC_BANKS),
                 "write": In(self._parameters.write.signature.flip()),
             }
         )
@@ -67,29 +70,22 @@ class Requantizer(wiring.Component):
         m = Module()
         cfg, clients = self._cfg, list(self.clients)
         self._elaborate_turns(m, clients)
-        # Cycle 1: the vector is there. Cycle 2 and on: its parts, one after the other.
         came = Signal(CLIENTS)
-        index = Signal(cfg.log_req_depth, reset_less=True)
+        index, bank = Signal(cfg.log_req_depth, reset_less=True), Signal(range(ACC_BANKS), reset_less=True)
         m.d.sync += came.eq(Cat(client.taken for client in clients))
-        m.d.sync += index.eq(Mux(clients[1].taken, clients[1].index, clients[0].index))
-        held = [Signal(cfg.acc_elem_bits, name=f"held_{number}", reset_less=True) for number in range(CLIENTS)]
-        for number, vector in enumerate(self.vectors):
-            with m.If(came[number]):
-                m.d.sync += held[number].eq(vector)
-        part, owner = Signal(self._parts), Signal(range(CLIENTS), reset_less=True)
-        now = Signal.like(index, name="index_now", reset_less=True)
-        m.d.sync += part.eq(part << 1)
-        with m.If(came.any()):
-            m.d.sync += [part.eq(1), now.eq(index), owner.eq(came[1])]
-        results = self._elaborate_lanes(m, now, part, owner, held)
+        for client in clients:
+            with m.If(client.taken):
+                m.d.sync += [index.eq(client.index), bank.eq(client.bank)]
+        results = self._elaborate_lanes(m, index, bank, came.any())
 
         for number, client in enumerate(clients):
-            mine: Value = part & (owner == number).replicate(self._parts)
-            for _ in range(self.LATENCY - 2):
-                register = Signal(self._parts, name=f"part_{number}")
-                m.d.sync += register.eq(mine)
-                mine = register
-            m.d.comb += [client.part.eq(mine), client.data.eq(results)]
+            due = came[number]
+            for cycle in range(1, self.LATENCY):
+                register = Signal(name=f"due_{number}_{cycle}")
+                m.d.sync += register.eq(due)
+                due = register
+            m.d.comb += [client.part[0].eq(due), client.data.eq(results)]
+            m.d.sync += client.part[1:].eq(client.part)
         return m
 
     def _elaborate_turns(self, m: Module, clients: list[wiring.PureInterface]) -> None:
@@ -107,26 +103,27 @@ class Requantizer(wiring.Component):
         with m.Else():
             m.d.sync += left.eq(left - 1)
 
-    def _elaborate_lanes(self, m: Module, index: Value, part: Signal, owner: Value, held: list[Signal]) -> Value:
-        """All lanes, fed with the part whose bit is set; returns their results."""
+    def _elaborate_lanes(self, m: Module, index: Value, bank: Value, came: Value) -> Value:
+        """All lanes, fed with the first part of what ``bank`` shows when a vector ``came``, and then with the others;
+        returns their results."""
         cfg, parameters = self._cfg, self._parameters
         m.submodules.parameters = parameters
         connect(m, flipped(self.write), parameters.write)
         channels = memory_channels(cfg)
         groups = cfg.block_out // channels
-        number = Signal(range(max(2, self._parts)))
-        for place in range(self._parts):
-            with m.If(part[place]):
-                m.d.comb += number.eq(place)
+        following, number = (Signal(range(max(2, self._parts)), name=n) for n in ("following_part", "part_number"))
+        m.d.comb += number.eq(Mux(came, 0, following))
+        m.d.sync += following.eq(number + 1)
         row = Cat(number[: (groups - 1).bit_length()], index)
         m.d.comb += [
             parameters.early_row.eq(row),
             parameters.late_row.eq(delayed(m, row, RequantLane.LIMITS_AT)),
         ]
         width = cfg.requant_width * cfg.acc_width
-        chosen = Array(vector.word_select(n, width) for vector in held for n in range(self._parts))
-        accs = Signal(width, reset_less=True)
-        m.d.sync += accs.eq(chosen[Cat(number[: (self._parts - 1).bit_length()], owner)])
+        accs, rest = Signal(width, reset_less=True), Signal(cfg.acc_elem_bits - width, reset_less=True)
+        vector = Array(self.banks)[bank]
+        m.d.sync += accs.eq(Mux(came, vector[:width], rest[:width]))
+        m.d.sync += rest.eq(Mux(came, vector[width:], rest >> width))
         # A register behind the block RAM, before the addition of the bias.
         accs = delayed(m, accs, 1)
         blank = delayed(m, parameters.blank, RequantLane.LIMITS_AT + 1)

@@ -7,6 +7,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from vta_arch.registers import DEADLOCK_CYCLES
 
+from .countdown import Countdown
+
 
 class RunControl(wiring.Component):
     """A run lasts from ``start`` to ``done``, a pulse; ``running`` is high after the first and until the second.
@@ -26,10 +28,10 @@ class RunControl(wiring.Component):
     def elaborate(self, _platform: object) -> Module:
         m = Module()
         quiet = Signal(range(DEADLOCK_CYCLES + 1))
-        left = Signal(32)
+        left = Countdown(32, "left")
         m.d.comb += [
             self.stuck.eq(self.running & ~self.draining & (quiet == DEADLOCK_CYCLES)),
-            self.expired.eq(self.running & (self.watchdog != 0) & (left == 0)),
+            self.expired.eq(self.running & (self.watchdog != 0) & (left.value == 0)),
             self.clear.eq(self.done | self.draining),
         ]
         with m.If(self.draining):
@@ -42,9 +44,9 @@ class RunControl(wiring.Component):
         with m.Elif(~self.stuck):
             m.d.sync += quiet.eq(quiet + 1)
         with m.If(~self.running | self.progress | self.expired):
-            m.d.sync += left.eq(self.watchdog)
-        with m.Elif(left != 0):
-            m.d.sync += left.eq(left - 1)
+            left.set(m, self.watchdog)
+        with m.Elif(left.value != 0):
+            left.step(m)
 
         with m.If(self.start):
             m.d.sync += self.running.eq(1)

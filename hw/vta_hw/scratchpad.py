@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -21,6 +21,25 @@ class WritePort(wiring.Signature):
 
     def __init__(self, addr_width: int, bits: int, granules: int) -> None:
         super().__init__({"mask": Out(granules), "addr": Out(addr_width), "data": Out(bits)})
+
+
+class BankedReadPort(wiring.Signature):
+    """Read port of a memory with two banks, chosen by the top address bit: ``banks`` have the data of that bank one
+    cycle after ``en``. What the other bank shows is for others.
+
+    So a reader can choose among banks and whatever else it takes data from in one go: see :func:`bank_read`.
+    """
+
+    def __init__(self, addr_width: int, bits: int) -> None:
+        super().__init__({"en": Out(1), "addr": Out(addr_width), "banks": In(bits).array(ACC_BANKS)})
+
+
+def bank_read(m: Module, port: wiring.PureInterface) -> Signal:
+    """The bank in which the data of the latest read are."""
+    bank = Signal(range(ACC_BANKS), name="bank_read", reset_less=True)
+    with m.If(port.en):
+        m.d.sync += bank.eq(port.addr[-1])
+    return bank
 
 
 class Scratchpad(wiring.Component):
@@ -59,7 +78,7 @@ class AccScratchpad(wiring.Component):
     def __init__(self, *, bits: int, depth: int, granules: int, readers: int, writers: int) -> None:
         self._bits, self._depth, self._granules = bits, depth, granules
         self._addr_width = (depth - 1).bit_length()
-        read, write = ReadPort(self._addr_width, bits), WritePort(self._addr_width, bits, granules)
+        read, write = BankedReadPort(self._addr_width, bits), WritePort(self._addr_width, bits, granules)
         super().__init__(
             {
                 "read": In(read).array(readers),
@@ -72,11 +91,9 @@ class AccScratchpad(wiring.Component):
     def elaborate(self, _platform: object) -> Module:
         m = Module()
         top = self._addr_width - 1
-        banks = []
         for number in range(ACC_BANKS):
             bank = Scratchpad(bits=self._bits, depth=max(2, self._depth // ACC_BANKS), granules=self._granules)
             m.submodules[f"bank{number}"] = bank
-            banks.append(bank)
             taken = Cat(port.en & (port.addr[top] == number) for port in self.read)
             stores = self.store.addr[top] == number
             m.d.comb += [bank.read.en.eq(taken.any()), bank.read.addr.eq(self.store.addr[:top])]
@@ -85,16 +102,18 @@ class AccScratchpad(wiring.Component):
                     m.d.comb += bank.read.addr.eq(port.addr[:top])
             with m.If(stores & ~taken.any()):
                 m.d.comb += [self.store_ready.eq(1), bank.read.en.eq(self.store.en)]
-            for port in self.write:
-                with m.If(port.mask.any() & (port.addr[top] == number)):
-                    m.d.comb += [
-                        bank.write.mask.eq(port.mask),
-                        bank.write.addr.eq(port.addr[:top]),
-                        bank.write.data.eq(port.data),
-                    ]
-        for port in (*self.read, self.store):
-            chosen = Signal(name="chosen_bank", reset_less=True)
-            with m.If(port.en):
-                m.d.sync += chosen.eq(port.addr[top])
-            m.d.comb += port.data.eq(Mux(chosen, banks[1].read.data, banks[0].read.data))
+            self._elaborate_write(m, bank, number)
+            m.d.comb += [port.banks[number].eq(bank.read.data) for port in (*self.read, self.store)]
         return m
+
+    def _elaborate_write(self, m: Module, bank: Scratchpad, number: int) -> None:
+        """One of the writers: with its number as a number, one LUT a bit chooses among four."""
+        top = self._addr_width - 1
+        writer = Signal(range(len(self.write)), name=f"writer_{number}")
+        for index, port in enumerate(self.write):
+            with m.If(port.mask.any() & (port.addr[top] == number)):
+                m.d.comb += [writer.eq(index), bank.write.mask.eq(port.mask)]
+        m.d.comb += [
+            bank.write.addr.eq(Array(port.addr[:top] for port in self.write)[writer]),
+            bank.write.data.eq(Array(port.data for port in self.write)[writer]),
+        ]

@@ -12,11 +12,12 @@ from vta_arch.isa import Opcode
 from .axi import WriteSignature, is_error
 from .blame import BlamedPort, IndexQueue
 from .burst import BurstGenerator
+from .countdown import Countdown
 from .issue import INDEX_BITS, TokenPort, insn_stream
 from .landing import LandingOrder
 from .layouts import insn_layout
 from .requantizer import RequantPort
-from .scratchpad import ReadPort
+from .scratchpad import BankedReadPort
 from .store_beats import add_beats
 from .store_reads import add_reads, read_ahead
 
@@ -46,7 +47,7 @@ class StoreUnit(wiring.Component):
                 "prev": Out(TokenPort()),
                 "base": In(cfg.axi_addr_width),
                 "bus": Out(WriteSignature(cfg.axi_addr_width, cfg.axi_data_width)),
-                "acc": Out(ReadPort(cfg.log_acc_depth, cfg.acc_elem_bits)),
+                "acc": Out(BankedReadPort(cfg.log_acc_depth, cfg.acc_elem_bits)),
                 "acc_ready": In(1),
                 **({"requant": Out(RequantPort(cfg))} if "requant" in cfg.extensions else {}),
                 "idle": Out(1),
@@ -143,17 +144,19 @@ class StoreUnit(wiring.Component):
             bus_bytes=cfg.axi_data_width // 8,
             size_width=len(insn.x_size) + log_elem,
         )
-        rows, addr = Signal(len(insn.y_size)), Signal(cfg.axi_addr_width, reset_less=True)
+        rows, addr = Countdown(len(insn.y_size), "rows"), Signal(cfg.axi_addr_width, reset_less=True)
         last_row = Signal(reset_less=True)
         m.d.comb += [
-            bursts.row.valid.eq(rows != 0),
+            bursts.row.valid.eq(rows.value != 0),
             bursts.row.payload.addr.eq(addr),
             bursts.row.payload.size.eq(self._x_size << log_elem),
         ]
         with m.If(start):
-            m.d.sync += [addr.eq(self.base + (insn.dram_base << log_elem)), rows.eq(insn.y_size)]
+            m.d.sync += addr.eq(self.base + (insn.dram_base << log_elem))
+            rows.set(m, insn.y_size)
         with m.Elif(bursts.row.valid & bursts.row.ready):
-            m.d.sync += [rows.eq(rows - 1), addr.eq(addr + (self._x_stride << log_elem)), last_row.eq(rows == 1)]
+            m.d.sync += [addr.eq(addr + (self._x_stride << log_elem)), last_row.eq(rows.value == 1)]
+            rows.step(m)
 
         # For each unanswered burst: whether it is the last one of its STORE.
         m.submodules.answers = self._answers = answers = SyncFIFO(width=1, depth=MAX_OUTSTANDING_WRITES)
@@ -170,4 +173,4 @@ class StoreUnit(wiring.Component):
             answers.r_en.eq(self.bus.b.valid & self.bus.b.ready),
         ]
         m.d.sync += ahead.eq(ahead + sent - last_sent)
-        return rows != 0, ahead, answers.r_en & answers.r_rdy & answers.r_data
+        return rows.value != 0, ahead, answers.r_en & answers.r_rdy & answers.r_data

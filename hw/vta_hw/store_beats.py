@@ -10,6 +10,7 @@ from amaranth.lib.fifo import SyncFIFO
 from vta_arch.config import VTAConfig
 
 from .axi import MAX_BURST_BEATS
+from .countdown import Countdown
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ class _Place:
 
     position: Signal
     row_position: Signal
-    columns: Signal
-    rows: Signal
+    columns: Countdown
+    rows: Countdown
     chunk: Signal
 
 
@@ -73,7 +74,7 @@ def add_beats(
     full = Signal()
     free = ~full | (unit.bus.w.ready & (ahead != 0))
     last_chunk = (place.chunk == sizes.chunks - 1) if sizes.chunks > 1 else Const(1)
-    take = elements.r_rdy & free & (place.rows != 0)
+    take = elements.r_rdy & free & (place.rows.value != 0)
     m.d.comb += [
         elements.r_en.eq(take & last_chunk),
         unit.bus.w.valid.eq(full & (ahead != 0)),
@@ -83,20 +84,24 @@ def add_beats(
         m.d.sync += [full.eq(0), beat.strb.eq(0)]
     with m.If(take):
         _fill(m, sizes, beat, place, elements.r_data)
-        row_ends = (place.columns == 1) & last_chunk
+        row_ends = (place.columns.value == 1) & last_chunk
         m.d.sync += [full.eq(row_ends | _word_ends(sizes, place)), beat.last.eq(row_ends | place.position.all())]
         _advance(m, sizes, place, row, last_chunk, row_ends)
     with m.If(start):
         first = (unit.base + (insn.dram_base << sizes.log_elem))[sizes.log_unit :][: len(place.position)]
         m.d.sync += [place.position.eq(first), place.row_position.eq(first)]
-        m.d.sync += [place.columns.eq(insn.x_size), place.rows.eq(insn.y_size)]
-    return place.rows != 0
+        place.columns.set(m, insn.x_size)
+        place.rows.set(m, insn.y_size)
+    return place.rows.value != 0
 
 
 def _place(sizes: _Sizes, insn: data.View) -> _Place:
     width = sizes.log_bus + MAX_BURST_BEATS.bit_length() - 1 - sizes.log_unit
     position, row_position = Signal(width, reset_less=True), Signal(width, reset_less=True)
-    columns, rows = Signal(len(insn.x_size), reset_less=True), Signal(len(insn.y_size))
+    columns, rows = (
+        Countdown(len(insn.x_size), "columns_left", reset_less=True),
+        Countdown(len(insn.y_size), "rows_left"),
+    )
     chunk = Signal(range(max(2, sizes.chunks)))
     return _Place(position, row_position, columns, rows, chunk)
 
@@ -126,13 +131,10 @@ def _advance(
     if sizes.chunks > 1:
         m.d.sync += place.chunk.eq(place.chunk + 1)
     with m.If(last_chunk):
-        m.d.sync += place.columns.eq(place.columns - 1)
+        place.columns.step(m)
     with m.If(row_ends):
         stride = (x_stride << (sizes.log_elem - sizes.log_unit))[: len(place.position)]
         following = place.row_position + stride
-        m.d.sync += [
-            place.columns.eq(x_size),
-            place.rows.eq(place.rows - 1),
-            place.position.eq(following),
-            place.row_position.eq(following),
-        ]
+        place.columns.set(m, x_size)
+        place.rows.step(m)
+        m.d.sync += [place.position.eq(following), place.row_position.eq(following)]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.hdl import Array, Cat, Module, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.fifo import SyncFIFO
 from vta_arch.config import VTAConfig
+
+from .countdown import Countdown
+from .scratchpad import bank_read
 
 READ_AHEAD = 4
 """Accumulators read and not yet sent."""
@@ -27,36 +30,36 @@ def add_reads(
     """
     addr = Signal(cfg.log_acc_depth, reset_less=True)
     wrapped = Signal()
-    columns, rows = Signal(len(insn.x_size), reset_less=True), Signal(len(insn.y_size))
+    columns, rows = Countdown(len(insn.x_size), "columns", reset_less=True), Countdown(len(insn.y_size), "rows")
     reserved = Signal(range(elements.depth + 1))
     arriving, arrived = Signal(), Signal()
     narrowed = Signal(cfg.out_elem_bits, reset_less=True)
     taken = unit.acc.en & unit.acc_ready
-    reads = (rows != 0) & (reserved != elements.depth)
+    reads = (rows.value != 0) & (reserved != elements.depth)
     m.d.comb += [unit.acc.en.eq(reads), unit.acc.addr.eq(addr)]
     m.d.comb += [elements.w_en.eq(arrived), elements.w_data.eq(narrowed)]
-    m.d.sync += [arriving.eq(taken), arrived.eq(arriving), narrowed.eq(_narrow(cfg, unit.acc.data))]
+    read = Array(_narrow(cfg, bank) for bank in unit.acc.banks)[bank_read(m, unit.acc)]
+    m.d.sync += [arriving.eq(taken), arrived.eq(arriving), narrowed.eq(read)]
     over = wrapped
     if "requant" in cfg.extensions:
-        over |= _add_requant(m, unit, cfg, insn, start, reads, taken & (columns == 1), narrowed, arrived)
+        over |= _add_requant(m, unit, cfg, insn, start, reads, taken & (columns.value == 1), narrowed, arrived)
     m.d.sync += [
         unit.range_error.eq(taken & over),
         reserved.eq(reserved + taken - (elements.r_en & elements.r_rdy)),
     ]
     with m.If(start):
-        m.d.sync += [
-            addr.eq(insn.sram_base),
-            wrapped.eq(insn.sram_base >= cfg.acc_depth),
-            columns.eq(insn.x_size),
-            rows.eq(insn.y_size),
-        ]
+        m.d.sync += [addr.eq(insn.sram_base), wrapped.eq(insn.sram_base >= cfg.acc_depth)]
+        columns.set(m, insn.x_size)
+        rows.set(m, insn.y_size)
     with m.Elif(taken):
-        m.d.sync += [addr.eq(addr + 1), columns.eq(columns - 1)]
+        m.d.sync += addr.eq(addr + 1)
+        columns.step(m)
         with m.If(addr.all()):
             m.d.sync += wrapped.eq(1)
-        with m.If(columns == 1):
-            m.d.sync += [columns.eq(x_size), rows.eq(rows - 1)]
-    return rows != 0
+        with m.If(columns.value == 1):
+            columns.set(m, x_size)
+            rows.step(m)
+    return rows.value != 0
 
 
 def _narrow(cfg: VTAConfig, values: Value) -> Value:
@@ -88,7 +91,7 @@ def _add_requant(
         ]
     with m.Elif(row_read & each_row):
         m.d.sync += [port.index.eq(port.index + 1), over.eq(over | port.index.all())]
-    m.d.comb += port.taken.eq(port.go & unit.acc_ready)
+    m.d.comb += [port.taken.eq(port.go & unit.acc_ready), port.bank.eq(unit.acc.addr[-1])]
     with m.If(requantizes):
         m.d.comb += [port.ask.eq(reads), unit.acc.en.eq(port.go)]
         m.d.sync += [narrowed.eq(narrowed), arrived.eq(port.part[-1])]

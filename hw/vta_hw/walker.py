@@ -7,6 +7,8 @@ from enum import IntEnum
 from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data
 
+from .countdown import Countdown
+
 
 class _Part(IntEnum):
     BEFORE = 0
@@ -24,29 +26,34 @@ class Walker:
     def __init__(self, axis: str, width: int) -> None:
         self._axis = axis
         self._part = Signal(_Part, name=f"{axis}_part", reset_less=True)
-        self.left = Signal(width, name=f"{axis}_left", reset_less=True)
+        self._left = Countdown(width, f"{axis}_left", reset_less=True)
+        self.left = self._left.value
         self.inside = self._part == _Part.INSIDE
 
     def start(self, m: Module, insn: data.View) -> None:
         """Goes to the first position."""
         before = insn[f"{self._axis}_pad_0"]
         with m.If(before != 0):
-            m.d.sync += [self._part.eq(_Part.BEFORE), self.left.eq(before)]
+            self._begin(m, _Part.BEFORE, before)
         with m.Else():
-            m.d.sync += [self._part.eq(_Part.INSIDE), self.left.eq(insn[f"{self._axis}_size"])]
+            self._begin(m, _Part.INSIDE, insn[f"{self._axis}_size"])
 
     def advance(self, m: Module, insn: data.View, step: Value, room: Value | int) -> None:
         """Moves on at ``step``, by ``room`` or to the end of the part; from the last position back to the first."""
         after = insn[f"{self._axis}_pad_1"]
         with m.If(step):
             with m.If(self.left > room):
-                m.d.sync += self.left.eq(self.left - room)
+                self._left.step(m, room)
             with m.Elif(self._part == _Part.BEFORE):
-                m.d.sync += [self._part.eq(_Part.INSIDE), self.left.eq(insn[f"{self._axis}_size"])]
+                self._begin(m, _Part.INSIDE, insn[f"{self._axis}_size"])
             with m.Elif((self._part == _Part.INSIDE) & (after != 0)):
-                m.d.sync += [self._part.eq(_Part.AFTER), self.left.eq(after)]
+                self._begin(m, _Part.AFTER, after)
             with m.Else():
                 self.start(m, insn)
+
+    def _begin(self, m: Module, part: _Part, positions: Value) -> None:
+        m.d.sync += self._part.eq(part)
+        self._left.set(m, positions)
 
     def ends(self, insn: data.View, room: Value | int) -> Value:
         """Whether there is ``room`` for what is left of this part, and nothing follows on the axis."""

@@ -73,7 +73,7 @@ def test_presets(name: str) -> None:
 def test_default_preset_and_names() -> None:
     assert preset_names()[0] == DEFAULT_PRESET == "pynq-z1"
     wanted = {"pynq-z1", "pynq-z2", "ultra96", "zcu104", "kv260", "classic", "tiny", "w4a8", "int4", "int2", "int1"}
-    assert set(preset_names()) == wanted | {"mlperf-tiny"}
+    assert set(preset_names()) == wanted | {"mlperf-tiny", "int4-pynq"}
     with pytest.raises(ConfigError, match="neither a preset nor a file"):
         load_config("pynq-z9")
 

@@ -26,7 +26,7 @@ def _bench() -> tuple[Bench, StoreUnit, data.View]:
     payload = Value.cast(dut.insns.payload)
     word = bench.choice(len(payload), "insn")
     issued, offered = Signal(), Signal()
-    bench.free(offered, dut.acc.data, dut.acc_ready, bus.aw.ready, bus.w.ready, bus.b.valid)
+    bench.free(offered, *dut.acc.banks, dut.acc_ready, bus.aw.ready, bus.w.ready, bus.b.valid)
     m.d.comb += [payload.eq(word), dut.insns.valid.eq(offered & ~issued), dut.prev.available.eq(1)]
     m.d.sync += issued.eq(issued | (dut.insns.valid & dut.insns.ready))
     insn = data.View(insn_layout(cfg, Opcode.STORE), dut.insns.payload.insn)

@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 import pytest
-from bench import simulate
+from bench import halves_swapped, simulate
 from vta_arch.isa import AluOp
 from vta_hw.alu_lanes import AluLanes
 
@@ -57,8 +57,9 @@ def test_every_operation(width: int, order: list[AluOp]) -> None:
             turn, phase = divmod(cycle, interval)
             if turn < len(vectors):
                 x, y = zip(*vectors[turn], strict=True)
-                ctx.set(dut.x, word(list(x)))
-                ctx.set(dut.y, word(list(y)))
+                swaps = op == AluOp.MUL and phase == 1
+                for port, values in ((dut.x, x), (dut.y, y)):
+                    ctx.set(port, halves_swapped(word(list(values)), width, LANES) if swaps else word(list(values)))
             ctx.set(dut.start, turn < len(vectors) and phase == 0)
             if cycle >= latency and (cycle - latency) % interval == 0:
                 place = (cycle - latency) // interval

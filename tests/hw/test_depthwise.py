@@ -182,7 +182,9 @@ async def run_steps(ctx: Any, dut: Gemm, reference: Reference, steps: list[Step]
         if "wgt" in reads:
             ctx.set(dut.wgt.data, to_int(pack_weight_bits(reference.wgt[reads["wgt"]], cfg.wgt_width)))
         if "acc" in reads:
-            ctx.set(dut.acc.data, to_int(pack_bits(acc[reads["acc"]], cfg.acc_width)))
+            value, bank = to_int(pack_bits(acc[reads["acc"]], cfg.acc_width)), reads["acc"] >> (cfg.log_acc_depth - 1)
+            ctx.set(dut.acc.banks[bank], value)
+            ctx.set(dut.acc.banks[1 - bank], ~value)
         reads = {name: ctx.get(port.addr) for name in ("inp", "wgt", "acc") if ctx.get((port := getattr(dut, name)).en)}
         if ctx.get(dut.write.mask):
             acc[ctx.get(dut.write.addr)] = lanes_of(cfg, ctx.get(dut.write.data), cfg.acc_width)

@@ -16,9 +16,10 @@ from vta_arch.config import VTAConfig
 from vta_arch.encoding import Insn, encode, load
 from vta_arch.isa import INSN_BITS, Memory, memory_elem_bytes, sram_depth
 from vta_hw.axi import ReadSignature
+from vta_hw.decode import compute_memories
 from vta_hw.lane_memory import loaded_scratchpad
 from vta_hw.loader import Loader
-from vta_hw.scratchpad import ReadPort
+from vta_hw.scratchpad import ReadPort, Scratchpad
 from vta_sim.random_configs import named_configs
 
 CASES = [
@@ -36,26 +37,38 @@ LONGEST = 40
 
 
 class Filled(wiring.Component):
-    """A loader and the scratchpad that it fills."""
+    """A loader and the scratchpads that it fills: one in full lanes, or several."""
 
-    def __init__(self, cfg: VTAConfig, memory: Memory) -> None:
-        self.loader = Loader(cfg, memory, lanes=Loader.full_lanes(cfg, memory))
-        self.bits, self.depth = 8 * memory_elem_bytes(cfg, memory), sram_depth(cfg, memory)
+    def __init__(self, cfg: VTAConfig, *memories: Memory) -> None:
+        self.loader = Loader(cfg, *memories, lanes=Loader.full_lanes(cfg, memories[0]) if len(memories) == 1 else 1)
+        self.sizes = [(8 * memory_elem_bytes(cfg, memory), sram_depth(cfg, memory)) for memory in memories]
         super().__init__(
             {
                 "start": In(1),
                 "insn": In(INSN_BITS),
                 "bus": Out(ReadSignature(cfg.axi_addr_width, cfg.axi_data_width)),
-                "read": In(ReadPort((self.depth - 1).bit_length(), self.bits)),
+                **{
+                    f"read_{number}": In(ReadPort((depth - 1).bit_length(), bits))
+                    for number, (bits, depth) in enumerate(self.sizes)
+                },
             }
         )
 
     def elaborate(self, _platform: object) -> Module:
         m = Module()
         m.submodules.loader = loader = self.loader
-        m.submodules.memory = memory = loaded_scratchpad(m, loader, bits=self.bits, depth=self.depth)
         connect(m, loader.bus, flipped(self.bus))
-        connect(m, flipped(self.read), memory.read)
+        for number, (target, (bits, depth)) in enumerate(zip(loader.formats, self.sizes, strict=True)):
+            if len(self.sizes) == 1:
+                memory = loaded_scratchpad(m, loader, bits=bits, depth=depth)
+            else:
+                chunks = loader.formats[target].chunks
+                memory = Scratchpad(bits=bits, depth=depth, granules=chunks)
+                select, addr, chunk = loader.chunks_for(target)
+                port = memory.write
+                m.d.comb += [port.mask.eq(select), port.addr.eq(addr), port.data.eq(chunk.replicate(chunks))]
+            m.submodules[f"memory_{number}"] = memory
+            connect(m, flipped(getattr(self, f"read_{number}")), memory.read)
         m.d.comb += [loader.start.eq(self.start), loader.insn.eq(self.insn), loader.base.eq(BASE)]
         return m
 
@@ -108,12 +121,14 @@ def random_loads(cfg: VTAConfig, memory: Memory, rng: random.Random, *, over: bo
     return insns
 
 
-def run(cfg: VTAConfig, memory: Memory, insns: list[Insn], ram: ReadMemory) -> tuple[list[int], int, int]:
-    """Scratchpad contents, ``done`` pulses and cycles of a range error, when all loads have landed."""
-    dut = Filled(cfg, memory)
+def run(
+    cfg: VTAConfig, memories: tuple[Memory, ...], insns: list[Insn], ram: ReadMemory
+) -> tuple[list[list[int]], int, int]:
+    """Contents of each scratchpad, ``done`` pulses and cycles of a range error, when all loads have landed."""
+    dut = Filled(cfg, *memories)
     waiting = [encode(cfg, insn) for insn in insns]
     counts = {"done": 0, "over": 0}
-    cells: list[int] = []
+    found: list[list[int]] = []
 
     async def bench(ctx: Any) -> None:
         while waiting or ctx.get(dut.loader.busy):
@@ -129,15 +144,18 @@ def run(cfg: VTAConfig, memory: Memory, insns: list[Insn], ram: ReadMemory) -> t
             await ctx.tick()
         ctx.set(dut.start, 0)
         await ctx.tick()
-        for address in range(dut.depth):
-            ctx.set(dut.read.en, 1)
-            ctx.set(dut.read.addr, address)
-            await ctx.tick()
-            await ctx.delay(1e-9)
-            cells.append(ctx.get(dut.read.data))
+        for number, (_, depth) in enumerate(dut.sizes):
+            read, cells = getattr(dut, f"read_{number}"), list[int]()
+            for address in range(depth):
+                ctx.set(read.en, 1)
+                ctx.set(read.addr, address)
+                await ctx.tick()
+                await ctx.delay(1e-9)
+                cells.append(ctx.get(read.data))
+            found.append(cells)
 
     simulate(dut, bench, 40_000)
-    return cells, counts["done"], counts["over"]
+    return found, counts["done"], counts["over"]
 
 
 @pytest.mark.parametrize(("name", "memory"), CASES)
@@ -149,8 +167,8 @@ def test_contents(name: str, memory: Memory) -> None:
         ram = ReadMemory(rng.randbytes(1 << 16), cfg.axi_data_width // 8, latency=9, stall=0.2, rng=rng)
         insns = random_loads(cfg, memory, rng, over=over)
         cells, beyond = expected(cfg, memory, insns, ram.contents)
-        found, done, errors = run(cfg, memory, insns, ram)
-        assert found == cells
+        found, done, errors = run(cfg, (memory,), insns, ram)
+        assert found == [cells]
         assert done == len(insns)
         assert (errors > 0) == (beyond > 0)
 
@@ -163,8 +181,8 @@ def test_padding_has_a_value(name: str, memory: Memory) -> None:
     ram = ReadMemory(rng.randbytes(1 << 16), cfg.axi_data_width // 8, latency=3, stall=0.1, rng=rng)
     insns = random_loads(cfg, memory, rng, over=False)
     cells, _ = expected(cfg, memory, insns, ram.contents)
-    found, done, _ = run(cfg, memory, insns, ram)
-    assert found == cells
+    found, done, _ = run(cfg, (memory,), insns, ram)
+    assert found == [cells]
     assert done == len(insns)
 
 
@@ -176,7 +194,26 @@ def test_takes_a_beat_a_cycle(name: str, memory: Memory) -> None:
     ram = ReadMemory(rng.randbytes(1 << 16), cfg.axi_data_width // 8, latency=20, stall=0, rng=rng)
     shape = {"x_size": LONGEST, "y_size": 1, "x_stride": LONGEST}
     insns = [load(cfg, memory, sram_base=n % 3, dram_base=7 * n, **shape) for n in range(3)]
-    found, done, _ = run(cfg, memory, insns, ram)
-    assert found == expected(cfg, memory, insns, ram.contents)[0]
+    found, done, _ = run(cfg, (memory,), insns, ram)
+    assert found == [expected(cfg, memory, insns, ram.contents)[0]]
     assert done == len(insns)
     assert ram.waited == 0
+
+
+@pytest.mark.parametrize("name", ["x-tiny", "x-acc16", "narrow"])
+def test_several_memories(name: str) -> None:
+    """Loads of all kinds in any order; what is beyond the end of one is not beyond that of another."""
+    cfg = named_configs()[name]
+    rng = random.Random(f"several {name}")
+    memories = tuple(memory for memory in compute_memories(cfg) if memory is not Memory.UOP)
+    for over in (False, True):
+        ram = ReadMemory(rng.randbytes(1 << 16), cfg.axi_data_width // 8, latency=9, stall=0.2, rng=rng)
+        mine = {memory: random_loads(cfg, memory, rng, over=over) for memory in memories}
+        wanted = {memory: expected(cfg, memory, insns, ram.contents) for memory, insns in mine.items()}
+        turns = [memory for memory in memories for _ in mine[memory]]
+        rng.shuffle(turns)
+        rest = {memory: iter(insns) for memory, insns in mine.items()}
+        found, done, errors = run(cfg, memories, [next(rest[memory]) for memory in turns], ram)
+        assert found == [wanted[memory][0] for memory in memories]
+        assert done == len(turns)
+        assert (errors > 0) == any(beyond > 0 for _, beyond in wanted.values())

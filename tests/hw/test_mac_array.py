@@ -7,6 +7,8 @@ import pytest
 from bench import simulate
 from vta_arch.config import VTAConfig
 from vta_arch.layout import pack_bits, pack_weight_bits
+from vta_hw import narrow_products
+from vta_hw.field_chains import FieldChain
 from vta_hw.mac_array import MacArray
 
 SMALL = {"log_uop_buff": 8, "log_inp_buff": 10, "log_wgt_buff": 12, "log_acc_buff": 12}
@@ -30,7 +32,21 @@ def to_int(data: np.ndarray) -> int:
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_sums_of_products(name: str) -> None:
-    cfg = CONFIGS[name]
+    check_sums(CONFIGS[name])
+
+
+@pytest.mark.parametrize("chains", [0, 5])
+def test_sums_when_multipliers_run_out(chains: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg = VTAConfig(block_in=8, block_out=8, inp_width=4, wgt_width=4, **SMALL)
+    monkeypatch.setattr(narrow_products, "DEVICE_MULTIPLIERS", cfg.block_out + FieldChain.ROWS * chains)
+    chained = narrow_products.chained_products(cfg)
+    assert bool(chained) == bool(chains)
+    assert not chained or min(chained.values()) < cfg.block_out
+    check_sums(cfg)
+
+
+def check_sums(cfg: VTAConfig) -> None:
+    """Random and extreme operands, one pair a cycle."""
     dut = MacArray(cfg)
     rng = np.random.default_rng(1)
     vectors, expected = [], []

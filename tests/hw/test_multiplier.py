@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 import pytest
-from bench import simulate
+from bench import halves_swapped, simulate
 from vta_hw.multiplier import LowMultipliers
 
 
@@ -49,8 +49,9 @@ def test_low_half_of_the_products(width: int, interval: int) -> None:
             turn, phase = divmod(cycle, interval)
             there = turn < len(pairs) and phase < LowMultipliers.INTERVAL
             left, right = pairs[turn] if there else ([mask] * lanes, [mask] * lanes)
-            ctx.set(dut.left, word(left, width))
-            ctx.set(dut.right, word(right, width))
+            for port, values in ((dut.left, left), (dut.right, right)):
+                operand = word(values, width)
+                ctx.set(port, halves_swapped(operand, width, lanes) if phase == 1 else operand)
             ctx.set(dut.start, there and phase == 0)
             if cycle in due:
                 assert ctx.get(dut.product) == due[cycle]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from amaranth.hdl import Module
+from amaranth.hdl import Cat, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from bench import simulate
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from read_memory import ReadMemory
 from vta_arch.config import VTAConfig
 from vta_arch.encoding import encode, load
-from vta_arch.isa import INSN_BITS, Memory
+from vta_arch.isa import ACC_BANKS, INSN_BITS, Memory
 from vta_arch.requant import REQ_FIELDS, RequantParams, requantize
 from vta_hw.axi import ReadSignature
 from vta_hw.loader import Loader
@@ -59,7 +59,7 @@ class Loaded(wiring.Component):
                 "insn": In(INSN_BITS),
                 "bus": Out(ReadSignature(cfg.axi_addr_width, cfg.axi_data_width)),
                 "clients": In(RequantPort(cfg)).array(CLIENTS),
-                "vectors": In(cfg.acc_elem_bits).array(CLIENTS),
+                "banks": In(cfg.acc_elem_bits).array(ACC_BANKS),
             }
         )
 
@@ -71,7 +71,7 @@ class Loaded(wiring.Component):
         connect(m, loader.write, dut.write)
         for number in range(CLIENTS):
             connect(m, flipped(self.clients[number]), dut.clients[number])
-            m.d.comb += dut.vectors[number].eq(self.vectors[number])
+        m.d.comb += Cat(dut.banks).eq(Cat(self.banks))
         m.d.comb += [loader.start.eq(self.start), loader.insn.eq(self.insn), loader.base.eq(BASE)]
         return m
 
@@ -107,21 +107,25 @@ class Client:
         self.cycles: list[int] = []
         self._width = cfg.requant_width * cfg.acc_width
         self._rng, self._eager = rng, eager
-        self._value, self._parts, self._vector = 0, vector_parts(cfg), 0
+        self._value: int | None = None
+        self._bank, self._parts, self._vector = 0, vector_parts(cfg), 0
 
-    def drive(self, ctx: Any, port: Any, vector: Any) -> None:
+    def drive(self, ctx: Any, port: Any, banks: Any) -> None:
+        """Its vector appears in a random bank, in which nobody else reads."""
         asks = bool(self.wishes) and self._rng.random() < self._eager
         ctx.set(port.ask, asks)
         ctx.set(port.index, self.wishes[0][1] if asks else 0)
-        ctx.set(vector, self._value)
+        if self._value is not None:
+            ctx.set(banks[self._bank], self._value)
 
     def observe(self, ctx: Any, port: Any, cycle: int) -> None:
         """The vector appears for the cycle after ``taken`` only."""
-        self._value = int(self._rng.integers(1 << 62))
+        self._value = None
         taken = ctx.get(port.go) and self._rng.random() < max(self._eager, 0.7)
         ctx.set(port.taken, taken)
         if taken:
-            self._value = self.wishes.pop(0)[0]
+            self._value, self._bank = self.wishes.pop(0)[0], int(self._rng.integers(ACC_BANKS))
+            ctx.set(port.bank, self._bank)
             self.cycles.append(cycle)
         part = ctx.get(port.part)
         if part:
@@ -169,8 +173,10 @@ def test_both_clients(name: str, eager: float) -> None:
         await fill(ctx, dut, ram, list(insns))
         cycle = 0
         while any(len(client.found) < VECTORS for client in clients):
+            for bank in dut.banks:
+                ctx.set(bank, int(rng.integers(1 << 62)))
             for number, client in enumerate(clients):
-                client.drive(ctx, dut.clients[number], dut.vectors[number])
+                client.drive(ctx, dut.clients[number], dut.banks)
             await ctx.delay(1e-9)
             for number, client in enumerate(clients):
                 client.observe(ctx, dut.clients[number], cycle)

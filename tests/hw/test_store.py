@@ -96,16 +96,18 @@ def test_bytes_and_tokens(name: str) -> None:
 
     async def bench(ctx: Any) -> None:
         ctx.set(dut.base, BASE)
-        read = 0
+        read, bank = 0, 0
         while waiting or not ctx.get(dut.idle):
             ctx.set(dut.insns.valid, bool(waiting))
             ctx.set(dut.insns.payload.insn, waiting[0] if waiting else 0)
-            ctx.set(dut.acc.data, read)
+            ctx.set(dut.acc.banks[bank], read)
+            ctx.set(dut.acc.banks[1 - bank], ~read)
             target.drive(ctx, dut)
             await ctx.delay(1e-9)
             target.observe(ctx, dut)
             if ctx.get(dut.acc.en) and ctx.get(dut.acc_ready):
-                read = target.accumulators[ctx.get(dut.acc.addr)]
+                addr = ctx.get(dut.acc.addr)
+                read, bank = target.accumulators[addr], addr >> (cfg.log_acc_depth - 1)
             if waiting and ctx.get(dut.insns.ready):
                 waiting.pop(0)
             await ctx.tick()
