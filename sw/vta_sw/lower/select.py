@@ -21,7 +21,7 @@ from .products import SHARED_WEIGHTS, bus_words, load_tiles
 from .requantize import Requantization, plan_requantization
 from .stream import Resource, StreamBuilder
 from .tiling import splits
-from .timeline import TRANSFER_START, trial_cost
+from .timeline import TRANSFER_START
 
 Source = tuple[int, int]
 """An input and one of its channel blocks."""
@@ -120,22 +120,13 @@ class SelectLowering:
     # Emission ------------------------------------------------------------------------------
     def emit(self, stream: StreamBuilder) -> None:
         """Add the layer's instructions to ``stream``; tensors are called by their names."""
-        self._emit(self._context, stream)
-
-    def cost(self) -> int:
-        """Cycles as it is emitted, on the timeline, and a little for each instruction."""
-        stream = StreamBuilder(self._cfg)
-        self._emit(Context(self._cfg), stream)
-        return trial_cost(self._cfg, stream.finish(), stream.banks)
-
-    def _emit(self, context: Context, stream: StreamBuilder) -> None:
         self._stream = stream
-        self._uops = UopCache(context, stream)
-        self._acc = AccTile(context, stream, self._uops, self.plan, self._group, self._count)
+        self._uops = UopCache(self._context, stream)
+        self._acc = AccTile(self._context, stream, self._uops, self.plan, self._group, self._count)
         tiles = list(self._parts())
         half = stream.other_half
         self._acc.prepare(min(2, len(tiles)), half)
-        load_tiles(context, stream, np.stack(self._tiles))
+        load_tiles(self._context, stream, np.stack(self._tiles))
         for number, tile in enumerate(tiles, half):
             self._emit_tile(number % 2, tile)
         self._acc.finish()

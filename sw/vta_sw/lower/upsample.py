@@ -20,7 +20,6 @@ from .errors import NotLowerableError
 from .products import SHARED_WEIGHTS, load_tiles
 from .requantize import Requantization, plan_requantization
 from .stream import Resource, StreamBuilder
-from .timeline import trial_cost
 
 
 @dataclass(frozen=True)
@@ -69,23 +68,14 @@ class UpsampleLowering:
 
     def emit(self, stream: StreamBuilder) -> None:
         """Add the layer's instructions to ``stream``; tensors are called by their names."""
-        self._emit(self._context, stream)
-
-    def cost(self) -> int:
-        """Cycles as it is emitted, on the timeline, and a little for each instruction."""
-        stream = StreamBuilder(self._cfg)
-        self._emit(Context(self._cfg), stream)
-        return trial_cost(self._cfg, stream.finish(), stream.banks)
-
-    def _emit(self, context: Context, stream: StreamBuilder) -> None:
         self._stream = stream
-        self._uops = UopCache(context, stream)
+        self._uops = UopCache(self._context, stream)
         largest = self._rows * self._cols * self._layer.factors[1]
-        self._acc = AccTile(context, stream, self._uops, self.plan, 1, largest)
+        self._acc = AccTile(self._context, stream, self._uops, self.plan, 1, largest)
         tiles = list(self._tiles())
         half = stream.other_half
         self._acc.prepare(min(2, len(tiles)), half)
-        load_tiles(context, stream, np.eye(self._cfg.block_out, dtype=np.int64)[None])
+        load_tiles(self._context, stream, np.eye(self._cfg.block_out, dtype=np.int64)[None])
         for number, tile in enumerate(tiles, half):
             self._emit_tile(number % 2, tile)
         self._acc.finish()
