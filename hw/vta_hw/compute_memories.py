@@ -37,7 +37,7 @@ def add_accumulators(
     granules = max(wide.chunks, *(len(port.mask) for port in engines))
     values = [narrow_chunk.word_select(lane, 8).as_signed() for lane in range(narrow.chunk_bytes)]
     extended = Cat(_extend(value, cfg.acc_width) for value in values)
-    narrowly = narrow_select.any()
+    narrowly = loader.target == list(loader.formats).index(Memory.ACC_8BIT)
     wide_data, narrow_data = wide_chunk.replicate(wide.chunks), extended.replicate(narrow.chunks)
     writers = [
         *((_spread(port.mask, granules), port.addr, port.data) for port in engines),

@@ -77,8 +77,10 @@ class Gemm(wiring.Component):
             self.range_error.eq(valid & over),
         ]
         stages = [update]
-        for number in range(self.OPERAND_LATENCY + array.latency):
-            stages.append(self._next_stage(m, stages[-1], str(number)))
+        count = self.OPERAND_LATENCY + array.latency
+        for number in range(count):
+            # What addresses memory is a flip-flop with a reset, not the slow end of a shift register of LUTs.
+            stages.append(self._next_stage(m, stages[-1], str(number), reset=number == count - 3))
         m.d.comb += [self.acc.en.eq(stages[-3]["valid"]), self.acc.addr.eq(stages[-3]["dst"])]
         self._accumulate(m, array, stages)
         return m
@@ -119,11 +121,13 @@ class Gemm(wiring.Component):
         outputs = step.ends & step.dst[:-1].all() if cfg.depthwise_outputs > 1 else Const(0)
         return step.depthwise & ((~only_reset & taps) | outputs)
 
-    def _next_stage(self, m: Module, stage: dict[str, Value], suffix: str) -> dict[str, Value]:
+    def _next_stage(self, m: Module, stage: dict[str, Value], suffix: str, *, reset: bool = False) -> dict[str, Value]:
         """The step's bits, a cycle later."""
         following: dict[str, Value] = {}
         for name, value in stage.items():
-            register = Signal(len(value), name=f"{name}_{suffix}", reset_less=name not in ("valid", "last"))
+            register = Signal(
+                len(value), name=f"{name}_{suffix}", reset_less=not reset and name not in ("valid", "last")
+            )
             m.d.sync += register.eq(value)
             following[name] = register
         return following

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
@@ -58,19 +58,23 @@ class LaneMemory(wiring.Component):
     def _elaborate_read(self, m: Module, memories: list[Scratchpad]) -> None:
         log_banks = self._banks.bit_length() - 1
         first, row = self.read.addr[:log_banks], self.read.addr[log_banks:]
+        first_read = Signal(log_banks)
+        with m.If(self.read.en):
+            m.d.sync += first_read.eq(first)
         for number, memory in enumerate(memories):
             alone = first == number if self._taps == 1 else 1
             m.d.comb += [
                 memory.read.en.eq(self.read.en & alone),
                 memory.read.addr.eq(row if self._taps == 1 else Mux(first > number, row + 1, row)),
             ]
-        words = Array(memory.read.data for memory in memories)
-        for tap in range(self._taps):
-            # Each tap knows its bank: a rotation of all by the first one's would share logic, and take more of it.
-            bank = Signal(log_banks, name=f"bank_of_tap{tap}")
-            with m.If(self.read.en):
-                m.d.sync += bank.eq(first + tap)
-            m.d.comb += self.read.data.word_select(tap, self._bits).eq(words[bank])
+        words = [memory.read.data for memory in memories]
+        m.d.comb += self.read.data.eq(Cat(self._word(words, first_read, tap) for tap in range(self._taps)))
+
+    def _word(self, words: list[Signal], first: Value, tap: int) -> Value:
+        """The word of the tap when tap 0 comes from the bank ``first``."""
+        rotated = [words[(number + tap) % self._banks] for number in range(self._banks)]
+        word: Value = Array(rotated)[first]
+        return word
 
 
 def loaded_scratchpad(m: Module, loader: Loader, *, bits: int, depth: int, taps: int = 1) -> LaneMemory | Scratchpad:

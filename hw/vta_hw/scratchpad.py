@@ -107,10 +107,15 @@ class AccScratchpad(wiring.Component):
         return m
 
     def _elaborate_write(self, m: Module, bank: Scratchpad, number: int) -> None:
-        """One of the writers: with its number as a number, one LUT a bit chooses among four."""
+        """One of the writers: with its number as a number, one LUT a bit chooses among four. The last writer, of many
+        granules, has its turn whenever the others write nothing, so that nobody waits for its mask."""
         top = self._addr_width - 1
+        *others, last = self.write
         writer = Signal(range(len(self.write)), name=f"writer_{number}")
-        for index, port in enumerate(self.write):
+        m.d.comb += writer.eq(len(others))
+        with m.If(last.addr[top] == number):
+            m.d.comb += bank.write.mask.eq(last.mask)
+        for index, port in enumerate(others):
             with m.If(port.mask.any() & (port.addr[top] == number)):
                 m.d.comb += [writer.eq(index), bank.write.mask.eq(port.mask)]
         m.d.comb += [

@@ -43,10 +43,13 @@ def add_reads(
     over = wrapped
     if "requant" in cfg.extensions:
         over |= _add_requant(m, unit, cfg, insn, start, reads, taken & (columns.value == 1), narrowed, arrived)
-    m.d.sync += [
-        unit.range_error.eq(taken & over),
-        reserved.eq(reserved + taken - (elements.r_en & elements.r_rdy)),
-    ]
+    m.d.sync += unit.range_error.eq(taken & over)
+    # ``taken`` comes late, after the banks have been given: it chooses, and no adder waits for it.
+    sent = elements.r_en & elements.r_rdy
+    with m.If(taken & ~sent):
+        m.d.sync += reserved.eq(reserved + 1)
+    with m.Elif(sent & ~taken):
+        m.d.sync += reserved.eq(reserved - 1)
     with m.If(start):
         m.d.sync += [addr.eq(insn.sram_base), wrapped.eq(insn.sram_base >= cfg.acc_depth)]
         columns.set(m, insn.x_size)
