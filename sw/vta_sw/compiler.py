@@ -15,43 +15,28 @@ from vta_arch.isa import Memory
 from vta_arch.program import ALONE, INSTRUCTIONS, Layer, Program, Region, Step, Tensor
 
 from .cpu_model import CpuCosts, CpuProfile, profile_of
+from .described import reference_data, tensor_of
 from .frontend import Graph, prepare, read_model
 from .frontend.shapes import file_batch
-from .fuse import Lowering
 from .fuse import fuse as fuse_layers
-from .graph import IntGraph, IntLayer, Pool, QTensor, Residual, import_graph
+from .graph import IntGraph, IntLayer, import_graph
 from .graph.view import GraphView
 from .lifetimes import find_lifetimes
 from .link import Code, link, same_layout
-from .lower.add import AddLowering
-from .lower.chain import ChainLowering
 from .lower.choice import TilingChoice
 from .lower.context import Context
 from .lower.conv import ConvLowering
-from .lower.depthwise import DepthwiseLowering
 from .lower.errors import NotLowerableError
+from .lower.operators import Lowering, check_types, lower
 from .lower.requantize import drop_dead_channels
-from .lower.select import SelectLowering
 from .lower.stream import StreamBuilder
 from .lower.tiling import Tiling
 from .lower.timeline import slice_cycles
-from .lower.upsample import UpsampleLowering
 from .partition import Group, Partition
 from .placement import EVERYTHING, Placement, PlacementOptions
 from .stem import Choice, check_mode, pack_inputs
 
 Progress = Callable[[str, int, int], None]
-
-LOWERINGS: dict[str, Callable[[Context, IntLayer], Lowering]] = {
-    "conv": ConvLowering,
-    "depthwise": DepthwiseLowering,
-    "add": AddLowering,
-    "maxpool": ChainLowering,
-    "rectify": ChainLowering,
-    "select": SelectLowering,
-    "upsample": UpsampleLowering,
-}
-"""How each operator is lowered. Making one raises NotLowerableError when it cannot be."""
 
 
 def compile(
@@ -118,62 +103,9 @@ def _quiet(_text: str, _done: int, _total: int) -> None:
     """No progress is shown."""
 
 
-def check_types(cfg: VTAConfig, layer: IntLayer) -> None:
-    """Raises NotLowerableError unless the layer's values fit the configuration's widths."""
-    for tensor in (*layer.inputs, layer.output):
-        if tensor.low < cfg.inp_min or tensor.high > cfg.inp_max:
-            raise NotLowerableError(
-                f"activation {tensor.name!r} of {tensor.dtype} has values from {tensor.low} to {tensor.high}, "
-                f"configuration {cfg.name} holds {cfg.inp_min} to {cfg.inp_max}"
-            )
-    weight = layer.weight
-    if weight.size == 0:
-        return
-    if int(weight.min()) < cfg.wgt_min or int(weight.max()) > cfg.wgt_max:
-        raise NotLowerableError(
-            f"its weights go from {weight.min()} to {weight.max()}, configuration {cfg.name} holds "
-            f"{cfg.wgt_min} to {cfg.wgt_max}"
-        )
-    if cfg.wgt_width == 1 and not weight.all():
-        raise NotLowerableError("a weight is 0, which 1-bit weights (+1 or -1) cannot be")
-
-
 def _lowered(layer: IntLayer, packed: Mapping[str, Choice]) -> IntLayer:
     """The layer as it is lowered: on its packed input, if it has one."""
     return packed[layer.name].packing.layer if layer.name in packed else layer
-
-
-def _tensor(item: QTensor) -> Tensor:
-    return Tensor(item.name, item.shape, item.dtype, item.low, item.high)
-
-
-def _reference_data(layer: IntLayer) -> tuple[dict[str, tuple[int, ...]], dict[str, NDArray[np.integer]]]:
-    """Attributes and arrays from which the integer reference computes the layer."""
-    window = {"kernel": layer.kernel, "strides": layer.strides, "pads": layer.pads, "dilations": layer.dilations}
-    attributes: dict[str, tuple[int, ...]] = {
-        "conv": window,
-        "maxpool": window | {"pad_value": (layer.pad_value,)},
-        "rectify": {"factors": layer.factors, "floor": (layer.floor,)},
-        "select": {},
-    }.get(layer.op, {"factors": layer.factors})
-    values: dict[str, NDArray[np.integer]] = {}
-    if layer.op == "conv":
-        values["weight"] = layer.weight.astype(np.int8)
-    if layer.op == "select":
-        values["channels"] = layer.channels.astype(np.int32)
-    if isinstance(layer.fused, Residual):
-        attributes["factors"] = layer.fused.factors
-        values["requant_add"] = layer.fused.requant.pack().view("<i4")
-    if isinstance(layer.fused, Pool):
-        attributes |= {"pool_kernel": layer.fused.kernel, "pool_strides": layer.fused.strides}
-        attributes["pool_pads"] = layer.fused.pads
-    if layer.requant is not None:
-        values["requant"] = layer.requant.pack().view("<i4")
-        return attributes | ({"pad_value": (layer.pad_value,)} if layer.op == "conv" else {}), values
-    attributes |= {"low": (layer.low,), "high": (layer.high,)}
-    if not layer.own_channels:
-        return attributes | {"shift": (int(layer.shift[0]),)}, values
-    return attributes, values | {"bias": layer.bias, "shift": layer.shift.astype(np.int32)}
 
 
 class Compilation:
@@ -264,9 +196,7 @@ class Compilation:
             try:
                 check_types(self._cfg, layer)
                 layer = drop_dead_channels(self._cfg, layer)
-                self._lowerings[layer.name] = LOWERINGS["depthwise" if layer.is_depthwise else layer.op](
-                    self._context, layer
-                )
+                self._lowerings[layer.name] = lower(self._context, layer)
             except NotLowerableError as reason:
                 self._reasons[layer.name] = str(reason)
                 continue
@@ -324,7 +254,7 @@ class Compilation:
         for layer in group.layers:
             step = packed[layer.name].packing.step if layer.name in packed else None
             if step is not None:
-                self._tensors.setdefault(step.input, _tensor(layer.inputs[0]))
+                self._tensors.setdefault(step.input, tensor_of(layer.inputs[0]))
                 steps.append(step)
         return steps
 
@@ -352,9 +282,9 @@ class Compilation:
     def _register(self, layer: IntLayer) -> None:
         """Note the tensors of a layer and how it uses them."""
         for item in layer.inputs:
-            self._tensors.setdefault(item.name, _tensor(item))
+            self._tensors.setdefault(item.name, tensor_of(item))
             self._uses[item.name].add(Memory.INP)
-        self._tensors[layer.output.name] = _tensor(layer.output)
+        self._tensors[layer.output.name] = tensor_of(layer.output)
         self._uses[layer.output.name].add(Memory.OUT)
 
     def _alone(self, layer: IntLayer) -> tuple[int, int]:
@@ -366,7 +296,7 @@ class Compilation:
         return first, code.end_launch(self._cfg) - first
 
     def _described(self, layer: IntLayer, first: int, count: int) -> Layer:
-        attributes, values = _reference_data(layer)
+        attributes, values = reference_data(layer)
         arrays = {key: f"{layer.name}/{key}" for key in values}
         self._arrays |= {arrays[key]: value for key, value in values.items()}
         inputs = tuple(item.name for item in layer.inputs)

@@ -15,12 +15,9 @@ from .lower.add import AddLowering
 from .lower.context import Context
 from .lower.conv import ConvLowering
 from .lower.errors import NotLowerableError
+from .lower.operators import Lowering
 from .lower.pooled import PooledLowering
 from .lower.residual import ResidualLowering
-from .lower.select import SelectLowering
-from .lower.upsample import UpsampleLowering
-
-Lowering = ConvLowering | AddLowering | SelectLowering | UpsampleLowering
 
 FUSED: dict[type, Callable[[Context, IntLayer], ConvLowering]] = {
     Residual: ResidualLowering,

@@ -1,0 +1,55 @@
+"""Which lowering each operator has, and what values a layer must have for any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from vta_arch.config import VTAConfig
+
+from ..graph.types import IntLayer
+from .add import AddLowering
+from .chain import ChainLowering
+from .context import Context
+from .conv import ConvLowering
+from .depthwise import DepthwiseLowering
+from .errors import NotLowerableError
+from .select import SelectLowering
+from .upsample import UpsampleLowering
+
+Lowering = ConvLowering | AddLowering | SelectLowering | UpsampleLowering
+
+LOWERINGS: dict[str, Callable[[Context, IntLayer], Lowering]] = {
+    "conv": ConvLowering,
+    "depthwise": DepthwiseLowering,
+    "add": AddLowering,
+    "maxpool": ChainLowering,
+    "rectify": ChainLowering,
+    "select": SelectLowering,
+    "upsample": UpsampleLowering,
+}
+"""How each operator is lowered. Making one raises NotLowerableError when it cannot be."""
+
+
+def check_types(cfg: VTAConfig, layer: IntLayer) -> None:
+    """Raises NotLowerableError unless the layer's values fit the configuration's widths."""
+    for tensor in (*layer.inputs, layer.output):
+        if tensor.low < cfg.inp_min or tensor.high > cfg.inp_max:
+            raise NotLowerableError(
+                f"activation {tensor.name!r} of {tensor.dtype} has values from {tensor.low} to {tensor.high}, "
+                f"configuration {cfg.name} holds {cfg.inp_min} to {cfg.inp_max}"
+            )
+    weight = layer.weight
+    if weight.size == 0:
+        return
+    if int(weight.min()) < cfg.wgt_min or int(weight.max()) > cfg.wgt_max:
+        raise NotLowerableError(
+            f"its weights go from {weight.min()} to {weight.max()}, configuration {cfg.name} holds "
+            f"{cfg.wgt_min} to {cfg.wgt_max}"
+        )
+    if cfg.wgt_width == 1 and not weight.all():
+        raise NotLowerableError("a weight is 0, which 1-bit weights (+1 or -1) cannot be")
+
+
+def lower(context: Context, layer: IntLayer) -> Lowering:
+    """The lowering of a layer. Raises NotLowerableError with the reason when the configuration cannot run it."""
+    return LOWERINGS["depthwise" if layer.is_depthwise else layer.op](context, layer)
