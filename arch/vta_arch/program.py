@@ -44,6 +44,9 @@ ARRAY_TYPES = ("int8", "int16", "int32", "int64")
 INSTRUCTIONS, ALONE = "instructions", "alone"
 """Segments of instructions: of all regions, and of the layers by themselves."""
 
+FUSED_INTO = "fused into "
+"""How the reason begins why a node is no layer itself, when another layer took it in."""
+
 OPERATORS = ("conv", "add", "maxpool", "rectify", "select", "upsample")
 """Operators of accelerator layers; a dense layer is a conv whose kernel is the whole input, and what weighs each
 channel alone (average pools, products and sums with constants, padding) is a depthwise conv."""
@@ -163,8 +166,8 @@ class Program:
     """A compiled network. ``inputs`` and ``outputs`` name tensors, in the network's order.
 
     ``batch`` is the number of images of one pass. ``offload`` says for each node that could have been a layer
-    why it runs on the CPU, ``choices`` for each layer that could be lowered in several ways which was taken, and
-    their costs.
+    why it is none (it runs on the CPU, or another layer took it in), ``choices`` for each layer that could be
+    lowered in several ways which was taken, and their costs.
     """
 
     config: VTAConfig
@@ -213,6 +216,11 @@ class Program:
         """Instructions that run one layer alone, FINISH included."""
         layer = self.layer(name)
         return self.segment(ALONE).data[layer.alone_first * INSN_BYTES :][: layer.alone_count * INSN_BYTES]
+
+    @property
+    def on_cpu(self) -> dict[str, str]:
+        """Nodes that could have been layers and run on the CPU, and why."""
+        return {name: reason for name, reason in self.offload.items() if not reason.startswith(FUSED_INTO)}
 
     @property
     def macs(self) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from vta_arch.config import VTAConfig
+from vta_arch.program import FUSED_INTO
 
 from .graph import IntGraph, IntLayer, NotALayerError, Pool, QTensor, Residual
 from .graph.patterns import pool_window
@@ -131,7 +132,7 @@ def fuse(
         if gain < 0 or layer.name in chosen or absorbed in reasons:
             continue
         chosen[layer.name] = layer
-        reasons[absorbed] = f"fused into {layer.name!r}"
+        reasons[absorbed] = f"{FUSED_INTO}{layer.name!r}"
         lowerings.pop(absorbed, None)
         lowerings[layer.name] = fused
     return [chosen.get(item.name, item) for item in layers if item.name not in reasons], reasons

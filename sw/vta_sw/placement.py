@@ -30,8 +30,8 @@ class PlacementOptions:
     """Nodes that stay layers of their own."""
 
     def may_fuse(self, name: str) -> bool:
-        """Whether another layer may take the node in, or it another one."""
-        return not any(_fits(name, pattern) for pattern in self.no_fuse)
+        """Whether another layer may take the node in, or it another one: not if it stays on the CPU."""
+        return not any(_fits(name, pattern) for pattern in (*self.no_fuse, *self.keep_on_cpu))
 
 
 EVERYTHING = PlacementOptions()

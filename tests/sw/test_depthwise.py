@@ -252,7 +252,7 @@ def test_keyword_network_equals_onnxruntime() -> None:
     """DS-CNN with the scales and zero points of another quantizer: all layers, each bit for bit."""
     cfg, file = CONFIGS["requant"], DATA / "dscnn_kws_int8_qdq.onnx"
     program = compile(file, cfg, batch=1)
-    assert len(program.layers) == 10
+    assert len(program.layers) == 11
     assert not program.offload
     with np.load(DATA / "kws_test_400.npz") as arrays:
         x = {program.inputs[0]: arrays["x"][:8].astype(np.float32)}

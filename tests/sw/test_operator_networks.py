@@ -41,7 +41,8 @@ def test_a_whole_network_is_one_region(name: str, file: str) -> None:
     shape = [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim]
     x = x.reshape(len(x), *shape[1:])
     program = compile(quantize(model, cfg, x), cfg, batch=1)
-    assert (len(program.layers), regions(program)) == (layers, 1), program.offload
+    assert not program.on_cpu
+    assert (len(program.layers) + len(program.offload), regions(program)) == (layers, 1)
     executor = Executor(program, FunctionalDevice(cfg))
     executor.run({program.inputs[0]: x[:2]}, check=True)
     assert executor.report.mismatches == 0

@@ -39,7 +39,7 @@ def placed(cfg: VTAConfig, cpu: CpuProfile, options: PlacementOptions = AUTO) ->
 def test_a_slow_host_gives_everything_away_and_a_fast_one_nothing(name: str) -> None:
     cfg = load_preset(name)
     everything, _ = placed(cfg, SLOW_HOST)
-    assert {layer.name for layer in everything.layers} == {"stem", "left1", "left2", "short", "sum", "dense"}
+    assert {layer.name for layer in everything.layers} == {"stem", "left1", "left2", "short", "sum", "pool", "dense"}
     nothing, placement = placed(cfg, FAST_HOST)
     assert nothing.layers == ()
     assert "would take longer" in nothing.offload["stem"]
@@ -102,8 +102,8 @@ def test_kept_and_forced_layers() -> None:
 
 
 def test_fusion_by_name() -> None:
-    options = PlacementOptions(no_fuse=("left*", "sum"))
-    assert [options.may_fuse(name) for name in ("left1", "sum", "summary")] == [False, False, True]
+    options = PlacementOptions(no_fuse=("left*", "sum"), keep_on_cpu=("short",))
+    assert [options.may_fuse(name) for name in ("left1", "sum", "summary", "short")] == [False, False, True, False]
     with pytest.raises(ModelError, match="--no-fuse 'nobody'"):
         placed(load_preset("tiny"), SLOW_HOST, PlacementOptions(no_fuse=("nobody",)))
 
@@ -129,7 +129,7 @@ def test_explanation() -> None:
     names = [node.name for node in found.nodes]
     assert len(names) == len(set(names))
     on_accelerator = [node for node in found.nodes if node.where == "accelerator"]
-    assert len(on_accelerator) == 6
+    assert len(on_accelerator) == 7
     assert all(node.cycles and node.reason for node in on_accelerator)
     assert 0 < found.cycles <= sum(node.cycles or 0 for node in on_accelerator)
     tiled = next(node for node in found.nodes if node.name == "left1")

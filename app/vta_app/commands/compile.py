@@ -83,9 +83,12 @@ def compile(
         print_done(f"tilings of {len(choice.from_tuning)} layer shapes are those that `vta tune` found")
     for name, packing_choice in program.choices.items():
         print_done(f"input of {name!r}: {packing_choice.partition('; ')[0]}")
-    if program.offload:
-        name, reason = next(iter(program.offload.items()))
-        print_done(f"{len(program.offload)} more stay on the CPU: {name!r} because {reason}" + _others(program.offload))
+    on_cpu = program.on_cpu
+    if on_cpu:
+        name, reason = next(iter(on_cpu.items()))
+        print_done(f"{len(on_cpu)} more stay on the CPU: {name!r} because {reason}" + _others(on_cpu))
+    if len(program.offload) > len(on_cpu):
+        print_done(f"{len(program.offload) - len(on_cpu)} more are fused into those layers")
 
 
 def _others(offload: Mapping[str, str]) -> str:
