@@ -115,6 +115,7 @@ def _pad_value(scope: Scope, source: QTensor, pads: tuple[int, ...]) -> int:
 def explicit_pads(
     view: GraphView, index: int, kernel: tuple[int, int], height: int, width: int
 ) -> tuple[int, int, int, int]:
+    """Padding of a Conv: top, left, bottom, right; auto_pad is worked out for an input of ``height`` x ``width``."""
     named = attributes(view.nodes[index])
     mode = named.get("auto_pad", b"NOTSET").decode()
     if mode in ("NOTSET", ""):
