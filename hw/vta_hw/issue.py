@@ -27,7 +27,9 @@ class TokenPort(wiring.Signature):
 class InsnQueue(wiring.Component):
     """``depth`` instructions, and one in a register: the first logic behind a block RAM does not share its cycle.
 
-    One instruction a cycle; latency three cycles. ``empty``: nothing is in it.
+    One instruction in two cycles, as many as a 64-bit bus brings: the register is filled when it is empty, so that
+    what a unit decides about its head does not reach the queue's pointers in the same cycle. Latency three cycles.
+    ``empty``: nothing is in it.
     """
 
     def __init__(self, depth: int) -> None:
@@ -41,9 +43,11 @@ class InsnQueue(wiring.Component):
             fifo.w_data.eq(self.given.payload),
             fifo.w_en.eq(self.given.valid),
             self.given.ready.eq(fifo.w_rdy),
-            fifo.r_en.eq(~self.insns.valid | self.insns.ready),
+            fifo.r_en.eq(~self.insns.valid),
             self.empty.eq((fifo.level == 0) & ~self.insns.valid),
         ]
-        with m.If(fifo.r_en):
+        with m.If(~self.insns.valid):
             m.d.sync += [self.insns.valid.eq(fifo.r_rdy), self.insns.payload.eq(fifo.r_data)]
+        with m.Elif(self.insns.ready):
+            m.d.sync += self.insns.valid.eq(0)
         return m
