@@ -93,7 +93,7 @@ class ComputeUnit(wiring.Component):
         loaders = loads.loaders
         self._elaborate_order(m, order, head, issue, gemm, alu, loaders)
         held = add_requantizer(m, self, cfg, head, alu, loaders["acc"]) if "requant" in cfg.extensions else {}
-        uop_hazard = self._elaborate_room(m, head, ready, order, gemm, alu, loads, held)
+        uop_hazard = self._elaborate_room(m, decode, ready, order, gemm, alu, loads, held)
         add_uops(m, cfg, [gemm, alu], loaders["uop"])
         add_accumulators(m, self, cfg, gemm, alu, loaders["acc"])
         watched = Watched(decode, retire, order, gemm, alu, loaders, lacking(self, cfg, head), uop_hazard)
@@ -169,7 +169,7 @@ class ComputeUnit(wiring.Component):
     def _elaborate_room(
         self,
         m: Module,
-        head: data.View,
+        decode: Decode,
         ready: Signal,
         order: BankOrder,
         gemm: GemmEngine,
@@ -181,11 +181,13 @@ class ComputeUnit(wiring.Component):
 
         Returns whether micro-ops hold it back.
         """
+        head = decode.decoded.payload
         claim = data.View(claim_layout(self._cfg), Signal(claim_layout(self._cfg).size, name="head_claim"))
         m.d.comb += [claim.first.eq(head.first), claim.beyond.eq(head.beyond), claim.valid.eq(1)]
         readers = [gemm.waiting_claim, gemm.loop_claim, alu.loop_claim]
-        read = Cat(overlap(claim, reader) for reader in readers).any()
-        loading = overlap(claim, loads.uop_claim)
+        reads = Cat(reader.valid for reader in readers).any()
+        read = self._held_by(m, decode, claim, readers) & reads
+        loading = self._held_by(m, decode, claim, [loads.uop_claim]) & loads.uop_claim.valid
         m.d.comb += [
             gemm.claim.eq(claim),
             alu.claim.eq(claim),
@@ -202,3 +204,14 @@ class ComputeUnit(wiring.Component):
         rooms |= {engine: rooms[engine] & ~waits for engine, waits in held.items()}
         m.d.comb += [ready[engine].eq(room) for engine, room in rooms.items()]
         return Mux(head.engine == Engine.UOP, read, loading & (head.engine != Engine.ACC))
+
+    @staticmethod
+    def _held_by(m: Module, decode: Decode, claim: data.View, others: list[data.View]) -> Value:
+        """Whether the head's claim may share micro-ops with one of ``others``: yes in the head's first cycle, then
+        as it was in the cycle before. No claim is added while the head waits, so late is safe, and the comparison has
+        a cycle of its own.
+        """
+        held = Signal(name="held_by", init=1)
+        shared = Cat(overlap(claim, other) for other in others).any()
+        m.d.sync += held.eq(~decode.decoded.valid | decode.decoded.ready | shared)
+        return held
