@@ -58,9 +58,9 @@ class LaneMemory(wiring.Component):
     def _elaborate_read(self, m: Module, memories: list[Scratchpad]) -> None:
         log_banks = self._banks.bit_length() - 1
         first, row = self.read.addr[:log_banks], self.read.addr[log_banks:]
-        # Each tap's bank is a number of its own: taps that share one share halves of their choices among four words,
-        # which takes more LUTs than a whole choice for each bit.
-        numbers = [Signal(log_banks, name=f"tap_bank_{tap}") for tap in range(self._taps)]
+        # Each tap's bank is a number of its own, so that taps share no halves of their choices, see ``twins``. Every
+        # other pair has a reset, as the low bits of the numbers of tap n and n + 2 are the same.
+        numbers = [Signal(log_banks, name=f"tap_bank_{tap}", reset_less=tap % 4 < 2) for tap in range(self._taps)]
         with m.If(self.read.en):
             m.d.sync += [number.eq(first + tap) for tap, number in enumerate(numbers)]
         for number, memory in enumerate(memories):
