@@ -8,11 +8,12 @@ from amaranth.lib.wiring import In, Out
 from vta_arch.config import VTAConfig
 from vta_arch.isa import INSN_BITS, AluOp, Opcode
 
-from .alu_lanes import AluLanes
+from .alu_lanes import FINE_BITS, AluLanes
 from .layouts import insn_layout
 from .loop import step_layout
 from .multiplier import LowMultipliers, swapped
 from .scratchpad import BankedReadPort, WritePort, bank_read
+from .twins import twin_registers
 
 READ_CYCLES = 2
 """From the acceptance of a step to its operands, registered."""
@@ -138,8 +139,18 @@ class Alu(wiring.Component):
         sources_x = Array([*self.dst.banks, swapped_x, swapped_x])
         sources_y = Array([*self.src.banks, immediate.as_unsigned().replicate(self._lanes), swapped_y])
         bank_x, bank_y = bank_read(m, self.dst), bank_read(m, self.src)
+        chosen_y = Signal.like(y, name="chosen_y")
+        words_y = [chosen_y.word_select(lane, self._cfg.acc_width) for lane in range(self._lanes)]
+        m.d.comb += chosen_y.eq(sources_y[Mux(swaps, 3, Mux(insn.use_imm, 2, bank_y))])
         with m.If(arrived | swaps):
             m.d.sync += x.eq(sources_x[Cat(bank_x, swaps)])
         with m.If(loads_y | swaps):
-            m.d.sync += y.eq(sources_y[Mux(swaps, 3, Mux(insn.use_imm, 2, bank_y))])
+            m.d.sync += y.eq(chosen_y)
         m.d.comb += [lanes.x.eq(x), lanes.y.eq(y)]
+        fine = twin_registers(self._lanes * FINE_BITS, "fine")
+        for register, port in zip(fine, lanes.fine, strict=True):
+            m.d.comb += port.eq(register)
+            with m.If(insn.alu_opcode != AluOp.SHR):
+                m.d.sync += register.eq(0)
+            with m.Elif(loads_y):
+                m.d.sync += register.eq(Cat(word[:FINE_BITS] for word in words_y))

@@ -8,9 +8,12 @@ from amaranth.lib.wiring import In, Out
 from vta_arch.isa import AluOp
 
 from .multiplier import LowMultipliers
+from .twins import chosen_in_turns, rotated, twins_of
 
-GROUP = 4
-"""Bits that a shift moves together in its second stage: the first one then takes one LUT of six inputs a bit."""
+FINE_BITS = 2
+"""Bits of a shift's amount that its first stage uses: one LUT of six inputs a bit."""
+GROUP = 1 << FINE_BITS
+"""Bits that it moves together in the second stage."""
 
 
 class AluLanes(wiring.Component):
@@ -18,7 +21,8 @@ class AluLanes(wiring.Component):
 
     Latency: ``LATENCY`` cycles, for MUL ``MUL_LATENCY``. Throughput: one a cycle, for MUL one in ``MUL_INTERVAL``
     cycles; ``start`` marks the first cycle of its operands, see :class:`LowMultipliers`. ``op`` is set a cycle before
-    the first operands and stays until the last result.
+    the first operands and stays until the last result. ``fine`` are twins, see :mod:`.twins`: the lowest ``FINE_BITS``
+    bits of each lane's ``y`` for SHR, 0 for another operation.
 
     Shifts rotate to the right by the low bits of the signed amount, which is right for both directions; what came
     around the end is replaced. The same multiplexer chooses for MIN and MAX.
@@ -31,7 +35,16 @@ class AluLanes(wiring.Component):
     def __init__(self, *, width: int, lanes: int) -> None:
         self._width, self._lanes = width, lanes
         words = width * lanes
-        super().__init__({"op": In(AluOp), "start": In(1), "x": In(words), "y": In(words), "out": Out(words)})
+        super().__init__(
+            {
+                "op": In(AluOp),
+                "start": In(1),
+                "x": In(words),
+                "y": In(words),
+                "fine": In(FINE_BITS * lanes).array(2),
+                "out": Out(words),
+            }
+        )
 
     def elaborate(self, _platform: object) -> Module:
         m = Module()
@@ -49,7 +62,8 @@ class AluLanes(wiring.Component):
             x, y, product = (value.word_select(lane, width) for value in (self.x, self.y, mul.product))
             # Products are zero while another operation is executed, and the rest is while MUL is.
             rest = self._simple(m, f"{lane}", x, y)
-            kept, shifted = self._shift(m, f"{lane}", x, y)
+            first, second = (fine.word_select(lane, FINE_BITS) for fine in self.fine)
+            kept, shifted = self._shift(m, f"{lane}", x, y, (first, second))
             m.d.sync += self.out.word_select(lane, width).eq((shifted & kept) | (rest & ~kept) | product)
         return m
 
@@ -74,7 +88,7 @@ class AluLanes(wiring.Component):
                 m.d.sync += result[-1].eq(Mux(left, x[0], x[-1]))
         return result
 
-    def _shift(self, m: Module, name: str, x: Value, y: Value) -> tuple[Value, Value]:
+    def _shift(self, m: Module, name: str, x: Value, y: Value, fine: tuple[Value, Value]) -> tuple[Value, Value]:
         """SHR without its ends, the first part registered: which bits are of ``x``, and ``x`` in its new place.
 
         First ``x`` moves by less than ``GROUP`` bits, and the ends are replaced in the highest group. Then groups move,
@@ -82,35 +96,28 @@ class AluLanes(wiring.Component):
         ``x`` where it is, and take all of it or nothing.
         """
         width, groups = self._width, self._width // GROUP
-        bits, low = width.bit_length() - 1, GROUP.bit_length() - 1
+        bits = width.bit_length() - 1
         moved = Signal(width, name=f"moved{name}", reset_less=True)
-        place = Signal(bits - low, name=f"place{name}", reset_less=True)
         left, nothing = (Signal(name=f"{n}{name}", reset_less=True) for n in ("left", "nothing"))
         shifts = self._is[AluOp.SHR]
-        fine, negative = y[:low] & shifts.replicate(low), y[-1] & shifts
+        negative = y[-1] & shifts
         fill = x[-1] & ~negative
-        for bit, value in enumerate(_rotated(x, fine, 1)):
-            around = fine >= width - bit if bit >= width - GROUP else Const(0, 1)
-            end = around ^ negative if bit >= width - GROUP else Const(0, 1)
-            m.d.sync += moved[bit].eq(Mux(end, fill, value))
+        value = chosen_in_turns([x.rotate_right(n) for n in range(GROUP)], fine, 1)
+        around = [fine[0] >= GROUP - bit for bit in range(GROUP)]
+        top = Cat(Mux(end ^ negative, fill, bit) for end, bit in zip(around, value[-GROUP:], strict=True))
         beyond = (y[bits:-1] != y[-1].replicate(width - bits - 1)) | (y[-1] & ~y[:bits].any())
         less = x.as_signed() < y.as_signed()
         takes = (self._is[AluOp.MIN] & less) | (self._is[AluOp.MAX] & ~less)
+        place = twins_of(m, Mux(shifts, y[FINE_BITS:bits], 0), f"place{name}")
         m.d.sync += [
-            place.eq(Mux(shifts, y[low:bits], 0)),
+            moved.eq(Cat(value[:-GROUP], top)),
             left.eq(negative),
             nothing.eq(Mux(shifts, beyond, ~takes)),
         ]
+        # Whether ``place`` is below a number is one of its values or another: so no adder is made for three bits.
+        below = [Cat(place[0] == lower for lower in range(number)).any() for number in range(groups + 1)]
         kept = Cat(
-            (~nothing & Mux(left, group + place >= groups - 1, group + place < groups)).replicate(GROUP)
+            (~nothing & Mux(left, ~below[groups - 1 - group], below[groups - group])).replicate(GROUP)
             for group in range(groups)
         )
-        return kept, _rotated(moved, place, GROUP)
-
-
-def _rotated(value: Value, places: Value, unit: int) -> Value:
-    """``value`` rotated to the right by ``places`` units of ``unit`` bits, stage by stage."""
-    result = value
-    for stage in range(len(places)):
-        result = Mux(places[stage], result.rotate_right(unit << stage), result)
-    return result
+        return kept, rotated(moved, place, GROUP)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from amaranth.hdl import Cat, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 from vta_arch.config import VTAConfig
@@ -32,13 +33,25 @@ class Format:
     """What a beat brings of an element: all of it, or as much as the bus is wide."""
     bus_lanes: int
     """Elements, or else one chunk, of a bus word."""
+    byte_bits: int = 8
+    """Bits that are written of a byte; where they are more, its sign is repeated."""
 
     @staticmethod
-    def of(cfg: VTAConfig, memory: Memory) -> Format:
+    def of(cfg: VTAConfig, memory: Memory, *, byte_bits: int = 8) -> Format:
         """That of ``memory`` on the configuration's bus."""
         elem, bus = memory_elem_bytes(cfg, memory), cfg.axi_data_width // 8
         chunk = min(elem, bus)
-        return Format(elem, sram_depth(cfg, memory), chunk, bus // chunk)
+        return Format(elem, sram_depth(cfg, memory), chunk, bus // chunk, byte_bits)
+
+    @property
+    def written_bits(self) -> int:
+        """Bits that are written of a chunk."""
+        return self.chunk_bytes * self.byte_bits
+
+    def written(self, chunk: Value) -> Value:
+        """A chunk as it is written."""
+        values = [chunk.word_select(n, 8) for n in range(self.chunk_bytes)]
+        return Cat(Cat(value, value[-1].replicate(self.byte_bits - 8)) for value in values)
 
     @property
     def chunks(self) -> int:

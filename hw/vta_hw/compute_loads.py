@@ -51,7 +51,7 @@ def add_loads(m: Module, unit: wiring.Component, cfg: VTAConfig, head: data.View
     for name, memories in loaded(cfg).items():
         engine = LOADED_BY[name]
         lanes = Loader.full_lanes(cfg, Memory.UOP) if engine == Engine.UOP else 1
-        loaders[name] = loader = Loader(cfg, *memories, lanes=lanes)
+        loaders[name] = loader = Loader(cfg, *memories, lanes=lanes, extended=(Memory.ACC_8BIT,))
         m.submodules[f"{name}_loader"] = loader
         connect(m, loader.bus, flipped(getattr(unit, f"{name}_bus")))
         held = Signal(INSN_BITS, name=f"{name}_insn", reset_less=True)

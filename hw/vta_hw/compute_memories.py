@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Value
+from amaranth.hdl import Cat, Module, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import connect, flipped
 from vta_arch.config import UOP_BITS, VTAConfig
@@ -29,23 +29,17 @@ def add_accumulators(
     m: Module, unit: wiring.Component, cfg: VTAConfig, gemm: GemmEngine, alu: AluEngine, loader: Loader
 ) -> None:
     """Both banks, shared by the engines, the loaders and, through the unit's port, the store unit."""
-    wide, narrow = (loader.formats[memory] for memory in (Memory.ACC, Memory.ACC_8BIT))
-    wide_select, wide_addr, wide_chunk = loader.chunks_for(Memory.ACC)
-    narrow_select, narrow_addr, narrow_chunk = loader.chunks_for(Memory.ACC_8BIT)
+    loads = [loader.chunks_for(memory) for memory in (Memory.ACC, Memory.ACC_8BIT)]
     readers = [gemm.acc, alu.dst, alu.src]
     engines = [gemm.write, alu.write, *([alu.requant_write] if "requant" in cfg.extensions else [])]
-    granules = max(wide.chunks, *(len(port.mask) for port in engines))
-    values = [narrow_chunk.word_select(lane, 8).as_signed() for lane in range(narrow.chunk_bytes)]
-    extended = Cat(_extend(value, cfg.acc_width) for value in values)
-    narrowly = loader.target == list(loader.formats).index(Memory.ACC_8BIT)
-    wide_data, narrow_data = wide_chunk.replicate(wide.chunks), extended.replicate(narrow.chunks)
+    granules = max(len(select) for select, _, _ in loads + [(port.mask, 0, 0) for port in engines])
+    # Chunks of both memories lie in the loader's word as often as they fit.
+    bits = max(len(chunk) for _, _, chunk in loads)
+    word = loader.write.data[:bits].replicate(cfg.acc_elem_bits // bits)
+    selects = [_spread(select, granules) for select, _, _ in loads]
     writers = [
         *((_spread(port.mask, granules), port.addr, port.data) for port in engines),
-        (
-            _spread(wide_select, granules) | _spread(narrow_select, granules),
-            Mux(narrowly, narrow_addr, wide_addr),
-            Mux(narrowly, narrow_data, wide_data),
-        ),
+        (selects[0] | selects[1], loads[0][1], word),
     ]
     m.submodules.accumulators = acc = AccScratchpad(
         bits=cfg.acc_elem_bits,
@@ -88,8 +82,3 @@ def add_requantizer(
 def _spread(mask: Value, granules: int) -> Value:
     """A mask of fewer granules as one of ``granules``."""
     return Cat(bit.replicate(granules // len(mask)) for bit in mask)
-
-
-def _extend(value: Value, width: int) -> Value:
-    """A signed value as exactly ``width`` bits."""
-    return Cat(value, value[-1].replicate(width - len(value)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
@@ -58,9 +58,11 @@ class LaneMemory(wiring.Component):
     def _elaborate_read(self, m: Module, memories: list[Scratchpad]) -> None:
         log_banks = self._banks.bit_length() - 1
         first, row = self.read.addr[:log_banks], self.read.addr[log_banks:]
-        first_read = Signal(log_banks)
+        # Each tap's bank is a number of its own, so that taps share no halves of their choices, see ``twins``. Every
+        # other pair has a reset, as the low bits of the numbers of tap n and n + 2 are the same.
+        numbers = [Signal(log_banks, name=f"tap_bank_{tap}", reset_less=tap % 4 < 2) for tap in range(self._taps)]
         with m.If(self.read.en):
-            m.d.sync += first_read.eq(first)
+            m.d.sync += [number.eq(first + tap) for tap, number in enumerate(numbers)]
         for number, memory in enumerate(memories):
             alone = first == number if self._taps == 1 else 1
             m.d.comb += [
@@ -68,13 +70,7 @@ class LaneMemory(wiring.Component):
                 memory.read.addr.eq(row if self._taps == 1 else Mux(first > number, row + 1, row)),
             ]
         words = [memory.read.data for memory in memories]
-        m.d.comb += self.read.data.eq(Cat(self._word(words, first_read, tap) for tap in range(self._taps)))
-
-    def _word(self, words: list[Signal], first: Value, tap: int) -> Value:
-        """The word of the tap when tap 0 comes from the bank ``first``."""
-        rotated = [words[(number + tap) % self._banks] for number in range(self._banks)]
-        word: Value = Array(rotated)[first]
-        return word
+        m.d.comb += self.read.data.eq(Cat(Array(words)[number] for number in numbers))
 
 
 def loaded_scratchpad(m: Module, loader: Loader, *, bits: int, depth: int, taps: int = 1) -> LaneMemory | Scratchpad:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib import data, wiring
@@ -32,20 +32,27 @@ class Loader(wiring.Component):
 
     Throughput: a bus word a cycle, or a padding element; also from one LOAD to the next. With ``lanes`` = 1, elements
     narrower than the bus come one a cycle; with ``lanes`` = :meth:`full_lanes`, of one memory only, a bus word a cycle.
+
+    The signed bytes of ``extended`` memories come as accumulators: before the register of ``write`` the choice between
+    these and the words of other memories takes no LUT of its own.
     """
 
-    def __init__(self, cfg: VTAConfig, *memories: Memory, lanes: int = 1) -> None:
+    def __init__(self, cfg: VTAConfig, *memories: Memory, lanes: int = 1, extended: Sequence[Memory] = ()) -> None:
         assert lanes == 1 or len(memories) == 1, "elements come several at a time for one memory only"
         self._cfg, self._memories = cfg, memories
         self._bus_bytes = cfg.axi_data_width // 8
-        self.formats = {memory: Format.of(cfg, memory) for memory in memories}
+        self._padded_as = [Memory.ACC if memory in extended else memory for memory in memories]
+        self.formats = {
+            memory: Format.of(cfg, memory, byte_bits=cfg.acc_width if memory in extended else 8) for memory in memories
+        }
         self.chunk_bytes = max(item.chunk_bytes for item in self.formats.values())
         self.chunks = max(item.chunks for item in self.formats.values())
         self.lanes = lanes
+        self._word_bits = max(item.written_bits for item in self.formats.values())
         self._bus_lanes = max(item.bus_lanes for item in self.formats.values())
         self._addr_width = max(item.addr_width for item in self.formats.values())
         nothing = self._view(Const(0, INSN_BITS))
-        self._pad_bits = max(len(load_padding(cfg, nothing, memory)) for memory in memories)
+        self._pad_bits = max(len(load_padding(cfg, nothing, memory)) for memory in self._padded_as)
         self._layout = data.StructLayout(
             {
                 **dict.fromkeys(("sram_base", "x_size", "y_size"), 16),
@@ -65,7 +72,7 @@ class Loader(wiring.Component):
                 "done": Out(1),
                 "busy": Out(len(memories)),
                 "bus": Out(ReadSignature(cfg.axi_addr_width, cfg.axi_data_width)),
-                "write": Out(ChunkPort(self._addr_width, self.chunk_bytes * 8 * lanes, self.chunks * lanes)),
+                "write": Out(ChunkPort(self._addr_width, self._word_bits * lanes, self.chunks * lanes)),
                 "target": Out(range(len(memories))),
                 "range_error": Out(1),
                 "bus_error": Out(1),
@@ -82,7 +89,7 @@ class Loader(wiring.Component):
         """``select``, ``addr`` and ``data`` of the write port as the port of ``memory``, which has a lane."""
         mine, size = self.target == self._memories.index(memory), self.formats[memory]
         select = self.write.select[: size.chunks] & mine.replicate(size.chunks)
-        return select, self.write.addr[: size.addr_width], self.write.data[: size.chunk_bytes * 8]
+        return select, self.write.addr[: size.addr_width], self.write.data[: size.written_bits]
 
     def _by_memory(self, number: Value, values: Iterable[ValueLike]) -> Value:
         """That of the ``values``, one for each memory, which belongs to the memory of the ``number``."""
@@ -120,7 +127,7 @@ class Loader(wiring.Component):
         for name in self._layout.members:
             if name not in ("y_size", "memory", "pad", "lane", "lane_stride"):
                 m.d.comb += entry[name].eq(insn[name])
-        pads = [load_padding(self._cfg, insn, memory) for memory in self._memories]
+        pads = [load_padding(self._cfg, insn, memory) for memory in self._padded_as]
         m.d.comb += [
             entry.y_size.eq(load_rows(self._cfg, insn)),
             entry.memory.eq(asked),
@@ -258,9 +265,8 @@ class Loader(wiring.Component):
         if self.lanes == 1:
             select: Value = Mux(padded, (1 << self.chunks) - 1, Mux(arrived, self._chunk_select, 0))
             beat = self.bus.r.payload.data
-            word = self._by_memory(
-                current.memory, (beat.word_select(self._lane, item.chunk_bytes * 8) for item in formats)
-            )
+            chunks = [item.written(beat.word_select(self._lane, item.chunk_bytes * 8)) for item in formats]
+            word = self._by_memory(current.memory, (chunk.replicate(self._word_bits // len(chunk)) for chunk in chunks))
         else:
             log_lanes = self.lanes.bit_length() - 1
             place = addr[:log_lanes]

@@ -127,7 +127,8 @@ class PackedChain:
             total = self._multiply_add(m, row, total, f"{name}_{number}")
             residue = self._residue(m, residue, row, f"{name}_{number}")
         for cycle in range(2):  # the multiplier's registers
-            residue = self._register(m, residue, f"residue_{name}_late{cycle}")
+            # With a reset, so that tools take flip-flops, which are plenty, and not a LUT for each bit's delay.
+            residue = self._register(m, residue, f"residue_{name}_late{cycle}", reset_less=False)
         return self._split(m, total, residue, name)
 
     def _multiply_add(self, m: Module, row: ChainRow, before: Value, name: str) -> Value:
@@ -148,8 +149,8 @@ class PackedChain:
         bits = self.residue_bits
         return self._register(m, (before + row.early[:bits] * row.high[:bits])[:bits], f"residue_{name}")
 
-    def _register(self, m: Module, value: Value, name: str) -> Value:
-        register = Signal(self.residue_bits, name=name, reset_less=True)
+    def _register(self, m: Module, value: Value, name: str, *, reset_less: bool = True) -> Value:
+        register = Signal(self.residue_bits, name=name, reset_less=reset_less)
         m.d.sync += register.eq(value)
         return register
 

@@ -10,6 +10,8 @@ from amaranth.lib.wiring import In, Out
 from vta_arch.config import VTAConfig
 from vta_arch.requant import LIMIT_BITS, MULTIPLIER_BITS, REQ_FIELDS, SHIFT_BITS
 
+from .twins import Twins, chosen_in_turns, twins_of
+
 PORT_BITS = 17
 """Unsigned bits of the multiplier's narrow port, and the shift of its cascade."""
 SHIFT_STEPS = (16, 4, 1)
@@ -52,12 +54,12 @@ class RequantLane(wiring.Component):
         m = Module()
         product = self._multiply(m)
         shifted = _Shifted(Cat(Const(0, 1), product), Const(0), Const(0))
-        amount: Value = delayed(m, self.shift, 4)
-        for step in SHIFT_STEPS[:-1]:
-            # What the later stages can still move down is kept above the result and its half.
-            shifted = shifted.moved(amount[-2:], step, kept=self._width + step).registered(m)
+        amount: Value = delayed(m, self.shift, 3)
+        for step in SHIFT_STEPS:
+            places = twins_of(m, amount[-2:], f"places_{step}")
             amount = delayed(m, amount[:-2], 1)
-        shifted = shifted.moved(amount, SHIFT_STEPS[-1], kept=self._width + 1).registered(m)
+            # What the later stages can still move down is kept above the result and its half.
+            shifted = shifted.moved(places, step, kept=self._width + step).registered(m)
         self._finish(m, shifted, delayed(m, product[-1], len(SHIFT_STEPS)))
         return m
 
@@ -99,23 +101,33 @@ class RequantLane(wiring.Component):
         ]
         beyond, sign = delayed(m, value.above, 1), delayed(m, sign, 1)
 
+        # Of the clamped and the saturated value the one that is not wanted is kept at 0 by its registers' resets.
+        wide = delayed(m, self.wide, self.LATENCY - 2)
         placed = Signal(signed(narrow + 1), reset_less=True)
-        saturates = Signal(reset_less=True)
+        low, high = (Signal(signed(LIMIT_BITS), name=n, reset_less=True) for n in ("lowest", "highest"))
+        full = Signal(width, reset_less=True)
+        over, under = (Signal(name=n, reset_less=True) for n in ("over", "under"))
         most = (1 << (narrow - 1)) - 1
         small = rounded[: narrow + 1].as_signed()
+        saturates = beyond | (rounded[-1] != rounded[-2])
+        with m.If(wide):
+            m.d.sync += [placed.eq(0), low.eq(0), high.eq(0)]
+        with m.Else():
+            m.d.sync += placed.eq(self.zero_point + Mux(large, Mux(sign, ~most, most), small))
+            m.d.sync += [low.eq(self.low), high.eq(self.high)]
         m.d.sync += [
-            placed.eq(self.zero_point + Mux(large, Mux(sign, ~most, most), small)),
-            saturates.eq(beyond | (rounded[-1] != rounded[-2])),
+            full.eq(Mux(wide & ~saturates, rounded, 0)),
+            over.eq(wide & saturates & ~sign),
+            under.eq(wide & saturates & sign),
         ]
-        full, sign, wide = delayed(m, rounded[:width], 1), delayed(m, sign, 1), delayed(m, self.wide, self.LATENCY - 1)
-        low, high = delayed(m, self.low, 1).as_signed(), delayed(m, self.high, 1).as_signed()
 
-        clamped = Mux(placed > high, high, Mux(placed < low, low, placed))
-        saturated = Cat((~sign).replicate(width - 1), sign)
+        between = placed[:LIMIT_BITS].as_signed()
+        clamped = Mux(placed > high, high, Mux(placed < low, low, between))
         with m.If(delayed(m, self.blank, 1)):
             m.d.sync += self.result.eq(0)
         with m.Else():
-            m.d.sync += self.result.eq(Mux(wide, Mux(saturates, saturated, full).as_signed(), clamped))
+            ends = Cat(over.replicate(width - 1), under)
+            m.d.sync += self.result.eq(full.as_signed() | ends.as_signed() | clamped)
 
 
 def delayed(m: Module, value: Value, cycles: int) -> Signal:
@@ -137,8 +149,9 @@ class _Shifted:
     above: Value
     below: Value
 
-    def moved(self, places: Value, step: int, kept: int) -> _Shifted:
-        """Moved down by ``places`` (0 to 3) times ``step`` and cut to ``kept`` bits."""
+    def moved(self, twins: Twins, step: int, kept: int) -> _Shifted:
+        """Moved down by ``twins`` (0 to 3) times ``step`` and cut to ``kept`` bits."""
+        places = twins[0]
         bits, sign = self.bits, self.bits[-1]
         choices = [Cat(bits, sign.replicate(4 * step))[n * step :][:kept] for n in range(4)]
         lost, more = [self.below], [self.above]
@@ -149,8 +162,7 @@ class _Shifted:
             if first < len(bits) - 1:
                 segment = bits[first:] if number == 3 else bits[first:][: step + 1]
                 more.append((places <= number) & _differ(segment))
-        low, high = (Mux(places[0], choices[n + 1], choices[n]) for n in (0, 2))
-        return _Shifted(Mux(places[1], high, low), Cat(*more).any(), Cat(*lost).any())
+        return _Shifted(chosen_in_turns(choices, twins, step), Cat(*more).any(), Cat(*lost).any())
 
     def registered(self, m: Module) -> _Shifted:
         """The same a cycle later."""

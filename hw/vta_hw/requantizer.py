@@ -120,10 +120,14 @@ class Requantizer(wiring.Component):
             parameters.late_row.eq(delayed(m, row, RequantLane.LIMITS_AT)),
         ]
         width = cfg.requant_width * cfg.acc_width
-        accs, rest = Signal(width, reset_less=True), Signal(cfg.acc_elem_bits - width, reset_less=True)
-        vector = Array(self.banks)[bank]
-        m.d.sync += accs.eq(Mux(came, vector[:width], rest[:width]))
-        m.d.sync += rest.eq(Mux(came, vector[width:], rest >> width))
+        accs, sources = Signal(width, reset_less=True), [shown[:width] for shown in self.banks]
+        if self._parts > 1:
+            # Both banks are kept, so that one LUT a bit chooses among all: the source is a number of two bits.
+            for shown in self.banks:
+                rest = Signal(cfg.acc_elem_bits - width, name=f"rest_{len(sources)}", reset_less=True)
+                m.d.sync += rest.eq(Mux(came, shown[width:], rest >> width))
+                sources.append(rest[:width])
+        m.d.sync += accs.eq(Array(sources)[Cat(bank, ~came)[: (len(sources) - 1).bit_length()]])
         # A register behind the block RAM, before the addition of the bias.
         accs = delayed(m, accs, 1)
         blank = delayed(m, parameters.blank, RequantLane.LIMITS_AT + 1)

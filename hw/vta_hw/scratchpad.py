@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Module, Signal
+from collections.abc import Sequence
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -111,14 +115,27 @@ class AccScratchpad(wiring.Component):
         granules, has its turn whenever the others write nothing, so that nobody waits for its mask."""
         top = self._addr_width - 1
         *others, last = self.write
+        writes = [port.mask.any() & (port.addr[top] == number) for port in others]
         writer = Signal(range(len(self.write)), name=f"writer_{number}")
-        m.d.comb += writer.eq(len(others))
+        # No more than one of them writes: their numbers, as what they differ in from the last one's, need no order.
+        changes = [Mux(own, index ^ len(others), 0) for index, own in enumerate(writes)]
+        m.d.comb += writer.eq(reduce(or_, changes) ^ len(others))
         with m.If(last.addr[top] == number):
             m.d.comb += bank.write.mask.eq(last.mask)
-        for index, port in enumerate(others):
-            with m.If(port.mask.any() & (port.addr[top] == number)):
-                m.d.comb += [writer.eq(index), bank.write.mask.eq(port.mask)]
+        for own, port in zip(writes, others, strict=True):
+            with m.If(own):
+                m.d.comb += bank.write.mask.eq(port.mask)
         m.d.comb += [
-            bank.write.addr.eq(Array(port.addr[:top] for port in self.write)[writer]),
-            bank.write.data.eq(Array(port.data for port in self.write)[writer]),
+            bank.write.addr.eq(_numbered(writer, [port.addr[:top] for port in self.write])),
+            bank.write.data.eq(_numbered(writer, [port.data for port in self.write])),
         ]
+
+
+def _numbered(number: Value, values: Sequence[Value]) -> Value:
+    """The value of that ``number``. Chosen bit by bit: a mapper that sees cases looks through the number, at more
+    signals than a LUT has inputs."""
+    for bit in number:
+        pairs = zip(values[::2], [*values[1::2], values[-1]], strict=False)
+        values = [Mux(bit, odd, even) for even, odd in pairs]
+    (value,) = values
+    return value

@@ -20,14 +20,14 @@ class TokenQueue(wiring.Component):
 
     def elaborate(self, _platform: object) -> Module:
         m = Module()
-        # ``fewer`` is count - 1: no adder waits for the decision to pop, which comes late in its cycle.
-        count = Signal(range(TOKEN_LIMIT + 1))
-        fewer = Signal(range(TOKEN_LIMIT + 1), init=TOKEN_LIMIT)
+        # ``negated`` is -count, whose complement is count - 1: no adder waits for the decision to pop, which comes late
+        # in its cycle, and none subtracts, which takes an inverter for each bit.
+        count, negated = (Signal(range(TOKEN_LIMIT + 1), name=name) for name in ("count", "negated"))
         m.d.comb += [self.full.eq(count == TOKEN_LIMIT), self.available.eq(count != 0)]
         pushed = self.push & ~self.full
         popped = self.pop & self.available
         with m.If(pushed & ~popped):
-            m.d.sync += [count.eq(count + 1), fewer.eq(count)]
+            m.d.sync += [count.eq(count + 1), negated.eq(~count)]
         with m.Elif(popped & ~pushed):
-            m.d.sync += [count.eq(fewer), fewer.eq(fewer - 1)]
+            m.d.sync += [count.eq(~negated), negated.eq(negated + 1)]
         return m

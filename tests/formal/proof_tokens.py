@@ -23,5 +23,5 @@ def test_tokens_are_conserved(tmp_path: Path) -> None:
     bench.check(dut.available == (tokens != 0))
     bench.check(dut.full == (tokens == TOKEN_LIMIT))
     bench.check(bench.probe(TOKEN_LIMIT.bit_length(), "count") == tokens)
-    bench.check(bench.probe(TOKEN_LIMIT.bit_length(), "fewer") == (tokens - 1) & TOKEN_LIMIT)
+    bench.check(bench.probe(TOKEN_LIMIT.bit_length(), "negated") == (-tokens & TOKEN_LIMIT))
     bench.prove(tmp_path, depth=3, induction=True)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from bench import halves_swapped, simulate
 from vta_arch.isa import AluOp
-from vta_hw.alu_lanes import AluLanes
+from vta_hw.alu_lanes import FINE_BITS, AluLanes
 
 LANES = 3
 
@@ -60,6 +60,10 @@ def test_every_operation(width: int, order: list[AluOp]) -> None:
                 swaps = op == AluOp.MUL and phase == 1
                 for port, values in ((dut.x, x), (dut.y, y)):
                     ctx.set(port, halves_swapped(word(list(values)), width, LANES) if swaps else word(list(values)))
+                fine = y if op == AluOp.SHR else ()
+                bits = sum(value % (1 << FINE_BITS) << lane * FINE_BITS for lane, value in enumerate(fine))
+                for twin in dut.fine:
+                    ctx.set(twin, bits)
             ctx.set(dut.start, turn < len(vectors) and phase == 0)
             if cycle >= latency and (cycle - latency) % interval == 0:
                 place = (cycle - latency) // interval
