@@ -47,7 +47,7 @@ INSTRUCTIONS, ALONE = "instructions", "alone"
 FUSED_INTO = "fused into "
 """How the reason begins why a node is no layer itself, when another layer took it in."""
 
-OPERATORS = ("conv", "add", "maxpool", "rectify", "select", "upsample")
+OPERATORS = ("conv", "conv_transpose", "add", "maxpool", "rectify", "select", "upsample")
 """Operators of accelerator layers; a dense layer is a conv whose kernel is the whole input, and what weighs each
 channel alone (average pools, products and sums with constants, padding) is a depthwise conv."""
 

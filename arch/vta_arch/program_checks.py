@@ -18,6 +18,7 @@ _WINDOW = {"kernel": 2, "strides": 2, "pads": 4, "dilations": 2}
 
 ATTRIBUTE_SIZES: dict[str, dict[str, int]] = {
     "conv": _WINDOW | _LIMITS,
+    "conv_transpose": _WINDOW | _LIMITS,
     "add": {"factors": 2, "shift": 1} | _LIMITS,
     "maxpool": _WINDOW | {"pad_value": 1, "shift": 1} | _LIMITS,
     "rectify": {"factors": 2, "floor": 1, "shift": 1} | _LIMITS,
@@ -26,10 +27,12 @@ ATTRIBUTE_SIZES: dict[str, dict[str, int]] = {
 }
 ARRAY_RANKS: dict[str, dict[str, int]] = {op: {} for op in OPERATORS} | {
     "conv": {"weight": 4, "bias": 1, "shift": 1},
+    "conv_transpose": {"weight": 4, "bias": 1, "shift": 1},
     "select": {"channels": 1, "bias": 1, "shift": 1},
 }
 REQUANT_ATTRIBUTE_SIZES: dict[str, dict[str, int]] = {
     "conv": _WINDOW | {"pad_value": 1},
+    "conv_transpose": _WINDOW | {"pad_value": 1},
     "add": {"factors": 2},
     "maxpool": _WINDOW | {"pad_value": 1},
     "rectify": {"factors": 2, "floor": 1},
@@ -39,6 +42,7 @@ REQUANT_ATTRIBUTE_SIZES: dict[str, dict[str, int]] = {
 """Attributes of a layer with the array ``requant``."""
 REQUANT_ARRAY_RANKS: dict[str, dict[str, int]] = {op: {"requant": 2} for op in OPERATORS} | {
     "conv": {"weight": 4, "requant": 2},
+    "conv_transpose": {"weight": 4, "requant": 2},
     "select": {"channels": 1, "requant": 2},
 }
 _REQ_WORDS = REQ_CHANNEL_BYTES // 4
@@ -80,8 +84,8 @@ def check_layer(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[str
 
 def _consistent(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> bool:
     """Whether the output has the shape that the layer makes of its inputs."""
-    check = {"conv": _conv_fits, "maxpool": _pool_fits, "select": _select_fits}.get(layer.op, _scaled_fits)
-    return check(layer, tensors, shapes)
+    check = {"conv": _conv_fits, "conv_transpose": _conv_fits, "maxpool": _pool_fits, "select": _select_fits}
+    return check.get(layer.op, _scaled_fits)(layer, tensors, shapes)
 
 
 def _one_scale(layer: Layer, shapes: Mapping[str, tuple[int, ...]]) -> bool:
@@ -126,7 +130,24 @@ def _conv_fits(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[str,
     kernel = layer.attributes["kernel"]
     if rest or groups == 0 or weight[0] % groups or weight[2:] != kernel or vectors != {expected}:
         return False
-    return _window_fits(layer, tensors, weight[0])
+    fits = _transposed_fits if layer.op == "conv_transpose" else _window_fits
+    return fits(layer, tensors, weight[0])
+
+
+def _transposed_fits(layer: Layer, tensors: Mapping[str, Tensor], channels: int) -> bool:
+    """Whether windows of the one input, its values ``strides`` apart, make the output, of ``channels`` channels.
+
+    Negative padding leaves values at the border out.
+    """
+    n, _, *size = tensors[layer.inputs[0]].nchw
+    strides, dilations, kernel, pads = (layer.attributes[key] for key in ("strides", "dilations", "kernel", "pads"))
+    if min(*strides, *dilations, *kernel, *size) < 1 or max(*strides, *dilations, *kernel) > _STEP_LIMIT:
+        return False
+    wide = [(size[i] - 1) * strides[i] + 1 for i in range(2)]
+    if not all(-wide[i % 2] < pads[i] <= _STEP_LIMIT for i in range(4)):
+        return False
+    made = (wide[i] + pads[i] + pads[i + 2] - (kernel[i] - 1) * dilations[i] for i in range(2))
+    return tensors[layer.output].nchw == (n, channels, *made)
 
 
 def _window_fits(layer: Layer, tensors: Mapping[str, Tensor], channels: int) -> bool:

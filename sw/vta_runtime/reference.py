@@ -76,6 +76,45 @@ def _grouped(padded: NDArray[np.floating], weight: NDArray[np.floating], layer: 
     return np.stack(images).astype(np.int64)
 
 
+def convolve_transposed(x: Ints, weight: Ints, layer: Layer, size: tuple[int, int]) -> NDArray[np.int64]:
+    """Exact sums of a transposed convolution: x [N, C, H, W], weight [O, C, KH, KW] -> [N, O, *size].
+
+    The weight is that of a convolution over ``x`` with its values ``strides`` apart; pad_value stands between and
+    around them. Each tap adds its products to the outputs that it reaches.
+    """
+    named, value = layer.attributes, layer.attributes.get("pad_value", (0,))[0]
+    (n, channels, *extent), (outputs, depth, *kernel) = x.shape, weight.shape
+    groups = channels // depth
+    centred = x.astype(np.int64) - value
+    kind = _exact_type(weight, centred)
+    sources = centred.reshape(n, groups, depth, -1).astype(kind)
+    constant = value * weight.astype(np.int64).sum(axis=(1, 2, 3))
+    sums = np.broadcast_to(constant[:, None, None], (n, outputs, *size)).copy()
+    for tap in np.ndindex(*kernel):
+        matrix = weight[:, :, tap[0], tap[1]].reshape(groups, -1, depth).astype(kind)
+        made = (matrix @ sources).reshape(n, outputs, *extent).astype(np.int64)
+        rows, cols = (_reached(named, axis, tap[axis], extent[axis], size[axis]) for axis in range(2))
+        sums[:, :, rows[1], cols[1]] += made[:, :, rows[0], cols[0]]
+    return sums
+
+
+def _reached(named: Mapping[str, tuple[int, ...]], axis: int, tap: int, size: int, made: int) -> tuple[slice, slice]:
+    """Along one axis: the inputs whose product with a tap is part of an output, and those outputs."""
+    stride, shift = named["strides"][axis], named["pads"][axis] - tap * named["dilations"][axis]
+    first = max(0, -(shift // stride))
+    last = min(size - 1, (made - 1 - shift) // stride)
+    if last < first:
+        return slice(0, 0), slice(0, 0)
+    return slice(first, last + 1), slice(first * stride + shift, last * stride + shift + 1, stride)
+
+
+def _conv_transpose(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.int64]:
+    x = inputs[0].reshape(program.tensors[layer.inputs[0]].nchw)
+    height, width = program.tensors[layer.output].nchw[2:]
+    weight = program.arrays[layer.arrays["weight"]]
+    return _narrow(program, layer, convolve_transposed(x, weight, layer, (height, width)))
+
+
 def _conv(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.int64]:
     x = inputs[0].reshape(program.tensors[layer.inputs[0]].nchw)
     made = _narrow(program, layer, convolve(x, program.arrays[layer.arrays["weight"]], layer))
@@ -161,6 +200,7 @@ def _requantized(program: Program, array: str, sums: NDArray[np.int64]) -> NDArr
 
 OPERATORS: dict[str, Callable[[Program, Layer, list[Ints]], NDArray[np.int64]]] = {
     "conv": _conv,
+    "conv_transpose": _conv_transpose,
     "add": _add,
     "maxpool": _maxpool,
     "rectify": _rectify,

@@ -13,7 +13,7 @@ from .qdq import NotALayerError, Scope
 from .types import IntGraph, IntLayer
 from .view import GraphView
 
-_COMPUTING = ("Conv", "Gemm", "MatMul")
+_COMPUTING = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _QUANTIZED = ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger")
 
 

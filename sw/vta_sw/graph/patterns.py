@@ -90,7 +90,7 @@ def conv_layer(
         high=output.high,
         weight=weight,
         bias=_bias(view, bias, channels, step) if isinstance(bias, str) else bias,
-        pad_value=_pad_value(scope, source, geometry.get("pads", ())),
+        pad_value=pad_value(scope, source, geometry.get("pads", ())),
         **geometry,  # type: ignore[arg-type]  # strides, pads, dilations: each of its own length
     )
     if scope.any_scale:
@@ -99,7 +99,7 @@ def conv_layer(
     return replace(layer, shift=shift)
 
 
-def _pad_value(scope: Scope, source: QTensor, pads: tuple[int, ...]) -> int:
+def pad_value(scope: Scope, source: QTensor, pads: tuple[int, ...]) -> int:
     """What the input is padded with: its zero point. Raises NotALayerError where LOAD cannot pad with it."""
     if not any(pads) or source.zero == 0:
         return 0

@@ -66,6 +66,8 @@ class IntLayer:
     With ``requant`` (one set of parameters for each output channel, of an add one set in all):
     conv: requantize(conv(x, weight), requant), x padded with pad_value; a dense layer is a 1x1 conv, and a
     weight of fewer input channels than the input has groups (see ``groups``).
+    conv_transpose: the same of x with its values ``strides`` apart, pad_value between and around them: a convolution
+    whose own stride is 1. Negative pads leave outer rows or columns of that out.
     add: requantize(a * factors[0] + b * factors[1], requant).
     maxpool: requantize(maximum of each window of x, padded with pad_value).
     rectify: requantize(max(x, floor) * factors[0] + x * factors[1]).
@@ -118,9 +120,14 @@ class IntLayer:
     @property
     def own_channels(self) -> int:
         """Output channels where each has parameters of its own, 0 where all share one."""
-        if self.op == "conv":
+        if self.is_weighted:
             return len(self.weight)
         return len(self.channels) if self.op == "select" else 0
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether it is a convolution, transposed or not."""
+        return self.op in ("conv", "conv_transpose")
 
     @property
     def is_depthwise(self) -> bool:
@@ -135,9 +142,9 @@ class IntLayer:
 
     @property
     def macs(self) -> int:
-        """True multiply-accumulates; only a conv has any."""
-        n, _, h, w = self.made.nchw
-        return n * h * w * (self.true_weights or self.weight.size) if self.op == "conv" else 0
+        """True multiply-accumulates; only convolutions have any. A transposed one multiplies each input by all weights."""
+        n, _, h, w = self.inputs[0].nchw if self.op == "conv_transpose" else self.made.nchw
+        return n * h * w * (self.true_weights or self.weight.size) if self.is_weighted else 0
 
 
 @dataclass(frozen=True)

@@ -135,7 +135,7 @@ def _legal(
     inp = into * height * width
     legal = inp <= (cfg.inp_depth - beside.shortcut * rows * cols * out) // slots[0]
     legal &= wgt <= (cfg.wgt_depth - beside.weights) // slots[1]
-    legal &= out * (rows * cols + vectors) <= cfg.acc_depth // 2
+    legal &= out * (rows * cols * geometry.phases + vectors) <= cfg.acc_depth // 2
     legal &= height <= geometry.most_rows
     if "requant" in cfg.extensions and geometry.out_blocks > cfg.req_depth:
         legal &= out <= cfg.req_depth // 2
@@ -216,7 +216,7 @@ def _estimate(
 
     def store_time(height: Grid | Cycles) -> Cycles:
         count = np.where(cols == geometry.cols.out, 1, out)
-        time: Cycles = count * TRANSFER_START + out * height * cols * store_vector
+        time: Cycles = count * TRANSFER_START + out * height * cols * geometry.phases * store_vector
         return time
 
     dense = geometry.in_blocks * geometry.taps
