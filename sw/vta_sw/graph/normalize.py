@@ -10,7 +10,19 @@ from vta_arch.errors import ModelError
 from .view import TYPE_NUMBERS, GraphView, attributes
 
 RESHAPES = ("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Identity")
-_LAYER_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "Sub", "Mul", "Div", "Concat", "AveragePool", "GlobalAveragePool")
+_LAYER_OPS = (
+    "Conv",
+    "ConvTranspose",
+    "Gemm",
+    "MatMul",
+    "Add",
+    "Sub",
+    "Mul",
+    "Div",
+    "Concat",
+    "AveragePool",
+    "GlobalAveragePool",
+)
 
 
 def normalize(model: onnx.ModelProto) -> onnx.ModelProto:

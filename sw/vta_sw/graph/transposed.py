@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..frontend.transposed import output_first
 from .patterns import conv_layer, finish, pad_value
 from .qdq import Constant, NotALayerError, Scope, activation, constant
 from .types import IntLayer, Ints, QTensor
@@ -33,9 +34,7 @@ def conv_transpose(view: GraphView, index: int, scope: Scope) -> IntLayer:
     bias = node.input[2] if len(node.input) > 2 else ""
     scale = np.tile(item.scale, groups) if item.scale.size > 1 else item.scale
     plain = max(strides) == 1 and min(pads) >= 0
-    layer = conv_layer(
-        view, index, scope, source, weight, scale, bias, strides=strides, pads=pads, dilations=dilations
-    )
+    layer = conv_layer(view, index, scope, source, weight, scale, bias, strides=strides, pads=pads, dilations=dilations)
     if plain:
         return layer
     between = (*pads, max(strides) - 1)
@@ -47,13 +46,12 @@ def _as_convolution(item: Constant, groups: int, channels: int) -> Ints:
 
     Raises NotALayerError for groups or scales that do not fit.
     """
-    depth, outputs, *kernel = item.values.shape
+    depth, outputs = item.values.shape[:2]
     if groups < 1 or channels % groups or depth != channels:
         raise NotALayerError(f"its weight has {depth} input channels, its input {channels} in {groups} groups")
     if item.scale.size not in (1, outputs) or (item.scale.size > 1 and item.axis != 1):
         raise NotALayerError("its weight scale is not one per tensor or output channel")
-    split = item.values.reshape(groups, channels // groups, outputs, *kernel).swapaxes(1, 2)
-    return np.ascontiguousarray(split.reshape(groups * outputs, -1, *kernel)[:, :, ::-1, ::-1])
+    return np.ascontiguousarray(output_first(item.values, groups)[:, :, ::-1, ::-1])
 
 
 def _first_pads(

@@ -75,7 +75,9 @@ class TransposedLowering(ConvLowering):
         self._down, self._across = (axis_phases(*axis) for axis in sizes)
         more = [len(axis.phase) - size for axis, size in zip((self._down, self._across), layer.kernel, strict=True)]
         if any(more) and context.cfg.wgt_width == 1:
-            raise NotLowerableError("its strides exceed its kernel: the outputs between need weights of 0, not of 1 bit")
+            raise NotLowerableError(
+                "its strides exceed its kernel: the outputs between need weights of 0, not of 1 bit"
+            )
         weight = np.pad(layer.weight, ((0, 0), (0, 0), (0, more[0]), (0, more[1])))
         super().__init__(context, replace(layer, weight=weight))
 

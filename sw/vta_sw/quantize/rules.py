@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from onnx import NodeProto
 
 from ..frontend.graph import attribute, int_attribute
 from .annotate import Decision, View, layer_of, register_annotation
 from .operator_rules import annotate_with_constant
-from .types import SameScale
+from .types import LayerPlan, SameScale
 
 
 def _weights_problem(view: View, node: NodeProto) -> str | None:
@@ -39,6 +41,13 @@ def annotate_conv(view: View, node: NodeProto) -> Decision:
     if len(shape) != 4:
         return f"a convolution of {len(shape) - 2} dimensions runs on the CPU"
     return layer_of(view, node, (node.input[0],), weight=node.input[1], bias=_bias(node))
+
+
+@register_annotation("ConvTranspose")
+def annotate_conv_transpose(view: View, node: NodeProto) -> Decision:
+    """2-D transposed convolutions, as convolutions. Channels of the same number in their groups share a scale."""
+    plan = annotate_conv(view, node)
+    return replace(plan, transposed=int_attribute(node, "group", 1)) if isinstance(plan, LayerPlan) else plan
 
 
 @register_annotation("Gemm")

@@ -76,6 +76,8 @@ class LayerPlan:
     bias: str | None = None
     fused: str | None = None
     """Name of the Relu or Clip between the operator and its output."""
+    transposed: int = 0
+    """Groups of a transposed convolution, whose weight is [in, out / groups, ...]; 0: it is none."""
 
 
 @dataclass(frozen=True)
