@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,8 @@ from .layout import ceil_div
 from .packing import PackStep
 
 FORMAT_VERSION = 3
+
+Element = TypeVar("Element", bound=np.generic)
 
 INTEGER_TYPES: dict[str, tuple[int, bool]] = {
     "int8": (8, True),
@@ -50,6 +53,17 @@ FUSED_INTO = "fused into "
 OPERATORS = ("conv", "conv_transpose", "add", "maxpool", "rectify", "select", "upsample")
 """Operators of accelerator layers; a dense layer is a conv whose kernel is the whole input, and what weighs each
 channel alone (average pools, products and sums with constants, padding) is a depthwise conv."""
+
+
+def nchw_shape(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """A shape as [N, C, H, W]: [N, rows, features] has its features as channels; missing axes are 1."""
+    n, c, h, w = (shape[0], shape[2], shape[1], 1) if len(shape) == 3 else (*shape, 1, 1)[:4]
+    return n, c, h, w
+
+
+def channels_first(values: NDArray[Element]) -> NDArray[Element]:
+    """A tensor's values as [N, C, H, W], see :func:`nchw_shape`."""
+    return (values.swapaxes(1, 2) if values.ndim == 3 else values).reshape(nchw_shape(values.shape))
 
 
 @dataclass(frozen=True)
@@ -88,11 +102,14 @@ class Tensor:
 
     @property
     def nchw(self) -> tuple[int, int, int, int]:
-        """The shape as [N, C, H, W]; missing axes are 1."""
+        """The shape as [N, C, H, W], see :func:`nchw_shape`."""
         if not 2 <= len(self.shape) <= 4:
             raise ProgramError(f"tensor {self.name!r} has {len(self.shape)} dimensions: the accelerator takes 2 to 4")
-        n, c, h, w = (*self.shape, 1, 1)[:4]
-        return n, c, h, w
+        return nchw_shape(self.shape)
+
+    def as_shaped(self, values: NDArray[Element]) -> NDArray[Element]:
+        """[N, C, H, W] as the tensor's shape."""
+        return (values.swapaxes(1, 2) if len(self.shape) == 3 else values).reshape(self.shape)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 from vta_arch.numerics import requantize_shift
-from vta_arch.program import Layer, Program
+from vta_arch.program import Layer, Program, channels_first
 from vta_arch.requant import RequantParams, requantize
 
 Ints = NDArray[np.integer]
@@ -109,14 +109,14 @@ def _reached(named: Mapping[str, tuple[int, ...]], axis: int, tap: int, size: in
 
 
 def _conv_transpose(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.int64]:
-    x = inputs[0].reshape(program.tensors[layer.inputs[0]].nchw)
+    x = channels_first(inputs[0])
     height, width = program.tensors[layer.output].nchw[2:]
     weight = program.arrays[layer.arrays["weight"]]
     return _narrow(program, layer, convolve_transposed(x, weight, layer, (height, width)))
 
 
 def _conv(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.int64]:
-    x = inputs[0].reshape(program.tensors[layer.inputs[0]].nchw)
+    x = channels_first(inputs[0])
     made = _narrow(program, layer, convolve(x, program.arrays[layer.arrays["weight"]], layer))
     if "pool_kernel" in layer.attributes:
         return _max_pool(layer, made)
@@ -136,14 +136,13 @@ def _max_pool(layer: Layer, made: NDArray[np.int64]) -> NDArray[np.int64]:
 def _add_shortcut(program: Program, layer: Layer, made: NDArray[np.int64], shortcut: Ints) -> NDArray[np.int64]:
     """The residual add that is fused behind a convolution: of its integer outputs."""
     of_sum, of_shortcut = layer.attributes["factors"]
-    sums = made * of_sum + shortcut.reshape(made.shape).astype(np.int64) * of_shortcut
+    sums = made * of_sum + channels_first(shortcut).astype(np.int64) * of_shortcut
     return _requantized(program, layer.arrays["requant_add"], sums)
 
 
 def _add(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.int64]:
-    shape = program.tensors[layer.output].nchw
     factors = zip(inputs, layer.attributes["factors"], strict=True)
-    left, right = (x.reshape(shape).astype(np.int64) * factor for x, factor in factors)
+    left, right = (channels_first(x).astype(np.int64) * factor for x, factor in factors)
     return _narrow(program, layer, left + right)
 
 
@@ -152,7 +151,7 @@ def _maxpool(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.i
     named = layer.attributes
     top, left, bottom, right = named["pads"]
     pads = ((0, 0), (0, 0), (top, bottom), (left, right))
-    x = inputs[0].reshape(program.tensors[layer.inputs[0]].nchw).astype(np.int16)
+    x = channels_first(inputs[0]).astype(np.int16)
     padded = np.pad(x, pads, constant_values=layer.scalar("pad_value"))
     windows = (unfold(image, named["kernel"], named["strides"], named["dilations"]) for image in padded)
     return _narrow(program, layer, np.stack([view.max(axis=(1, 2)) for view in windows]).astype(np.int64))
@@ -160,14 +159,14 @@ def _maxpool(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.i
 
 def _rectify(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.int64]:
     """max(x, floor) * p + x * q: one slope above the floor, another below."""
-    x = inputs[0].reshape(program.tensors[layer.inputs[0]].nchw).astype(np.int64)
+    x = channels_first(inputs[0]).astype(np.int64)
     upper, whole = layer.attributes["factors"]
     return _narrow(program, layer, np.maximum(x, layer.scalar("floor")) * upper + x * whole)
 
 
 def _select(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.int64]:
     """Channels of the inputs, which follow each other; channel -1 is 0."""
-    parts = [x.reshape(program.tensors[n].nchw) for n, x in zip(layer.inputs, inputs, strict=True)]
+    parts = [channels_first(x) for x in inputs]
     kind = np.int16  # holds both signed and unsigned inputs
     joined = np.concatenate([part.astype(kind) for part in parts], axis=1)
     channels = program.arrays[layer.arrays["channels"]]
@@ -176,7 +175,7 @@ def _select(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.in
 
 def _upsample(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.int64]:
     """Each row and each column repeated."""
-    x = inputs[0].reshape(program.tensors[layer.inputs[0]].nchw).astype(np.int64)
+    x = channels_first(inputs[0]).astype(np.int64)
     rows, cols = layer.attributes["factors"]
     return _narrow(program, layer, x.repeat(rows, axis=2).repeat(cols, axis=3))
 
@@ -212,6 +211,7 @@ OPERATORS: dict[str, Callable[[Program, Layer, list[Ints]], NDArray[np.int64]]] 
 
 def run_layer(program: Program, layer: Layer, values: Mapping[str, NDArray[np.generic]]) -> Ints:
     """The layer's output, of its tensor's shape and host type, from the ``values`` of its input tensors."""
-    inputs: list[Ints] = [np.asarray(values[name]) for name in layer.inputs]
+    # The compiler looks through reshapes: a value may come in another shape than the tensor's.
+    inputs: list[Ints] = [np.asarray(values[name]).reshape(program.tensors[name].shape) for name in layer.inputs]
     output = program.tensors[layer.output]
-    return OPERATORS[layer.op](program, layer, inputs).reshape(output.shape).astype(output.host_dtype)
+    return output.as_shaped(OPERATORS[layer.op](program, layer, inputs)).astype(output.host_dtype)

@@ -97,8 +97,8 @@ def _check_channels(graph: Graph) -> None:
         fits = group > 0 and (weight[0] or 0) % group == 0
         if len(shape) != len(weight) or not fits or shape[1] != (weight[0] if transposed else weight[1] * group):
             raise ModelError(
-                f"node {node.name!r} ({node.op_type}): an input of {list(shape)} does not fit weights of {list(weight)} "
-                f"in {group} groups"
+                f"node {node.name!r} ({node.op_type}): an input of {list(shape)} does not fit weights of "
+                f"{list(weight)} in {group} groups"
             )
 
 

@@ -14,7 +14,7 @@ from .prepare import prepare
 
 @dataclass(frozen=True)
 class Work:
-    """Of Conv, ConvTranspose, Gemm and MatMul with constant weights: true multiply-accumulates of one image, and weights."""
+    """Of convolutions, Gemm and MatMul with constant weights: true multiply-accumulates of one image, and weights."""
 
     macs: int = 0
     weights: int = 0

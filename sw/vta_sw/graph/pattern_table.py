@@ -47,6 +47,8 @@ PATTERNS: dict[str, Pattern] = {
     "Slice": spatial.slice_positions,
     "Pad": spatial.pad,
     "Resize": spatial.resize,
-    "Transpose": _refused("it moves channels, which stand in blocks"),
+    "Transpose": _refused(
+        "it moves values between tiles, which LOAD and STORE do not take apart (free where all stay in place)"
+    ),
 }
 """ONNX operator -> its pattern, which makes a layer of a node or raises NotALayerError with the reason."""

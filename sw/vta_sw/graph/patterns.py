@@ -5,8 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from vta_arch.program import channels_first
 
-from .qdq import Constant, NotALayerError, Scope, activation, clip_bounds, constant, exponent, quantized
+from .qdq import (
+    Constant,
+    NotALayerError,
+    Scope,
+    activation,
+    clip_bounds,
+    constant,
+    exponent,
+    flat_activation,
+    quantized,
+)
 from .scales import add_requant, conv_requant
 from .types import IntLayer, Ints, QTensor
 from .view import GraphView, attributes
@@ -16,9 +27,9 @@ _SAME_SCALE = 1e-6
 """Scales closer than this, relatively, are the same number computed in another order."""
 
 
-def finish(view: GraphView, index: int, scope: Scope) -> tuple[QTensor, tuple[int, ...]]:
-    """Follow [Relu | Clip]* -> QuantizeLinear from node ``index``: the output and all nodes."""
-    nodes, low, high = [index], -np.inf, np.inf
+def finish(view: GraphView, index: int, scope: Scope, behind: tuple[int, ...] = ()) -> tuple[QTensor, tuple[int, ...]]:
+    """Follow [Relu | Clip]* -> QuantizeLinear from node ``index``, and those ``behind`` it: the output, all nodes."""
+    nodes, low, high = [index, *behind], -np.inf, np.inf
     if view.nodes[index].op_type in ACTIVATIONS:
         low, high = clip_bounds(view, index)
     while True:
@@ -71,13 +82,14 @@ def conv_layer(
     weight: Ints,
     scale: np.ndarray,
     bias: str | Ints,
+    behind: tuple[int, ...] = (),
     **geometry: tuple[int, ...],
 ) -> IntLayer:
     """The layer of node ``index`` whose weight [out, in, ...] has ``scale``, one number or one a channel.
 
-    ``bias``: a tensor's name, or integers in steps of the accumulator.
+    ``bias``: a tensor's name, or integers in steps of the accumulator. ``behind``: more nodes of the layer.
     """
-    output, nodes = finish(view, index, scope)
+    output, nodes = finish(view, index, scope, behind)
     channels = weight.shape[0]
     step = np.broadcast_to(scale, (channels,)) * source.scale
     layer = IntLayer(
@@ -176,21 +188,39 @@ def _check_groups(groups: int, weight: tuple[int, ...], channels: int) -> None:
         raise NotALayerError(f"its weight has {weight[1]} input channels, its input {channels} in {groups} groups")
 
 
-def _dense(view: GraphView, index: int, scope: Scope, item: Constant, transposed: bool, bias: str) -> IntLayer:
+def _dense(
+    view: GraphView,
+    index: int,
+    scope: Scope,
+    item: Constant,
+    transposed: bool,
+    bias: str,
+    behind: tuple[int, ...] = (),
+) -> IntLayer:
+    """A matrix times a constant one: [N, features], or [N, rows, features], whose rows are an image's positions.
+
+    ``behind``: nodes behind it that belong to it.
+    """
     real = view.nodes[index].input[0]
     rank = len(view.shapes.get(real, ()))
-    if rank != 2 or item.values.ndim != 2:
-        raise NotALayerError(f"its input has {rank} dimensions, its weight {item.values.ndim}: 2 of each can run")
-    source = activation(view, real, scope, flattened=True)
+    if rank not in (2, 3) or item.values.ndim != 2:
+        raise NotALayerError(
+            f"its input has {rank} dimensions, its weight {item.values.ndim}: 2 or 3 dimensions times 2 can run"
+        )
     matrix = item.values if transposed else item.values.T
     axis = 0 if transposed else 1
     if item.scale.size not in (1, matrix.shape[0]) or (item.scale.size > 1 and item.axis != axis):
         raise NotALayerError("its weight scale is not one per tensor or output channel")
-    features = int(np.prod(source.nchw[1:]))
+    source, places = flat_activation(view, real, scope) if rank == 2 else (activation(view, real, scope), None)
+    features = source.nchw[1] if places is None else len(places)
     if matrix.shape[1] != features:
         raise NotALayerError(f"its weight has {matrix.shape[1]} input features, its input {features}")
-    weight = matrix.reshape(-1, *source.nchw[1:])  # a kernel that is the whole input needs no flattening
-    return conv_layer(view, index, scope, source, weight, item.scale, bias)
+    weight = matrix[:, :, None, None]
+    if places is not None:  # a kernel that is the whole input needs no flattening
+        whole = np.zeros_like(matrix)
+        whole[:, places] = matrix
+        weight = channels_first(whole.reshape(-1, *source.shape[1:]))
+    return conv_layer(view, index, scope, source, np.ascontiguousarray(weight), item.scale, bias, behind)
 
 
 def gemm(view: GraphView, index: int, scope: Scope) -> IntLayer:
@@ -203,14 +233,32 @@ def gemm(view: GraphView, index: int, scope: Scope) -> IntLayer:
 
 
 def matmul(view: GraphView, index: int, scope: Scope) -> IntLayer:
-    """A MatMul with a constant second matrix. Raises NotALayerError."""
-    return _dense(view, index, scope, constant(view, view.nodes[index].input[1]), False, "")
+    """A MatMul with a constant second matrix, and the Add of a constant vector behind it. Raises NotALayerError."""
+    node = view.nodes[index]
+    added = bias_adder(view, index)
+    bias = "" if added is None else view.nodes[added].input[1 - list(view.nodes[added].input).index(node.output[0])]
+    return _dense(view, index, scope, constant(view, node.input[1]), False, bias, () if added is None else (added,))
+
+
+def bias_adder(view: GraphView, index: int) -> int | None:
+    """The Add directly behind a MatMul that adds a constant vector of its features."""
+    output = view.nodes[index].output[0]
+    following = view.single_consumer(output)
+    if following is None or view.nodes[following].op_type != "Add":
+        return None
+    other = next((name for name in view.nodes[following].input if name != output), "")
+    maker = view.producer.get(other)
+    stored = other if maker is None else view.nodes[maker].input[0]
+    dequantized = maker is None or view.nodes[maker].op_type == "DequantizeLinear"
+    shape, made = view.shapes.get(other), view.shapes.get(output, ())
+    vector = dequantized and stored in view.initializers and shape is not None and shape == made[-1:]
+    return following if vector else None
 
 
 def add(view: GraphView, index: int, scope: Scope) -> IntLayer:
     """An Add of two activations of the same shape. Raises NotALayerError."""
     left, right = (activation(view, name, scope) for name in view.nodes[index].input)
-    if left.nchw != right.nchw:
+    if left.nchw != right.nchw or len({view.shapes.get(name) for name in view.nodes[index].input}) > 1:
         raise NotALayerError(f"its inputs have different shapes, {left.shape} and {right.shape}")
     output, nodes = finish(view, index, scope)
     layer = IntLayer(

@@ -7,9 +7,15 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from vta_arch.program import nchw_shape
 from vta_arch.requant import RequantParams
 
 Ints = NDArray[np.int64]
+
+
+def nchw_axes(rank: int) -> tuple[int, ...]:
+    """Which of N, C, H, W each axis of a tensor of so many dimensions is."""
+    return (0, 2, 1) if rank == 3 else tuple(range(rank))
 
 
 @dataclass(frozen=True)
@@ -29,9 +35,8 @@ class QTensor:
 
     @property
     def nchw(self) -> tuple[int, int, int, int]:
-        """The shape as [N, C, H, W]; missing axes are 1."""
-        n, c, h, w = (*self.shape, 1, 1)[:4]
-        return n, c, h, w
+        """The shape as [N, C, H, W], see :func:`vta_arch.program.nchw_shape`."""
+        return nchw_shape(self.shape)
 
 
 @dataclass(frozen=True)
@@ -142,7 +147,7 @@ class IntLayer:
 
     @property
     def macs(self) -> int:
-        """True multiply-accumulates; only convolutions have any. A transposed one multiplies each input by all weights."""
+        """True multiply-accumulates, of convolutions; a transposed one multiplies each input by all weights."""
         n, _, h, w = self.inputs[0].nchw if self.op == "conv_transpose" else self.made.nchw
         return n * h * w * (self.true_weights or self.weight.size) if self.is_weighted else 0
 

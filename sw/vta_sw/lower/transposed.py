@@ -76,7 +76,7 @@ class TransposedLowering(ConvLowering):
         more = [len(axis.phase) - size for axis, size in zip((self._down, self._across), layer.kernel, strict=True)]
         if any(more) and context.cfg.wgt_width == 1:
             raise NotLowerableError(
-                "its strides exceed its kernel: the outputs between need weights of 0, not of 1 bit"
+                "its kernel leaves outputs out: they need weights of 0, which 1-bit weights cannot be"
             )
         weight = np.pad(layer.weight, ((0, 0), (0, 0), (0, more[0]), (0, more[1])))
         super().__init__(context, replace(layer, weight=weight))

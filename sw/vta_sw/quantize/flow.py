@@ -99,7 +99,7 @@ def quantize_with_report(
     plan = annotate(graph, options.keep_float)
     if not plan.layers:
         raise ModelError(
-            "the network has no layer that the accelerator runs (Conv, ConvTranspose, Gemm or MatMul with constant weights)"
+            "the network has no layer that the accelerator runs (a convolution, Gemm or MatMul with constant weights)"
         )
     watched = set(plan.roots())
     if options.bias_correction:
@@ -170,7 +170,8 @@ def _fit_layers(
             if problem is not None:
                 dropped[layer.name] = problem
         else:
-            mean = _mean(stats[layer.inputs[0]]) if options.bias_correction else None
+            corrected = options.bias_correction and (layer.op_type != "MatMul" or layer.adder is not None)
+            mean = _mean(stats[layer.inputs[0]]) if corrected else None
             shared = max(layer.transposed, 1)
             result = quantize_weights(*_floats(graph, layer), ends[0], ends[1], cfg, input_mean=mean, shared=shared)
             if isinstance(result, str):

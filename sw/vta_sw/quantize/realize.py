@@ -49,7 +49,8 @@ class QdqWriter:
         by_name = {node.name: node for node in self.graph.nodes}
         for layer in plan.layers:
             if layer.weight is not None:
-                self._weights(layer, by_name[layer.name], scales[plan.groups[layer.inputs[0]]], weights[layer.name])
+                nodes = by_name[layer.name], by_name[layer.adder or layer.name]
+                self._weights(layer, *nodes, scales[plan.groups[layer.inputs[0]]], weights[layer.name])
         self.graph.sort()
         self.graph.drop_dead()
 
@@ -85,7 +86,10 @@ class QdqWriter:
         )
         graph.nodes.extend(pair)
 
-    def _weights(self, layer: LayerPlan, node: NodeProto, input_scale: float, quant: WeightQuant) -> None:
+    def _weights(
+        self, layer: LayerPlan, node: NodeProto, adder: NodeProto, input_scale: float, quant: WeightQuant
+    ) -> None:
+        """``adder``: the node that reads the bias, which is ``node`` itself unless that is a MatMul."""
         graph, name = self.graph, layer.name
         scales = quant.scales.astype(np.float32)
         stored = graph.fresh(f"{name}_weight_q")
@@ -97,10 +101,14 @@ class QdqWriter:
         scale = self._scale(f"{name}_weight_scale", own)
         zero = self._zero(f"{name}_weight_zero_point", own.shape, self.weight)
         node.input[1] = self._dequantize(f"{name}_weight", [stored, scale, *zero], axis=1 if groups else 0)
+        if node.op_type == "MatMul" and adder is node:
+            return
         bias = graph.add_constant(graph.fresh(f"{name}_bias_q"), quant.bias.astype(np.int32))
         bias_scale = self._scale(f"{name}_bias_scale", scales * np.float32(input_scale))
         value = self._dequantize(f"{name}_bias", [bias, bias_scale])
-        if len(node.input) > 2:
+        if adder is not node:
+            adder.input[list(adder.input).index(layer.bias)] = value
+        elif len(node.input) > 2:
             node.input[2] = value
         else:
             node.input.append(value)
