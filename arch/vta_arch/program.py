@@ -24,7 +24,7 @@ from .isa import INSN_BYTES, Memory, memory_elem_bytes
 from .layout import ceil_div
 from .packing import PackStep
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 Element = TypeVar("Element", bound=np.generic)
 
@@ -127,7 +127,8 @@ class Layer:
     maxpool: as conv, without weight and bias, one shift; always pad_value. rectify: factors (p, q) and floor of
     max(x, floor) * p + x * q, shift. upsample: factors, how often each row and column is repeated, shift. select: array
     channels [O], the channel of all inputs, one behind the other, that each output channel takes (-1: 0); bias,
-    shift. The parameters of maxpool, rectify and upsample are [1, 4].
+    shift. The parameters of maxpool, rectify and upsample are [1, 4]. positions: height and width of the one input
+    where they are not its tensor's but as many positions in the same order.
     """
 
     name: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from .config import REQ_CHANNEL_BYTES
 from .errors import ProgramError
@@ -46,6 +46,7 @@ REQUANT_ARRAY_RANKS: dict[str, dict[str, int]] = {op: {"requant": 2} for op in O
     "select": {"channels": 1, "requant": 2},
 }
 _REQ_WORDS = REQ_CHANNEL_BYTES // 4
+_ONE_INPUT = ("conv", "conv_transpose", "maxpool", "rectify", "upsample")
 _POOL = {"pool_kernel": 2, "pool_strides": 2, "pool_pads": 4}
 
 
@@ -72,6 +73,8 @@ def check_layer(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[str
         attributes["factors"] = arrays["requant_add"] = 2
     elif layer.op == "conv" and requant and "pool_kernel" in layer.attributes:
         attributes |= _POOL
+    if "positions" in layer.attributes and layer.op in _ONE_INPUT:
+        attributes["positions"] = 2
     if {key: len(value) for key, value in layer.attributes.items()} != attributes:
         raise ProgramError(f"program manifest: layer {layer.name!r} has wrong attributes for {layer.op}")
     if {key: len(shapes.get(array, ())) for key, array in layer.arrays.items()} != arrays:
@@ -88,6 +91,18 @@ def _consistent(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[str
     return check.get(layer.op, _scaled_fits)(layer, tensors, shapes)
 
 
+def _input_shape(layer: Layer, tensors: Mapping[str, Tensor]) -> tuple[int, ...]:
+    """The first input as [N, C, H, W] as the layer sees it; () for positions that are not the tensor's."""
+    n, c, h, w = tensors[layer.inputs[0]].nchw
+    rows, cols = layer.attributes.get("positions", (h, w))
+    return (n, c, rows, cols) if rows > 0 and rows * cols == h * w else ()
+
+
+def _alike(shapes: Iterable[tuple[int, ...]]) -> bool:
+    """Whether tensors [N, C, H, W] differ in nothing but how their positions are split into rows."""
+    return len({(n, c, h * w) for n, c, h, w in shapes}) == 1
+
+
 def _one_scale(layer: Layer, shapes: Mapping[str, tuple[int, ...]]) -> bool:
     """Whether all channels share one shift or one set of parameters."""
     if "requant" in layer.arrays:
@@ -100,10 +115,11 @@ def _scaled_fits(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[st
     first, second = layer.attributes["factors"]
     if max(abs(first), abs(second)) >= 1 << _SHIFT_LIMIT or (layer.op != "rectify" and min(first, second) < 1):
         return False
-    n, c, h, w = tensors[layer.inputs[0]].nchw
-    made = (n, c, h * first, w * second) if layer.op == "upsample" else (n, c, h, w)
-    same = all(tensors[name].nchw == (n, c, h, w) for name in layer.inputs)
-    return same and tensors[layer.output].nchw == made and _one_scale(layer, shapes)
+    if layer.op != "upsample":
+        fits = _alike(tensors[name].nchw for name in (*layer.inputs, layer.output))
+        return fits and bool(_input_shape(layer, tensors)) and _one_scale(layer, shapes)
+    n, c, h, w = _input_shape(layer, tensors) or (0, 0, 0, 0)
+    return tensors[layer.output].nchw == (n, c, h * first, w * second) and _one_scale(layer, shapes)
 
 
 def _select_fits(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> bool:
@@ -112,7 +128,7 @@ def _select_fits(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[st
     vectors = {shapes[array] for array in layer.arrays.values()}
     expected = {(c,), (c, _REQ_WORDS)} if "requant" in layer.arrays else {(c,)}
     inputs = [tensors[name].nchw for name in layer.inputs]
-    return vectors == expected and all((shape[0], *shape[2:]) == (n, h, w) for shape in inputs)
+    return vectors == expected and all((shape[0], shape[2] * shape[3]) == (n, h * w) for shape in inputs)
 
 
 def _pool_fits(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> bool:
@@ -139,7 +155,7 @@ def _transposed_fits(layer: Layer, tensors: Mapping[str, Tensor], channels: int)
 
     Negative padding leaves values at the border out.
     """
-    n, _, *size = tensors[layer.inputs[0]].nchw
+    n, _, *size = _input_shape(layer, tensors) or (0, 0, 0, 0)
     strides, dilations, kernel, pads = (layer.attributes[key] for key in ("strides", "dilations", "kernel", "pads"))
     if min(*strides, *dilations, *kernel, *size) < 1 or max(*strides, *dilations, *kernel) > _STEP_LIMIT:
         return False
@@ -152,7 +168,7 @@ def _transposed_fits(layer: Layer, tensors: Mapping[str, Tensor], channels: int)
 
 def _window_fits(layer: Layer, tensors: Mapping[str, Tensor], channels: int) -> bool:
     """Whether the windows of the one input make the output's height and width, of ``channels`` channels."""
-    n, _, *size = tensors[layer.inputs[0]].nchw
+    n, _, *size = _input_shape(layer, tensors) or (0, 0, 0, 0)
     named = layer.attributes
     steps, pads = (*named["strides"], *named["dilations"], *named["kernel"]), named["pads"]
     if min(steps) < 1 or max(steps) > _STEP_LIMIT or min(pads) < 0 or max(pads) > _STEP_LIMIT:
@@ -174,7 +190,7 @@ def _pooled(layer: Layer, made: tuple[int, ...]) -> tuple[int, ...]:
 
 def _adds(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> bool:
     """Whether the shortcut of a fused add, its factors and parameters fit the layer's output."""
-    same = tensors[layer.inputs[1]].shape == tensors[layer.output].shape
+    same = _alike(tensors[name].nchw for name in (layer.inputs[1], layer.output))
     factors = all(0 < value < 1 << _SHIFT_LIMIT for value in layer.attributes["factors"])
     return same and factors and shapes[layer.arrays["requant_add"]] == (1, _REQ_WORDS)
 

@@ -108,15 +108,21 @@ def _reached(named: Mapping[str, tuple[int, ...]], axis: int, tap: int, size: in
     return slice(first, last + 1), slice(first * stride + shift, last * stride + shift + 1, stride)
 
 
+def _image(layer: Layer, x: Ints) -> Ints:
+    """A layer's one input as [N, C, H, W], as the layer sees it."""
+    image = channels_first(x)
+    return image.reshape(*image.shape[:2], *layer.attributes.get("positions", image.shape[2:]))
+
+
 def _conv_transpose(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.int64]:
-    x = channels_first(inputs[0])
+    x = _image(layer, inputs[0])
     height, width = program.tensors[layer.output].nchw[2:]
     weight = program.arrays[layer.arrays["weight"]]
     return _narrow(program, layer, convolve_transposed(x, weight, layer, (height, width)))
 
 
 def _conv(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.int64]:
-    x = channels_first(inputs[0])
+    x = _image(layer, inputs[0])
     made = _narrow(program, layer, convolve(x, program.arrays[layer.arrays["weight"]], layer))
     if "pool_kernel" in layer.attributes:
         return _max_pool(layer, made)
@@ -136,13 +142,13 @@ def _max_pool(layer: Layer, made: NDArray[np.int64]) -> NDArray[np.int64]:
 def _add_shortcut(program: Program, layer: Layer, made: NDArray[np.int64], shortcut: Ints) -> NDArray[np.int64]:
     """The residual add that is fused behind a convolution: of its integer outputs."""
     of_sum, of_shortcut = layer.attributes["factors"]
-    sums = made * of_sum + channels_first(shortcut).astype(np.int64) * of_shortcut
+    sums = made * of_sum + channels_first(shortcut).astype(np.int64).reshape(made.shape) * of_shortcut
     return _requantized(program, layer.arrays["requant_add"], sums)
 
 
 def _add(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.int64]:
-    factors = zip(inputs, layer.attributes["factors"], strict=True)
-    left, right = (channels_first(x).astype(np.int64) * factor for x, factor in factors)
+    factors, shape = zip(inputs, layer.attributes["factors"], strict=True), program.tensors[layer.output].nchw
+    left, right = (channels_first(x).astype(np.int64).reshape(shape) * factor for x, factor in factors)
     return _narrow(program, layer, left + right)
 
 
@@ -151,7 +157,7 @@ def _maxpool(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.i
     named = layer.attributes
     top, left, bottom, right = named["pads"]
     pads = ((0, 0), (0, 0), (top, bottom), (left, right))
-    x = channels_first(inputs[0]).astype(np.int16)
+    x = _image(layer, inputs[0]).astype(np.int16)
     padded = np.pad(x, pads, constant_values=layer.scalar("pad_value"))
     windows = (unfold(image, named["kernel"], named["strides"], named["dilations"]) for image in padded)
     return _narrow(program, layer, np.stack([view.max(axis=(1, 2)) for view in windows]).astype(np.int64))
@@ -159,14 +165,16 @@ def _maxpool(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.i
 
 def _rectify(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.int64]:
     """max(x, floor) * p + x * q: one slope above the floor, another below."""
-    x = channels_first(inputs[0]).astype(np.int64)
+    x = _image(layer, inputs[0]).astype(np.int64)
     upper, whole = layer.attributes["factors"]
     return _narrow(program, layer, np.maximum(x, layer.scalar("floor")) * upper + x * whole)
 
 
 def _select(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.int64]:
     """Channels of the inputs, which follow each other; channel -1 is 0."""
+    size = program.tensors[layer.output].nchw[2:]
     parts = [channels_first(x) for x in inputs]
+    parts = [part.reshape(*part.shape[:2], *size) for part in parts]
     kind = np.int16  # holds both signed and unsigned inputs
     joined = np.concatenate([part.astype(kind) for part in parts], axis=1)
     channels = program.arrays[layer.arrays["channels"]]
@@ -175,7 +183,7 @@ def _select(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.in
 
 def _upsample(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.int64]:
     """Each row and each column repeated."""
-    x = channels_first(inputs[0]).astype(np.int64)
+    x = _image(layer, inputs[0]).astype(np.int64)
     rows, cols = layer.attributes["factors"]
     return _narrow(program, layer, x.repeat(rows, axis=2).repeat(cols, axis=3))
 
@@ -214,4 +222,5 @@ def run_layer(program: Program, layer: Layer, values: Mapping[str, NDArray[np.ge
     # The compiler looks through reshapes: a value may come in another shape than the tensor's.
     inputs: list[Ints] = [np.asarray(values[name]).reshape(program.tensors[name].shape) for name in layer.inputs]
     output = program.tensors[layer.output]
-    return output.as_shaped(OPERATORS[layer.op](program, layer, inputs)).astype(output.host_dtype)
+    made = OPERATORS[layer.op](program, layer, inputs).reshape(output.nchw)
+    return output.as_shaped(made).astype(output.host_dtype)

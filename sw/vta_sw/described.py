@@ -24,6 +24,8 @@ def reference_data(layer: IntLayer) -> tuple[dict[str, tuple[int, ...]], dict[st
         "rectify": {"factors": layer.factors, "floor": (layer.floor,)},
         "select": {},
     }.get(layer.op, {"factors": layer.factors})
+    if layer.op not in ("add", "select") and layer.inputs[0].positions is not None:
+        attributes["positions"] = layer.inputs[0].positions
     values: dict[str, NDArray[np.integer]] = {}
     if layer.is_weighted:
         values["weight"] = layer.weight.astype(np.int8)

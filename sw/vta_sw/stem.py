@@ -131,7 +131,12 @@ def choose_packing(
 
 def _can_pack(layer: IntLayer) -> bool:
     several = layer.op == "conv" and math.prod(layer.kernel) > 1 and len(layer.inputs[0].shape) == 4
-    return several and layer.groups == 1 and min(*layer.strides, *layer.dilations) >= 1
+    return (
+        several
+        and layer.inputs[0].positions is None
+        and layer.groups == 1
+        and min(*layer.strides, *layer.dilations) >= 1
+    )
 
 
 def _tiled_bytes(cfg: VTAConfig, tensor: QTensor) -> int:

@@ -155,16 +155,21 @@ def pool_window(view: GraphView, index: int) -> tuple[tuple[int, int], tuple[int
     return kernel, tuple(named.get("strides", (1, 1))), explicit_pads(view, index, kernel, *shape[2:])
 
 
+def rank_of(view: GraphView, index: int, source: QTensor) -> int:
+    """Dimensions of a node's first input, which need not be those of the ``source`` behind it."""
+    return len(view.shapes.get(view.nodes[index].input[0], source.shape))
+
+
 def conv(view: GraphView, index: int, scope: Scope) -> IntLayer:
     """A Conv of any number of groups on 4-dimensional tensors. Raises NotALayerError."""
     node, named = view.nodes[index], attributes(view.nodes[index])
     source = activation(view, node.input[0], scope)
     weight = constant(view, node.input[1])
-    if len(source.shape) != 4 or weight.values.ndim != 4:
+    if rank_of(view, index, source) != 4 or weight.values.ndim != 4:
         raise NotALayerError("it is not 2-dimensional")
     if weight.scale.size not in (1, weight.values.shape[0]) or (weight.scale.size > 1 and weight.axis != 0):
         raise NotALayerError("its weight scale is not one per tensor or output channel")
-    _check_groups(named.get("group", 1), weight.values.shape, source.shape[1])
+    _check_groups(named.get("group", 1), weight.values.shape, source.nchw[1])
     kernel = weight.values.shape[2], weight.values.shape[3]
     return conv_layer(
         view,
@@ -175,7 +180,7 @@ def conv(view: GraphView, index: int, scope: Scope) -> IntLayer:
         weight.scale,
         node.input[2] if len(node.input) > 2 else "",
         strides=tuple(named.get("strides", [1, 1])),
-        pads=explicit_pads(view, index, kernel, *source.shape[2:]),
+        pads=explicit_pads(view, index, kernel, *source.nchw[2:]),
         dilations=tuple(named.get("dilations", [1, 1])),
     )
 

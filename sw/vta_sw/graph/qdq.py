@@ -74,7 +74,7 @@ def _parameters(view: GraphView, index: int, *, zero_point: bool) -> tuple[NDArr
 def activation(view: GraphView, real: str, scope: Scope) -> QTensor:
     """The integer activation behind the dequantized tensor ``real``.
 
-    Reshapes and transposes that move nothing in tiles ([N, C, 1, 1] to [N, C], [N, C, H, 1] to [N, H, C]) are
+    Reshapes and transposes that move nothing in tiles ([N, C, 1, 1] to [N, C], [N, C, H, W] to [N, H * W, C]) are
     looked through. Raises NotALayerError with the reason when it is not one.
     """
     return _activation(view, real, scope, flattened=False)[0]
@@ -110,7 +110,8 @@ def _bounded(view: GraphView, tensor: QTensor, scope: Scope) -> QTensor:
     maker = view.producer.get(tensor.name)
     if tensor.name in scope.bounds or maker is None or view.nodes[maker].op_type != "QuantizeLinear":
         return tensor
-    return quantized(view, maker, *_real_range(view, view.nodes[maker].input[0], scope), scope)
+    found = quantized(view, maker, *_real_range(view, view.nodes[maker].input[0], scope), scope)
+    return replace(found, positions=tensor.positions)
 
 
 def _before_moves(
@@ -133,7 +134,8 @@ def _before_moves(
         if older is None:
             break
         if stays(older.shape, places):
-            best = older
+            same = older.nchw == tensor.nchw
+            best = older if same else replace(older, positions=tensor.nchw[2:])
         elif flattened and older.name in scope.bounds and _by_image(older, tensor, places):
             return older, places
         maker = view.producer.get(older.name)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .patterns import finish
+from .patterns import finish, rank_of
 from .qdq import NotALayerError, Scope, activation, exponent
 from .scales import copy_requant
 from .types import IntLayer, Ints, QTensor, nchw_axes
@@ -44,7 +44,7 @@ def slice_bounds(view: GraphView, index: int, source: QTensor) -> tuple[range, r
     starts, ends = values[0].tolist(), values[1].tolist()
     axes = values[2].tolist() if len(values) > 2 and values[2] is not None else list(range(len(starts)))
     steps = values[3].tolist() if len(values) > 3 and values[3] is not None else [1] * len(starts)
-    taken, rank = [range(size) for size in source.nchw], len(view.shapes.get(node.input[0], source.shape))
+    taken, rank = [range(size) for size in source.nchw], rank_of(view, index, source)
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
         place = nchw_axes(rank)[axis % rank]
         size = source.nchw[place]

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .patterns import conv_layer, finish
+from .patterns import conv_layer, finish, rank_of
 from .pool import rescaled
 from .qdq import NotALayerError, Scope, activation
 from .select import selection, slice_bounds, slice_channels
@@ -35,7 +35,7 @@ def pad(view: GraphView, index: int, scope: Scope) -> IntLayer:
     source = activation(view, node.input[0], scope)
     if attributes(node).get("mode", b"constant") != b"constant":
         raise NotALayerError("it pads with values of its input")
-    (first, before), (last, after) = _pad_sizes(view, node.input, len(view.shapes.get(node.input[0], source.shape)))
+    (first, before), (last, after) = _pad_sizes(view, node.input, rank_of(view, index, source))
     value = view.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else np.zeros(1, np.float32)
     if value is None:
         raise NotALayerError("its padding's value is computed")

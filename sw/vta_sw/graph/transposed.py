@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..frontend.transposed import output_first
-from .patterns import conv_layer, finish, pad_value
+from .patterns import conv_layer, finish, pad_value, rank_of
 from .qdq import Constant, NotALayerError, Scope, activation, constant
 from .types import IntLayer, Ints, QTensor
 from .view import GraphView, attributes
@@ -21,10 +21,10 @@ def conv_transpose(view: GraphView, index: int, scope: Scope) -> IntLayer:
     node, named = view.nodes[index], attributes(view.nodes[index])
     source = activation(view, node.input[0], scope)
     item = constant(view, node.input[1])
-    if len(source.shape) != 4 or item.values.ndim != 4:
+    if rank_of(view, index, source) != 4 or item.values.ndim != 4:
         raise NotALayerError("it is not 2-dimensional")
     groups = named.get("group", 1)
-    weight = _as_convolution(item, groups, source.shape[1])
+    weight = _as_convolution(item, groups, source.nchw[1])
     strides, dilations = tuple(named.get("strides", [1, 1])), tuple(named.get("dilations", [1, 1]))
     if min(*strides, *dilations) < 1:
         raise NotALayerError("it has a stride or dilation of less than 1")

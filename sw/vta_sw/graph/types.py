@@ -32,11 +32,14 @@ class QTensor:
     low: int
     high: int
     zero: int = 0
+    positions: tuple[int, int] | None = None
+    """Height and width as a layer sees them, where it reads through a reshape of the tensor's; None: the shape's."""
 
     @property
     def nchw(self) -> tuple[int, int, int, int]:
         """The shape as [N, C, H, W], see :func:`vta_arch.program.nchw_shape`."""
-        return nchw_shape(self.shape)
+        n, c, h, w = nchw_shape(self.shape)
+        return (n, c, *self.positions) if self.positions else (n, c, h, w)
 
 
 @dataclass(frozen=True)
