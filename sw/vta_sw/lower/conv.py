@@ -96,7 +96,11 @@ class ConvLowering:
         geometry = self.geometry
         rows = len(row_parts(geometry.rows.out, tiling.rows, tiling.edge))
         positions = geometry.images * rows * ceil_div(geometry.cols.out, tiling.cols)
-        return positions * geometry.parts(tiling.out_blocks, tiling.in_blocks)[0]
+        return positions * self._weight_steps(tiling)
+
+    def _weight_steps(self, tiling: Tiling) -> int:
+        """Parts of the weights that are multiplied at each position."""
+        return self.geometry.parts(tiling.out_blocks, tiling.in_blocks)[0]
 
     def _trial(self, tiling: Tiling, cost: Callable[..., int] = trial_cost) -> int:
         """Cycles with ``tiling``, on the timeline."""
