@@ -124,6 +124,8 @@ class Layer:
     32-bit words, [O, 4] or, of an add, [1, 4]; its conv has pad_value, with which the input is padded. A conv into
     which a residual add is fused has that add's factors (of its own output and of the second input) and the array
     requant_add; one into which a MaxPool is fused has pool_kernel, pool_strides and pool_pads.
+    conv_transpose: as conv, of an input whose values stand strides apart, with pad_value between and around them; its
+    own stride is 1, and negative pads leave values at the border out.
     maxpool: as conv, without weight and bias, one shift; always pad_value. rectify: factors (p, q) and floor of
     max(x, floor) * p + x * q, shift. upsample: factors, how often each row and column is repeated, shift. select: array
     channels [O], the channel of all inputs, one behind the other, that each output channel takes (-1: 0); bias,

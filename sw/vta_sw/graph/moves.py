@@ -12,6 +12,9 @@ from .view import GraphView, attributes
 Places = NDArray[np.int64]
 """Of each element of a tensor, in the tensor's shape, its index among the elements of an older one."""
 
+PLACES_LIMIT = 1 << 26
+"""Elements of a tensor whose moves are followed; larger ones are moved by the CPU."""
+
 
 def own_places(shape: tuple[int, ...]) -> Places:
     """Each element's own index."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -217,14 +218,15 @@ def _dense(
     if item.scale.size not in (1, matrix.shape[0]) or (item.scale.size > 1 and item.axis != axis):
         raise NotALayerError("its weight scale is not one per tensor or output channel")
     source, places = flat_activation(view, real, scope) if rank == 2 else (activation(view, real, scope), None)
-    features = source.nchw[1] if places is None else len(places)
+    features = source.nchw[1] if rank == 3 else math.prod(source.shape[1:])
     if matrix.shape[1] != features:
         raise NotALayerError(f"its weight has {matrix.shape[1]} input features, its input {features}")
-    weight = matrix[:, :, None, None]
-    if places is not None:  # a kernel that is the whole input needs no flattening
-        whole = np.zeros_like(matrix)
-        whole[:, places] = matrix
-        weight = channels_first(whole.reshape(-1, *source.shape[1:]))
+    if places is not None:
+        ordered = np.zeros_like(matrix)
+        ordered[:, places] = matrix
+        matrix = ordered
+    # A kernel that is the whole input needs no flattening.
+    weight = matrix[:, :, None, None] if rank == 3 else channels_first(matrix.reshape(-1, *source.shape[1:]))
     return conv_layer(view, index, scope, source, np.ascontiguousarray(weight), item.scale, bias, behind)
 
 

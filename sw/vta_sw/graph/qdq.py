@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from vta_arch.config import VTAConfig
 from vta_arch.program import INTEGER_TYPES
 
-from .moves import Places, own_places, places_before, stays
+from .moves import PLACES_LIMIT, Places, own_places, places_before, stays
 from .normalize import MOVES
 from .types import QTensor
 from .view import TYPE_NAMES, GraphView, attributes
@@ -80,13 +81,14 @@ def activation(view: GraphView, real: str, scope: Scope) -> QTensor:
     return _activation(view, real, scope, flattened=False)[0]
 
 
-def flat_activation(view: GraphView, real: str, scope: Scope) -> tuple[QTensor, Places]:
+def flat_activation(view: GraphView, real: str, scope: Scope) -> tuple[QTensor, Places | None]:
     """As :func:`activation`, of ``real`` [N, features] that may hold each image of a layer's output in any order.
 
-    The second result are the places of the features [features] among an image's elements. Raises NotALayerError.
+    The second result are the places of the features [features] among an image's elements, None where they are in
+    order. Raises NotALayerError.
     """
     found, places = _activation(view, real, scope, flattened=True)
-    return found, own_places((int(np.prod(found.shape[1:])),)) if places is None else places[0]
+    return found, None if places is None else places[0]
 
 
 def _activation(view: GraphView, real: str, scope: Scope, *, flattened: bool) -> tuple[QTensor, Places | None]:
@@ -121,6 +123,9 @@ def _before_moves(
 
     ``flattened``: see :func:`flat_activation`; the places are those of ``tensor``'s elements in it.
     """
+    first = view.producer.get(real)
+    if first is None or view.nodes[first].op_type not in MOVES or math.prod(tensor.shape) > PLACES_LIMIT:
+        return tensor, None
     places, best = own_places(tensor.shape), tensor
     while (index := view.producer.get(real)) is not None:
         node = view.nodes[index]
@@ -160,7 +165,7 @@ def _same_steps(view: GraphView, index: int, tensor: QTensor, scope: Scope) -> Q
 
 def _by_image(older: QTensor, tensor: QTensor, places: Places) -> bool:
     """Whether ``tensor`` [N, features] has all elements of each image of ``older``, in one order."""
-    count, size = older.shape[0], int(np.prod(older.shape[1:]))
+    count, size = older.shape[0], math.prod(older.shape[1:])
     if tensor.shape != (count, size):
         return False
     return np.array_equal(places - places[:1], np.broadcast_to(np.arange(count)[:, None] * size, places.shape))

@@ -46,8 +46,12 @@ def annotate_conv(view: View, node: NodeProto) -> Decision:
 @register_annotation("ConvTranspose")
 def annotate_conv_transpose(view: View, node: NodeProto) -> Decision:
     """2-D transposed convolutions, as convolutions. Channels of the same number in their groups share a scale."""
-    plan = annotate_conv(view, node)
-    return replace(plan, transposed=int_attribute(node, "group", 1)) if isinstance(plan, LayerPlan) else plan
+    plan, groups = annotate_conv(view, node), int_attribute(node, "group", 1)
+    if not isinstance(plan, LayerPlan):
+        return plan
+    if groups < 1 or ((view.graph.shape(node.input[1]) or (0,))[0] or 0) % groups:
+        return f"its {groups} groups do not divide its channels"
+    return replace(plan, transposed=groups)
 
 
 @register_annotation("Gemm")
