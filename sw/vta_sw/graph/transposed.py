@@ -12,6 +12,8 @@ from .qdq import Constant, NotALayerError, Scope, activation, constant
 from .types import IntLayer, Ints, QTensor
 from .view import GraphView, attributes
 
+_PADDINGS = ("", "NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
+
 
 def conv_transpose(view: GraphView, index: int, scope: Scope) -> IntLayer:
     """A ConvTranspose of any number of groups on 4-dimensional tensors. Raises NotALayerError.
@@ -24,6 +26,8 @@ def conv_transpose(view: GraphView, index: int, scope: Scope) -> IntLayer:
     if rank_of(view, index, source) != 4 or item.values.ndim != 4:
         raise NotALayerError("it is not 2-dimensional")
     groups = named.get("group", 1)
+    if list(named.get("kernel_shape", item.values.shape[2:])) != list(item.values.shape[2:]):
+        raise NotALayerError(f"its kernel_shape is {named['kernel_shape']}, its weight has {item.values.shape[2:]}")
     weight = _as_convolution(item, groups, source.nchw[1])
     strides, dilations = tuple(named.get("strides", [1, 1])), tuple(named.get("dilations", [1, 1]))
     if min(*strides, *dilations) < 1:
@@ -65,6 +69,8 @@ def _first_pads(
     """Rows and columns that ONNX leaves out before the output's first ones."""
     raw = named.get("auto_pad", b"NOTSET")
     mode = raw.decode() if isinstance(raw, bytes) else "NOTSET"
+    if mode not in _PADDINGS:
+        raise NotALayerError(f"its auto_pad is {mode}")
     fixed = named.get("output_shape")
     if mode == "VALID" or (mode in ("NOTSET", "") and fixed is None):
         given = named.get("pads", [0, 0, 0, 0]) if mode != "VALID" else [0, 0, 0, 0]
