@@ -113,14 +113,26 @@ def run(
         start = time.perf_counter()
         outputs = executor.run(inputs, check=check, layers=list(layers) or None, progress=progress)
         seconds = time.perf_counter() - start
-    found = executor.report
+    top1 = None if classes is None else _top1(outputs[loaded.outputs[0]], classes)
+    return _report(executor, chosen, seconds, top1, outputs, timeline)
+
+
+def _report(
+    executor: Executor,
+    backend: Backend,
+    seconds: float,
+    top1: float | None,
+    outputs: Arrays,
+    timeline: TimelineWriter | None,
+) -> RunReport:
+    found, cfg = executor.report, executor.program.config
     return RunReport(
-        backend=chosen.value,
-        config=loaded.config.name,
-        fingerprint=loaded.config.fingerprint_hex,
+        backend=backend.value,
+        config=cfg.name,
+        fingerprint=cfg.fingerprint_hex,
         images=found.images,
         seconds=seconds,
-        top1=None if classes is None else _top1(outputs[loaded.outputs[0]], classes),
+        top1=top1,
         cycles=found.cycles,
         mismatches=found.mismatches,
         mismatches_by_layer=found.mismatches_by_layer,

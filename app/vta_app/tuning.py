@@ -87,7 +87,10 @@ def tune(
     backend: TuningBackend = TuningBackend.RTL,
     progress: ProgressCallback | None = None,
 ) -> TuningReport:
-    """Measure ``trials`` tilings of every convolution shape of a network, all of them legal, and remember the best.
+    """Measure ``trials`` tilings of every layer shape of a network, all of them legal, and remember the best.
+
+    Convolutions of all kinds, dense layers, maxima and what is fused with them are tiled by trial; sums, joins and
+    Resize, which move at the speed of the bus, are not.
 
     Raises what compiling raises, and DeviceError when a measurement fails.
     """

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,9 @@ from .isa import INSN_BYTES, Memory, memory_elem_bytes
 from .layout import ceil_div
 from .packing import PackStep
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
+
+Element = TypeVar("Element", bound=np.generic)
 
 INTEGER_TYPES: dict[str, tuple[int, bool]] = {
     "int8": (8, True),
@@ -47,9 +50,20 @@ INSTRUCTIONS, ALONE = "instructions", "alone"
 FUSED_INTO = "fused into "
 """How the reason begins why a node is no layer itself, when another layer took it in."""
 
-OPERATORS = ("conv", "add", "maxpool", "rectify", "select", "upsample")
+OPERATORS = ("conv", "conv_transpose", "add", "maxpool", "rectify", "select", "upsample")
 """Operators of accelerator layers; a dense layer is a conv whose kernel is the whole input, and what weighs each
 channel alone (average pools, products and sums with constants, padding) is a depthwise conv."""
+
+
+def nchw_shape(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """A shape as [N, C, H, W]: [N, rows, features] has its features as channels; missing axes are 1."""
+    n, c, h, w = (shape[0], shape[2], shape[1], 1) if len(shape) == 3 else (*shape, 1, 1)[:4]
+    return n, c, h, w
+
+
+def channels_first(values: NDArray[Element]) -> NDArray[Element]:
+    """A tensor's values as [N, C, H, W], see :func:`nchw_shape`."""
+    return (values.swapaxes(1, 2) if values.ndim == 3 else values).reshape(nchw_shape(values.shape))
 
 
 @dataclass(frozen=True)
@@ -88,11 +102,14 @@ class Tensor:
 
     @property
     def nchw(self) -> tuple[int, int, int, int]:
-        """The shape as [N, C, H, W]; missing axes are 1."""
+        """The shape as [N, C, H, W], see :func:`nchw_shape`."""
         if not 2 <= len(self.shape) <= 4:
             raise ProgramError(f"tensor {self.name!r} has {len(self.shape)} dimensions: the accelerator takes 2 to 4")
-        n, c, h, w = (*self.shape, 1, 1)[:4]
-        return n, c, h, w
+        return nchw_shape(self.shape)
+
+    def as_shaped(self, values: NDArray[Element]) -> NDArray[Element]:
+        """[N, C, H, W] as the tensor's shape."""
+        return (values.swapaxes(1, 2) if len(self.shape) == 3 else values).reshape(self.shape)
 
 
 @dataclass(frozen=True)
@@ -107,10 +124,13 @@ class Layer:
     32-bit words, [O, 4] or, of an add, [1, 4]; its conv has pad_value, with which the input is padded. A conv into
     which a residual add is fused has that add's factors (of its own output and of the second input) and the array
     requant_add; one into which a MaxPool is fused has pool_kernel, pool_strides and pool_pads.
+    conv_transpose: as conv, of an input whose values stand strides apart, with pad_value between and around them; its
+    own stride is 1, and negative pads leave values at the border out.
     maxpool: as conv, without weight and bias, one shift; always pad_value. rectify: factors (p, q) and floor of
     max(x, floor) * p + x * q, shift. upsample: factors, how often each row and column is repeated, shift. select: array
     channels [O], the channel of all inputs, one behind the other, that each output channel takes (-1: 0); bias,
-    shift. The parameters of maxpool, rectify and upsample are [1, 4].
+    shift. The parameters of maxpool, rectify and upsample are [1, 4]. positions: height and width of the one input
+    where they are not its tensor's but as many positions in the same order.
     """
 
     name: str

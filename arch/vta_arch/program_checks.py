@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from .config import REQ_CHANNEL_BYTES
 from .errors import ProgramError
@@ -18,6 +18,7 @@ _WINDOW = {"kernel": 2, "strides": 2, "pads": 4, "dilations": 2}
 
 ATTRIBUTE_SIZES: dict[str, dict[str, int]] = {
     "conv": _WINDOW | _LIMITS,
+    "conv_transpose": _WINDOW | _LIMITS,
     "add": {"factors": 2, "shift": 1} | _LIMITS,
     "maxpool": _WINDOW | {"pad_value": 1, "shift": 1} | _LIMITS,
     "rectify": {"factors": 2, "floor": 1, "shift": 1} | _LIMITS,
@@ -26,10 +27,12 @@ ATTRIBUTE_SIZES: dict[str, dict[str, int]] = {
 }
 ARRAY_RANKS: dict[str, dict[str, int]] = {op: {} for op in OPERATORS} | {
     "conv": {"weight": 4, "bias": 1, "shift": 1},
+    "conv_transpose": {"weight": 4, "bias": 1, "shift": 1},
     "select": {"channels": 1, "bias": 1, "shift": 1},
 }
 REQUANT_ATTRIBUTE_SIZES: dict[str, dict[str, int]] = {
     "conv": _WINDOW | {"pad_value": 1},
+    "conv_transpose": _WINDOW | {"pad_value": 1},
     "add": {"factors": 2},
     "maxpool": _WINDOW | {"pad_value": 1},
     "rectify": {"factors": 2, "floor": 1},
@@ -39,9 +42,11 @@ REQUANT_ATTRIBUTE_SIZES: dict[str, dict[str, int]] = {
 """Attributes of a layer with the array ``requant``."""
 REQUANT_ARRAY_RANKS: dict[str, dict[str, int]] = {op: {"requant": 2} for op in OPERATORS} | {
     "conv": {"weight": 4, "requant": 2},
+    "conv_transpose": {"weight": 4, "requant": 2},
     "select": {"channels": 1, "requant": 2},
 }
 _REQ_WORDS = REQ_CHANNEL_BYTES // 4
+_ONE_INPUT = ("conv", "conv_transpose", "maxpool", "rectify", "upsample")
 _POOL = {"pool_kernel": 2, "pool_strides": 2, "pool_pads": 4}
 
 
@@ -68,6 +73,8 @@ def check_layer(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[str
         attributes["factors"] = arrays["requant_add"] = 2
     elif layer.op == "conv" and requant and "pool_kernel" in layer.attributes:
         attributes |= _POOL
+    if "positions" in layer.attributes and layer.op in _ONE_INPUT:
+        attributes["positions"] = 2
     if {key: len(value) for key, value in layer.attributes.items()} != attributes:
         raise ProgramError(f"program manifest: layer {layer.name!r} has wrong attributes for {layer.op}")
     if {key: len(shapes.get(array, ())) for key, array in layer.arrays.items()} != arrays:
@@ -80,8 +87,20 @@ def check_layer(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[str
 
 def _consistent(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> bool:
     """Whether the output has the shape that the layer makes of its inputs."""
-    check = {"conv": _conv_fits, "maxpool": _pool_fits, "select": _select_fits}.get(layer.op, _scaled_fits)
-    return check(layer, tensors, shapes)
+    check = {"conv": _conv_fits, "conv_transpose": _conv_fits, "maxpool": _pool_fits, "select": _select_fits}
+    return check.get(layer.op, _scaled_fits)(layer, tensors, shapes)
+
+
+def _input_shape(layer: Layer, tensors: Mapping[str, Tensor]) -> tuple[int, ...]:
+    """The first input as [N, C, H, W] as the layer sees it; () for positions that are not the tensor's."""
+    n, c, h, w = tensors[layer.inputs[0]].nchw
+    rows, cols = layer.attributes.get("positions", (h, w))
+    return (n, c, rows, cols) if rows > 0 and rows * cols == h * w else ()
+
+
+def _alike(shapes: Iterable[tuple[int, ...]]) -> bool:
+    """Whether tensors [N, C, H, W] differ in nothing but how their positions are split into rows."""
+    return len({(n, c, h * w) for n, c, h, w in shapes}) == 1
 
 
 def _one_scale(layer: Layer, shapes: Mapping[str, tuple[int, ...]]) -> bool:
@@ -96,10 +115,11 @@ def _scaled_fits(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[st
     first, second = layer.attributes["factors"]
     if max(abs(first), abs(second)) >= 1 << _SHIFT_LIMIT or (layer.op != "rectify" and min(first, second) < 1):
         return False
-    n, c, h, w = tensors[layer.inputs[0]].nchw
-    made = (n, c, h * first, w * second) if layer.op == "upsample" else (n, c, h, w)
-    same = all(tensors[name].nchw == (n, c, h, w) for name in layer.inputs)
-    return same and tensors[layer.output].nchw == made and _one_scale(layer, shapes)
+    if layer.op != "upsample":
+        fits = _alike(tensors[name].nchw for name in (*layer.inputs, layer.output))
+        return fits and bool(_input_shape(layer, tensors)) and _one_scale(layer, shapes)
+    n, c, h, w = _input_shape(layer, tensors) or (0, 0, 0, 0)
+    return tensors[layer.output].nchw == (n, c, h * first, w * second) and _one_scale(layer, shapes)
 
 
 def _select_fits(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> bool:
@@ -108,7 +128,7 @@ def _select_fits(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[st
     vectors = {shapes[array] for array in layer.arrays.values()}
     expected = {(c,), (c, _REQ_WORDS)} if "requant" in layer.arrays else {(c,)}
     inputs = [tensors[name].nchw for name in layer.inputs]
-    return vectors == expected and all((shape[0], *shape[2:]) == (n, h, w) for shape in inputs)
+    return vectors == expected and all((shape[0], shape[2] * shape[3]) == (n, h * w) for shape in inputs)
 
 
 def _pool_fits(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> bool:
@@ -126,12 +146,29 @@ def _conv_fits(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[str,
     kernel = layer.attributes["kernel"]
     if rest or groups == 0 or weight[0] % groups or weight[2:] != kernel or vectors != {expected}:
         return False
-    return _window_fits(layer, tensors, weight[0])
+    fits = _transposed_fits if layer.op == "conv_transpose" else _window_fits
+    return fits(layer, tensors, weight[0])
+
+
+def _transposed_fits(layer: Layer, tensors: Mapping[str, Tensor], channels: int) -> bool:
+    """Whether windows of the one input, its values ``strides`` apart, make the output, of ``channels`` channels.
+
+    Negative padding leaves values at the border out.
+    """
+    n, _, *size = _input_shape(layer, tensors) or (0, 0, 0, 0)
+    strides, dilations, kernel, pads = (layer.attributes[key] for key in ("strides", "dilations", "kernel", "pads"))
+    if min(*strides, *dilations, *kernel, *size) < 1 or max(*strides, *dilations, *kernel) > _STEP_LIMIT:
+        return False
+    wide = [(size[i] - 1) * strides[i] + 1 for i in range(2)]
+    if not all(-wide[i % 2] < pads[i] <= _STEP_LIMIT for i in range(4)):
+        return False
+    made = (wide[i] + pads[i] + pads[i + 2] - (kernel[i] - 1) * dilations[i] for i in range(2))
+    return tensors[layer.output].nchw == (n, channels, *made)
 
 
 def _window_fits(layer: Layer, tensors: Mapping[str, Tensor], channels: int) -> bool:
     """Whether the windows of the one input make the output's height and width, of ``channels`` channels."""
-    n, _, *size = tensors[layer.inputs[0]].nchw
+    n, _, *size = _input_shape(layer, tensors) or (0, 0, 0, 0)
     named = layer.attributes
     steps, pads = (*named["strides"], *named["dilations"], *named["kernel"]), named["pads"]
     if min(steps) < 1 or max(steps) > _STEP_LIMIT or min(pads) < 0 or max(pads) > _STEP_LIMIT:
@@ -153,7 +190,7 @@ def _pooled(layer: Layer, made: tuple[int, ...]) -> tuple[int, ...]:
 
 def _adds(layer: Layer, tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> bool:
     """Whether the shortcut of a fused add, its factors and parameters fit the layer's output."""
-    same = tensors[layer.inputs[1]].shape == tensors[layer.output].shape
+    same = _alike(tensors[name].nchw for name in (layer.inputs[1], layer.output))
     factors = all(0 < value < 1 << _SHIFT_LIMIT for value in layer.attributes["factors"])
     return same and factors and shapes[layer.arrays["requant_add"]] == (1, _REQ_WORDS)
 

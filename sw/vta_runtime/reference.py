@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 from vta_arch.numerics import requantize_shift
-from vta_arch.program import Layer, Program
+from vta_arch.program import Layer, Program, channels_first
 from vta_arch.requant import RequantParams, requantize
 
 Ints = NDArray[np.integer]
@@ -76,8 +76,53 @@ def _grouped(padded: NDArray[np.floating], weight: NDArray[np.floating], layer: 
     return np.stack(images).astype(np.int64)
 
 
+def convolve_transposed(x: Ints, weight: Ints, layer: Layer, size: tuple[int, int]) -> NDArray[np.int64]:
+    """Exact sums of a transposed convolution: x [N, C, H, W], weight [O, C, KH, KW] -> [N, O, *size].
+
+    The weight is that of a convolution over ``x`` with its values ``strides`` apart; pad_value stands between and
+    around them. Each tap adds its products to the outputs that it reaches.
+    """
+    named, value = layer.attributes, layer.attributes.get("pad_value", (0,))[0]
+    (n, channels, *extent), (outputs, depth, *kernel) = x.shape, weight.shape
+    groups = channels // depth
+    centred = x.astype(np.int64) - value
+    kind = _exact_type(weight, centred)
+    sources = centred.reshape(n, groups, depth, -1).astype(kind)
+    constant = value * weight.astype(np.int64).sum(axis=(1, 2, 3))
+    sums = np.broadcast_to(constant[:, None, None], (n, outputs, *size)).copy()
+    for tap in np.ndindex(*kernel):
+        matrix = weight[:, :, tap[0], tap[1]].reshape(groups, -1, depth).astype(kind)
+        made = (matrix @ sources).reshape(n, outputs, *extent).astype(np.int64)
+        rows, cols = (_reached(named, axis, tap[axis], extent[axis], size[axis]) for axis in range(2))
+        sums[:, :, rows[1], cols[1]] += made[:, :, rows[0], cols[0]]
+    return sums
+
+
+def _reached(named: Mapping[str, tuple[int, ...]], axis: int, tap: int, size: int, made: int) -> tuple[slice, slice]:
+    """Along one axis: the inputs whose product with a tap is part of an output, and those outputs."""
+    stride, shift = named["strides"][axis], named["pads"][axis] - tap * named["dilations"][axis]
+    first = max(0, -(shift // stride))
+    last = min(size - 1, (made - 1 - shift) // stride)
+    if last < first:
+        return slice(0, 0), slice(0, 0)
+    return slice(first, last + 1), slice(first * stride + shift, last * stride + shift + 1, stride)
+
+
+def _image(layer: Layer, x: Ints) -> Ints:
+    """A layer's one input as [N, C, H, W], as the layer sees it."""
+    image = channels_first(x)
+    return image.reshape(*image.shape[:2], *layer.attributes.get("positions", image.shape[2:]))
+
+
+def _conv_transpose(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.int64]:
+    x = _image(layer, inputs[0])
+    height, width = program.tensors[layer.output].nchw[2:]
+    weight = program.arrays[layer.arrays["weight"]]
+    return _narrow(program, layer, convolve_transposed(x, weight, layer, (height, width)))
+
+
 def _conv(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.int64]:
-    x = inputs[0].reshape(program.tensors[layer.inputs[0]].nchw)
+    x = _image(layer, inputs[0])
     made = _narrow(program, layer, convolve(x, program.arrays[layer.arrays["weight"]], layer))
     if "pool_kernel" in layer.attributes:
         return _max_pool(layer, made)
@@ -97,14 +142,13 @@ def _max_pool(layer: Layer, made: NDArray[np.int64]) -> NDArray[np.int64]:
 def _add_shortcut(program: Program, layer: Layer, made: NDArray[np.int64], shortcut: Ints) -> NDArray[np.int64]:
     """The residual add that is fused behind a convolution: of its integer outputs."""
     of_sum, of_shortcut = layer.attributes["factors"]
-    sums = made * of_sum + shortcut.reshape(made.shape).astype(np.int64) * of_shortcut
+    sums = made * of_sum + channels_first(shortcut).astype(np.int64).reshape(made.shape) * of_shortcut
     return _requantized(program, layer.arrays["requant_add"], sums)
 
 
 def _add(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.int64]:
-    shape = program.tensors[layer.output].nchw
-    factors = zip(inputs, layer.attributes["factors"], strict=True)
-    left, right = (x.reshape(shape).astype(np.int64) * factor for x, factor in factors)
+    factors, shape = zip(inputs, layer.attributes["factors"], strict=True), program.tensors[layer.output].nchw
+    left, right = (channels_first(x).astype(np.int64).reshape(shape) * factor for x, factor in factors)
     return _narrow(program, layer, left + right)
 
 
@@ -113,7 +157,7 @@ def _maxpool(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.i
     named = layer.attributes
     top, left, bottom, right = named["pads"]
     pads = ((0, 0), (0, 0), (top, bottom), (left, right))
-    x = inputs[0].reshape(program.tensors[layer.inputs[0]].nchw).astype(np.int16)
+    x = _image(layer, inputs[0]).astype(np.int16)
     padded = np.pad(x, pads, constant_values=layer.scalar("pad_value"))
     windows = (unfold(image, named["kernel"], named["strides"], named["dilations"]) for image in padded)
     return _narrow(program, layer, np.stack([view.max(axis=(1, 2)) for view in windows]).astype(np.int64))
@@ -121,14 +165,16 @@ def _maxpool(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.i
 
 def _rectify(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.int64]:
     """max(x, floor) * p + x * q: one slope above the floor, another below."""
-    x = inputs[0].reshape(program.tensors[layer.inputs[0]].nchw).astype(np.int64)
+    x = _image(layer, inputs[0]).astype(np.int64)
     upper, whole = layer.attributes["factors"]
     return _narrow(program, layer, np.maximum(x, layer.scalar("floor")) * upper + x * whole)
 
 
 def _select(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.int64]:
     """Channels of the inputs, which follow each other; channel -1 is 0."""
-    parts = [x.reshape(program.tensors[n].nchw) for n, x in zip(layer.inputs, inputs, strict=True)]
+    size = program.tensors[layer.output].nchw[2:]
+    parts = [channels_first(x) for x in inputs]
+    parts = [part.reshape(*part.shape[:2], *size) for part in parts]
     kind = np.int16  # holds both signed and unsigned inputs
     joined = np.concatenate([part.astype(kind) for part in parts], axis=1)
     channels = program.arrays[layer.arrays["channels"]]
@@ -137,7 +183,7 @@ def _select(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.in
 
 def _upsample(program: Program, layer: Layer, inputs: list[Ints]) -> NDArray[np.int64]:
     """Each row and each column repeated."""
-    x = inputs[0].reshape(program.tensors[layer.inputs[0]].nchw).astype(np.int64)
+    x = _image(layer, inputs[0]).astype(np.int64)
     rows, cols = layer.attributes["factors"]
     return _narrow(program, layer, x.repeat(rows, axis=2).repeat(cols, axis=3))
 
@@ -161,6 +207,7 @@ def _requantized(program: Program, array: str, sums: NDArray[np.int64]) -> NDArr
 
 OPERATORS: dict[str, Callable[[Program, Layer, list[Ints]], NDArray[np.int64]]] = {
     "conv": _conv,
+    "conv_transpose": _conv_transpose,
     "add": _add,
     "maxpool": _maxpool,
     "rectify": _rectify,
@@ -172,6 +219,8 @@ OPERATORS: dict[str, Callable[[Program, Layer, list[Ints]], NDArray[np.int64]]] 
 
 def run_layer(program: Program, layer: Layer, values: Mapping[str, NDArray[np.generic]]) -> Ints:
     """The layer's output, of its tensor's shape and host type, from the ``values`` of its input tensors."""
-    inputs: list[Ints] = [np.asarray(values[name]) for name in layer.inputs]
+    # The compiler looks through reshapes: a value may come in another shape than the tensor's.
+    inputs: list[Ints] = [np.asarray(values[name]).reshape(program.tensors[name].shape) for name in layer.inputs]
     output = program.tensors[layer.output]
-    return OPERATORS[layer.op](program, layer, inputs).reshape(output.shape).astype(output.host_dtype)
+    made = OPERATORS[layer.op](program, layer, inputs).reshape(output.nchw)
+    return output.as_shaped(made).astype(output.host_dtype)

@@ -148,13 +148,15 @@ class Compilation:
         self._arrays: dict[str, NDArray[np.integer]] = {}
 
     def tile(self) -> list[IntLayer]:
-        """Choose the tilings of all layers that the accelerator can run, and nothing more; the layers."""
-        return self._accept()
+        """Choose the tilings of all layers that the accelerator can run, on packed inputs too; the layers."""
+        accepted = self._accept()
+        pack_inputs(self._context, self._graph, accepted, self._lowerings, self._packing, self.cpu)
+        return accepted
 
     def run(self) -> Program:
         """The program of the network."""
         accepted = self._accept()
-        packed = pack_inputs(self._context, self._graph, accepted, self._lowerings, self._packing)
+        packed = pack_inputs(self._context, self._graph, accepted, self._lowerings, self._packing, self.cpu)
         accepted = self._place(accepted)
         partition = Partition(self._graph, accepted, same_layout=same_layout(self._cfg))
         steps: list[Step] = []

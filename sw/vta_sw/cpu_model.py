@@ -42,7 +42,7 @@ class CpuProfile:
     node_seconds: float
     """What every node takes besides."""
     tile_bytes_per_second: float
-    """Bytes of a tensor that numpy puts into the accelerator's layout, or back."""
+    """Bytes of small pieces that numpy moves: of a tensor into the accelerator's layout or back, or while it packs."""
     transfer_seconds: float
     """What every such conversion takes besides."""
     launch_seconds: float
@@ -58,7 +58,7 @@ PROFILES: dict[str, CpuProfile] = {
             int8_macs=1.0e9,
             bytes_per_second=0.4e9,
             node_seconds=30e-6,
-            tile_bytes_per_second=50e6,
+            tile_bytes_per_second=100e6,
             transfer_seconds=60e-6,
             launch_seconds=60e-6,
         ),

@@ -19,12 +19,15 @@ def reference_data(layer: IntLayer) -> tuple[dict[str, tuple[int, ...]], dict[st
     window = {"kernel": layer.kernel, "strides": layer.strides, "pads": layer.pads, "dilations": layer.dilations}
     attributes: dict[str, tuple[int, ...]] = {
         "conv": window,
+        "conv_transpose": window,
         "maxpool": window | {"pad_value": (layer.pad_value,)},
         "rectify": {"factors": layer.factors, "floor": (layer.floor,)},
         "select": {},
     }.get(layer.op, {"factors": layer.factors})
+    if layer.op not in ("add", "select") and layer.inputs[0].positions is not None:
+        attributes["positions"] = layer.inputs[0].positions
     values: dict[str, NDArray[np.integer]] = {}
-    if layer.op == "conv":
+    if layer.is_weighted:
         values["weight"] = layer.weight.astype(np.int8)
     if layer.op == "select":
         values["channels"] = layer.channels.astype(np.int32)
@@ -36,7 +39,7 @@ def reference_data(layer: IntLayer) -> tuple[dict[str, tuple[int, ...]], dict[st
         attributes["pool_pads"] = layer.fused.pads
     if layer.requant is not None:
         values["requant"] = layer.requant.pack().view("<i4")
-        return attributes | ({"pad_value": (layer.pad_value,)} if layer.op == "conv" else {}), values
+        return attributes | ({"pad_value": (layer.pad_value,)} if layer.is_weighted else {}), values
     attributes |= {"low": (layer.low,), "high": (layer.high,)}
     if not layer.own_channels:
         return attributes | {"shift": (int(layer.shift[0]),)}, values

@@ -20,24 +20,22 @@ from vta_arch.layout import ceil_div
 from vta_arch.packing import WINDOW_LIMIT, PackStep, is_compact
 from vta_arch.program import Tensor, tensor_bytes
 
+from .cpu_model import CpuProfile
 from .graph import IntGraph, IntLayer, QTensor
 from .graph.types import Ints
 from .lower.context import Context
 from .lower.conv import ConvLowering
 from .lower.errors import NotLowerableError
 
-PACK_BYTES_PER_SECOND = 100e6
-"""Bytes of small pieces that numpy moves on a Cortex-A9 at 650 MHz, an estimate: a core of a desktop moves ten times as
-many or more."""
 _BYTES_LIMIT = 1 << 28
 """A packed tensor is not larger."""
 PACKING_MODES = ("time", "cycles", "none")
 """What a packing is chosen by: time with the CPU's share, the accelerator's cycles alone, or no packing."""
 
 
-def pack_cycles(cfg: VTAConfig, size: int) -> int:
+def pack_cycles(cfg: VTAConfig, cpu: CpuProfile, size: int) -> int:
     """Cycles of the accelerator in which the CPU moves ``size`` bytes while it packs or tiles a tensor."""
-    return math.ceil(size / PACK_BYTES_PER_SECOND * cfg.clock_mhz * 1e6)
+    return math.ceil(size / cpu.tile_bytes_per_second * cfg.clock_mhz * 1e6)
 
 
 @dataclass(frozen=True)
@@ -78,18 +76,25 @@ def check_mode(mode: str) -> None:
 
 
 def pack_inputs(
-    context: Context, graph: IntGraph, layers: Sequence[IntLayer], lowerings: MutableMapping[str, Any], mode: str
+    context: Context,
+    graph: IntGraph,
+    layers: Sequence[IntLayer],
+    lowerings: MutableMapping[str, Any],
+    mode: str,
+    cpu: CpuProfile,
 ) -> dict[str, Choice]:
     """Of each convolution whose input the CPU makes and could pack, how it is lowered; ``lowerings`` get those.
 
-    ``layers``: all that run on the accelerator, in an order in which they can; ``mode``: one of PACKING_MODES.
+    ``layers``: all that run on the accelerator, in an order in which they can; ``mode``: one of PACKING_MODES; ``cpu``:
+    what packs.
     """
     made = {layer.output.name for layer in layers}
     choices: dict[str, Choice] = {}
     for layer in layers:
         if mode == "none" or layer.inputs[0].name in made or not _can_pack(layer):
             continue
-        choices[layer.name] = choose_packing(context, layer, lowerings[layer.name], _free_name(graph, layer), mode)
+        name, plain = _free_name(graph, layer), lowerings[layer.name]
+        choices[layer.name] = choose_packing(context, layer, plain, name, cpu, mode)
         lowerings[layer.name] = choices[layer.name].packing.lowering
     return choices
 
@@ -102,13 +107,15 @@ def _free_name(graph: IntGraph, layer: IntLayer) -> str:
     return name
 
 
-def choose_packing(context: Context, layer: IntLayer, plain: ConvLowering, name: str, mode: str = "time") -> Choice:
+def choose_packing(
+    context: Context, layer: IntLayer, plain: ConvLowering, name: str, cpu: CpuProfile, mode: str
+) -> Choice:
     """The cheapest way to lower a convolution whose input the CPU makes.
 
     ``plain``: its lowering on the input as it is; packed ones are of the same kind. ``name``: of the packed tensor.
     """
     cfg = context.cfg
-    found = [Packing(layer, None, plain, plain.cycles(), pack_cycles(cfg, _tiled_bytes(cfg, layer.inputs[0])))]
+    found = [Packing(layer, None, plain, plain.cycles(), pack_cycles(cfg, cpu, _tiled_bytes(cfg, layer.inputs[0])))]
     for step, packed in packed_layers(cfg, layer, name):
         try:
             lowering = type(plain)(context, packed)
@@ -116,7 +123,7 @@ def choose_packing(context: Context, layer: IntLayer, plain: ConvLowering, name:
             continue
         source = packed.inputs[0]
         moved = math.prod(source.shape) + _tiled_bytes(cfg, source)
-        found.append(Packing(packed, step, lowering, lowering.cycles(), pack_cycles(cfg, moved)))
+        found.append(Packing(packed, step, lowering, lowering.cycles(), pack_cycles(cfg, cpu, moved)))
     found.sort(key=lambda item: item.total if mode == "time" else item.cycles)
     others = ", ".join(str(item) for item in found[1:])
     return Choice(found[0], f"{found[0]}; instead of {others}" if others else str(found[0]))
@@ -124,7 +131,12 @@ def choose_packing(context: Context, layer: IntLayer, plain: ConvLowering, name:
 
 def _can_pack(layer: IntLayer) -> bool:
     several = layer.op == "conv" and math.prod(layer.kernel) > 1 and len(layer.inputs[0].shape) == 4
-    return several and layer.groups == 1 and min(*layer.strides, *layer.dilations) >= 1
+    return (
+        several
+        and layer.inputs[0].positions is None
+        and layer.groups == 1
+        and min(*layer.strides, *layer.dilations) >= 1
+    )
 
 
 def _tiled_bytes(cfg: VTAConfig, tensor: QTensor) -> int:

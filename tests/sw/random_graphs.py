@@ -114,6 +114,24 @@ class RandomGraph:
         kind = "MaxPool" if self._chance(0.6) else "AveragePool"
         return self._node(kind, [x], (self._shapes[x][0], sizes[0], sizes[1]), **named)
 
+    def conv_transpose(self, x: str) -> str:
+        """A transposed convolution of one group or several, as long as the image stays small."""
+        channels, *sizes = self._shapes[x]
+        if max(sizes) > self._most_size:
+            return x
+        kernel, strides = [self._upto(4), self._upto(4)], [self._upto(3), self._upto(3)]
+        pads = [self._upto(min(1, k - 1), 0) for k in kernel * 2]
+        extra = [self._upto(stride, 1) - 1 for stride in strides]
+        made = [(sizes[i] - 1) * strides[i] + kernel[i] + extra[i] - pads[i] - pads[i + 2] for i in range(2)]
+        if min(made) < 1:
+            return x
+        groups = int(self.rng.choice([count for count in range(1, channels + 1) if channels % count == 0][:3]))
+        out = groups * self._upto(max(1, self._most_channels // groups))
+        deviation = np.sqrt(2 * np.prod(strides) / (channels // groups * np.prod(kernel)))
+        weight = self._constant(self.rng.normal(0, deviation, (channels, out // groups, *kernel)))
+        named = {"kernel_shape": kernel, "strides": strides, "pads": pads, "output_padding": extra, "group": groups}
+        return self._activation(self._node("ConvTranspose", [x, weight], (out, *made), **named))
+
     def scale(self, x: str) -> str:
         """A product with one constant a channel."""
         factors = self._constant(self.rng.uniform(0.5, 1.5, (1, self._shapes[x][0], 1, 1)))
@@ -156,7 +174,11 @@ class RandomGraph:
         self._shapes["x"] = self.shape
         # The first one has weights: behind it there are integers.
         steps: list[Callable[[str], str]] = [self.conv]
-        kinds = [self.conv] * 3 + [self.residual] * 2 + [self.concat, self.pool, self.scale, self.upsample, self.pad]
+        kinds = (
+            [self.conv] * 3
+            + [self.residual] * 2
+            + [self.concat, self.pool, self.scale, self.upsample, self.pad, self.conv_transpose]
+        )
         steps += [kinds[int(self.rng.integers(len(kinds)))] for _ in range(operators - 1)]
         y = "x"
         for step in steps:

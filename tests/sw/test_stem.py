@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ from vta_runtime.executor import Executor
 from vta_runtime.packing import pack_windows
 from vta_runtime.reference import convolve
 from vta_sim.functional import FunctionalDevice
-from vta_sw import stem
+from vta_sw import compiler, stem
 from vta_sw.compiler import compile
+from vta_sw.cpu_model import CpuProfile, profile_of
 from vta_sw.frontend import prepare
 from vta_sw.graph import IntLayer, import_graph
 
@@ -102,8 +104,8 @@ def test_layers_equal_those_without_packing(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["tiny", "pynq-z1", "unsigned", "w4a8", "int4"])
 def test_as_close_to_onnxruntime_as_other_layers(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stem, "PACK_BYTES_PER_SECOND", 1e12)
     cfg = REQUANT[name]
+    monkeypatch.setattr(compiler, "profile_of", lambda _board: packs(1e12))
     net = QdqBuilder(cfg, 5, any_scale=True)
     y = net.conv(net.input("x", ("N", 3, 32, 32)), "layer", (20, 3, 5, 5), pads=[2, 1, 2, 1], strides=[2, 1])
     model = net.model(y)
@@ -113,19 +115,23 @@ def test_as_close_to_onnxruntime_as_other_layers(name: str, monkeypatch: pytest.
     assert np.count_nonzero(apart) <= 1e-4 * apart.size + 1
 
 
+def packs(rate: float) -> CpuProfile:
+    """A processor that moves so many bytes a second."""
+    return dataclasses.replace(profile_of(""), tile_bytes_per_second=rate)
+
+
 def stem_model(cfg: VTAConfig, **changes: Any) -> onnx.ModelProto:
     net = QdqBuilder(cfg, 2, any_scale="requant" in cfg.extensions)
     attributes: dict[str, Any] = {"pads": [3, 3, 3, 3], "strides": [2, 2]} | changes
     return net.model(net.conv(net.input("x", ("N", 3, 64, 64)), "stem", (64, 3, 7, 7), **attributes))
 
 
-def test_the_choice_weighs_the_time_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_choice_weighs_the_time_of_the_cpu() -> None:
     """A slow CPU pads channels, a fast one packs as many rows as the array needs."""
     cfg = load_preset("pynq-z1")
     steps = {}
     for rate in (1e3, 1e8, 1e15):
-        monkeypatch.setattr(stem, "PACK_BYTES_PER_SECOND", rate)
-        program = compile(stem_model(cfg), cfg)
+        program = compile(stem_model(cfg), cfg, cpu=packs(rate))
         steps[rate] = next((step for step in program.steps if isinstance(step, PackStep)), None)
         assert "; instead of " in program.choices["stem"]
         assert "channels padded" in program.choices["stem"]

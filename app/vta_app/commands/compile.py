@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 from vta_arch.presets import DEFAULT_PRESET, load_config
+from vta_arch.program import Program
 from vta_runtime.evaluators import Evaluator
 from vta_sw.offload import Offload
 
@@ -79,8 +80,13 @@ def compile(
         check_numpy(program)
     program.save(output)
     print_done(f"{output}: {len(program.layers)} layers for {cfg.name} ({cfg.fingerprint_hex})")
-    if choice.from_tuning:
-        print_done(f"tilings of {len(choice.from_tuning)} layer shapes are those that `vta tune` found")
+    _print(program, len(choice.from_tuning))
+
+
+def _print(program: Program, tuned: int) -> None:
+    """What was decided: ``tuned`` tilings, packings, and what the accelerator does not run."""
+    if tuned:
+        print_done(f"tilings of {tuned} layer shapes are those that `vta tune` found")
     for name, packing_choice in program.choices.items():
         print_done(f"input of {name!r}: {packing_choice.partition('; ')[0]}")
     on_cpu = program.on_cpu

@@ -101,10 +101,15 @@ def run(
     if json is not None:
         write_json(json, report.to_dict())
     _print(report)
-    if report.first_mismatch is not None:
-        name = report.first_mismatch
+    _refuse_mismatch(report)
+
+
+def _refuse_mismatch(report: RunReport) -> None:
+    """Raises DeviceError naming the first layer that differs from the integer reference."""
+    name = report.first_mismatch
+    if name is not None:
         count = report.mismatches_by_layer[name]
-        raise DeviceError(f"layer {name!r} on {backend} differs from the integer reference in {count} elements")
+        raise DeviceError(f"layer {name!r} on {report.backend} differs from the integer reference in {count} elements")
 
 
 def _memory(backend: Backend, beat_interval: int) -> MemoryModel:

@@ -23,7 +23,7 @@ def tune(
     backend: Annotated[TuningBackend, typer.Option("--backend", help="What measures.")] = TuningBackend.RTL,
     json: JsonFile = None,
 ) -> None:
-    """Measure good tilings of every convolution and remember the best ones, which `vta compile` then uses.
+    """Measure good tilings of convolutions, dense layers and pools; `vta compile` then uses the best ones.
 
     They are kept by layer shape and configuration in the cache directory.
 

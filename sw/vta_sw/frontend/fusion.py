@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 from onnx import NodeProto, helper
 
 from .graph import Graph, attribute, int_attribute, ints_attribute, reads, set_attribute
+from .transposed import input_first, output_first
 
 Floats = NDArray[np.floating[Any]]
+_LAYERS = ("Conv", "ConvTranspose", "Gemm")
 
 
 def _only_reader(graph: Graph, tensor: str, op_type: str, consumers: dict[str, list[NodeProto]]) -> NodeProto | None:
@@ -45,22 +47,34 @@ def _take_over(graph: Graph, node: NodeProto, follower: NodeProto) -> None:
 
 
 def _layer_constants(graph: Graph, node: NodeProto) -> tuple[Floats, Floats] | None:
-    """Weight [out, ...] and bias [out] of a Conv or canonical Gemm, None if they are not constant."""
+    """Weight [out, ...] and bias [out] of a convolution or canonical Gemm, None if they are not constant."""
     weight = _floats(graph, node.input[1])
     if weight is None or (node.op_type == "Gemm" and not is_canonical_gemm(graph, node)):
         return None
+    if node.op_type == "ConvTranspose":
+        groups = int_attribute(node, "group", 1)
+        if weight.ndim < 2 or groups < 1 or weight.shape[0] % groups:
+            return None
+        weight = output_first(weight, groups)
     if len(node.input) < 3 or not node.input[2]:
         return weight, np.zeros(weight.shape[0], dtype=weight.dtype)
     bias = _floats(graph, node.input[2])
     return None if bias is None else (weight, bias)
 
 
+def _own_weight(graph: Graph, node: NodeProto, weight: Floats) -> None:
+    """Give a layer a weight [out, ...] of its own."""
+    if node.op_type == "ConvTranspose":
+        weight = input_first(weight, int_attribute(node, "group", 1))
+    _own(graph, node, 1, weight, "weight")
+
+
 def fold_batch_normalization(graph: Graph) -> None:
-    """Conv (or Gemm) -> BatchNormalization: scale the weights, move the bias."""
+    """Convolution (or Gemm) -> BatchNormalization: scale the weights, move the bias."""
     consumers = graph.consumers()
     for node in list(graph.nodes):
         follower = _only_reader(graph, node.output[0], "BatchNormalization", consumers)
-        if node.op_type not in ("Conv", "Gemm") or follower is None or int_attribute(follower, "training_mode", 0):
+        if node.op_type not in _LAYERS or follower is None or int_attribute(follower, "training_mode", 0):
             continue
         constants = _layer_constants(graph, node)
         parameters = [_floats(graph, name) for name in follower.input[1:5]]
@@ -74,7 +88,7 @@ def fold_batch_normalization(graph: Graph) -> None:
         factor = gamma / np.sqrt(spread)
         weight, bias = constants
         scaled = weight.astype(np.float64) * factor.reshape(-1, *([1] * (weight.ndim - 1)))
-        _own(graph, node, 1, scaled.astype(weight.dtype), "weight")
+        _own_weight(graph, node, scaled.astype(weight.dtype))
         _own(graph, node, 2, (beta + (bias - mean) * factor).astype(weight.dtype), "bias")
         _take_over(graph, node, follower)
         consumers = graph.consumers()
@@ -92,17 +106,17 @@ def _channel_vector(value: Floats, channels: int, rank: int) -> Floats | None:
 
 
 def fold_bias_add(graph: Graph) -> None:
-    """Conv or Gemm -> Add of one constant a channel: into the bias."""
+    """Convolution or Gemm -> Add of one constant a channel: into the bias."""
     consumers = graph.consumers()
     for node in list(graph.nodes):
         follower = _only_reader(graph, node.output[0], "Add", consumers)
-        constants = _layer_constants(graph, node) if node.op_type in ("Conv", "Gemm") else None
+        constants = _layer_constants(graph, node) if node.op_type in _LAYERS else None
         if constants is None or follower is None:
             continue
         weight, bias = constants
         other = follower.input[1] if follower.input[0] == node.output[0] else follower.input[0]
         value = _floats(graph, other)
-        rank = weight.ndim if node.op_type == "Conv" else 2
+        rank = 2 if node.op_type == "Gemm" else weight.ndim
         vector = None if value is None else _channel_vector(value, weight.shape[0], rank)
         if vector is None:
             continue

@@ -87,16 +87,18 @@ def prepare(
 def _check_channels(graph: Graph) -> None:
     """Shape inference lets a convolution read the wrong number of channels. Raises ModelError."""
     for node in graph.nodes:
-        if node.op_type != "Conv" or node.domain:
+        if node.op_type not in ("Conv", "ConvTranspose") or node.domain:
             continue
         shape, weight = graph.shape(node.input[0]), graph.shape(node.input[1])
         group = int_attribute(node, "group", 1)
         if shape is None or weight is None or len(shape) < 3 or shape[1] is None or weight[1] is None:
             continue
-        if len(shape) != len(weight) or shape[1] != weight[1] * group or (weight[0] or 0) % group:
+        transposed = node.op_type == "ConvTranspose"
+        fits = group > 0 and (weight[0] or 0) % group == 0
+        if len(shape) != len(weight) or not fits or shape[1] != (weight[0] if transposed else weight[1] * group):
             raise ModelError(
-                f"node {node.name!r} (Conv): an input of {list(shape)} does not fit weights of {list(weight)} "
-                f"in {group} groups"
+                f"node {node.name!r} ({node.op_type}): an input of {list(shape)} does not fit weights of "
+                f"{list(weight)} in {group} groups"
             )
 
 

@@ -14,7 +14,7 @@ from .prepare import prepare
 
 @dataclass(frozen=True)
 class Work:
-    """Of Conv, Gemm and MatMul with constant weights: true multiply-accumulates of one image, and weights."""
+    """Of convolutions, Gemm and MatMul with constant weights: true multiply-accumulates of one image, and weights."""
 
     macs: int = 0
     weights: int = 0
@@ -25,13 +25,15 @@ def work_of(model: ModelProto) -> Work:
     graph = Graph(prepare(model, batch=1))
     macs = weights = 0
     for node in graph.nodes:
-        if node.op_type not in ("Conv", "Gemm", "MatMul") or node.input[1] not in graph.constants:
+        if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul") or node.input[1] not in graph.constants:
             continue
-        weight, output = graph.shape(node.input[1]), graph.shape(node.output[0])
-        if weight is None or output is None:
-            raise ModelError(f"node {node.name!r}: the shape of its output is not known")
+        # Each weight multiplies once for each of these positions.
+        placed = node.input[0] if node.op_type == "ConvTranspose" else node.output[0]
+        weight, shape = graph.shape(node.input[1]), graph.shape(placed)
+        if weight is None or shape is None:
+            raise ModelError(f"node {node.name!r}: the shape of {placed!r} is not known")
         count = math.prod(int(size or 0) for size in weight)
-        places = output[2:] if node.op_type == "Conv" else output[:-1]
+        places = shape[2:] if "Conv" in node.op_type else shape[:-1]
         macs += count * math.prod(int(size or 0) for size in places)
         weights += count
     return Work(macs, weights)

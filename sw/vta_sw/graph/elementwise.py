@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from .patterns import conv_layer, finish
 from .qdq import NotALayerError, Scope, activation, exponent, quantized
 from .scales import copy_requant
-from .types import IntLayer, Ints, QTensor
+from .types import IntLayer, Ints, QTensor, nchw_axes
 from .view import GraphView, attributes
 
 Floats = NDArray[np.float32]
@@ -55,8 +55,9 @@ def _operands(view: GraphView, index: int, scope: Scope) -> tuple[QTensor, Float
         raise NotALayerError("neither of its operands is a constant")
     source = activation(view, names[1 - at], scope)
     rank, channels = len(view.shapes.get(names[1 - at], source.shape)), source.nchw[1]
+    axis = nchw_axes(rank).index(1)
     aligned = value.reshape((1,) * max(0, rank - value.ndim) + value.shape)
-    if aligned.ndim != rank or aligned.size not in (1, channels) or aligned.size != aligned.shape[1]:
+    if aligned.ndim != rank or aligned.size not in (1, channels) or aligned.size != aligned.shape[axis]:
         raise NotALayerError(f"its constant of shape {list(value.shape)} is not one value, or one a channel")
     if not np.all(np.isfinite(value)):
         raise NotALayerError("its constant is not finite")

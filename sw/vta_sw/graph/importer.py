@@ -6,14 +6,14 @@ import onnx
 from vta_arch.config import VTAConfig
 from vta_arch.errors import ModelError
 
-from .normalize import normalize
+from .normalize import MOVES, normalize
 from .pattern_table import PATTERNS
 from .patterns import ACTIVATIONS
 from .qdq import NotALayerError, Scope
 from .types import IntGraph, IntLayer
-from .view import GraphView
+from .view import GraphView, read_names
 
-_COMPUTING = ("Conv", "Gemm", "MatMul")
+_COMPUTING = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _QUANTIZED = ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger")
 
 
@@ -30,9 +30,10 @@ def import_graph(model: onnx.ModelProto, cfg: VTAConfig) -> IntGraph:
     reasons: dict[str, str] = {}
     scope = Scope(cfg, {})
     taken: set[str] = set()
+    within: set[int] = set()
     for index, node in enumerate(view.nodes):
         pattern = PATTERNS.get(node.op_type)
-        if pattern is None or _belongs_to_maker(view, node):
+        if pattern is None or index in within or _belongs_to_maker(view, node):
             continue
         name = view.name_of(index)
         try:
@@ -45,7 +46,24 @@ def import_graph(model: onnx.ModelProto, cfg: VTAConfig) -> IntGraph:
         taken.add(name)
         scope.bounds[layer.output.name] = (layer.low, layer.high)
         layers.append(layer)
+        within.update(layer.nodes)
+    running = _needed(view, layers)
+    unneeded = {view.name_of(index) for index, node in enumerate(view.nodes) if node.op_type in MOVES} - running
+    reasons = {name: reason for name, reason in reasons.items() if name not in unneeded}
     return IntGraph(view.model, tuple(layers), reasons, view.shapes, view.types)
+
+
+def _needed(view: GraphView, layers: list[IntLayer]) -> set[str]:
+    """Names of the nodes that still run when the accelerator runs all layers."""
+    made = {index for layer in layers for index in layer.nodes}
+    waiting = [*view.outputs, *(item.name for layer in layers for item in layer.inputs)]
+    found: set[int] = set()
+    while waiting:
+        index = view.producer.get(waiting.pop())
+        if index is not None and index not in made and index not in found:
+            found.add(index)
+            waiting += read_names(view.nodes[index])
+    return {view.name_of(index) for index in found}
 
 
 def _belongs_to_maker(view: GraphView, node: onnx.NodeProto) -> bool:

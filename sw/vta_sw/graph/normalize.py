@@ -1,5 +1,5 @@
 """Bring a QDQ network into the form that the patterns expect: shapes known, constants as initializers,
-a QuantizeLinear/DequantizeLinear pair behind every reshape of an integer tensor."""
+a QuantizeLinear/DequantizeLinear pair behind every reshape or transpose of an integer tensor."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from vta_arch.errors import ModelError
 from .view import TYPE_NUMBERS, GraphView, attributes
 
 RESHAPES = ("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Identity")
-_LAYER_OPS = ("Conv", "Gemm", "MatMul", "Add", "Sub", "Mul", "Div", "Concat", "AveragePool", "GlobalAveragePool")
+MOVES = (*RESHAPES, "Transpose")
+"""Operators that only say otherwise where an element stands."""
+_WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+_LAYER_OPS = (*_WEIGHTED, "Add", "Sub", "Mul", "Div", "Concat", "AveragePool", "GlobalAveragePool")
 
 
 def normalize(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -52,7 +55,7 @@ def _requantize_reshapes(model: onnx.ModelProto) -> bool:
     view = GraphView(model)
     added: dict[int, list[onnx.NodeProto]] = {}
     for index, node in enumerate(view.nodes):
-        if node.op_type not in RESHAPES or not _feeds_layer(view, node):
+        if node.op_type not in MOVES or not _feeds_layer(view, node):
             continue
         source = _dequantize_above(view, node)
         if source is None:
@@ -89,9 +92,9 @@ def _feeds_layer(view: GraphView, node: onnx.NodeProto) -> bool:
 
 
 def _dequantize_above(view: GraphView, node: onnx.NodeProto) -> onnx.NodeProto | None:
-    """The per-tensor DequantizeLinear with a zero point that reshapes alone separate from ``node``."""
+    """The per-tensor DequantizeLinear with a zero point that moves alone separate from ``node``."""
     current = node
-    while current.op_type in RESHAPES:
+    while current.op_type in MOVES:
         above = view.producer.get(current.input[0])
         if above is None:
             return None

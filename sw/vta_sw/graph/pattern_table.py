@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from . import elementwise, patterns, pool, select, spatial
+from . import elementwise, patterns, pool, select, spatial, transposed
 from .qdq import NotALayerError, Scope
 from .types import IntLayer
 from .view import GraphView
@@ -29,6 +29,7 @@ def _refused(reason: str) -> Pattern:
 
 PATTERNS: dict[str, Pattern] = {
     "Conv": patterns.conv,
+    "ConvTranspose": transposed.conv_transpose,
     "Gemm": patterns.gemm,
     "MatMul": patterns.matmul,
     "Add": _add,
@@ -46,7 +47,8 @@ PATTERNS: dict[str, Pattern] = {
     "Slice": spatial.slice_positions,
     "Pad": spatial.pad,
     "Resize": spatial.resize,
-    "ConvTranspose": _refused("a transposed convolution spreads its input, which no LOAD does"),
-    "Transpose": _refused("it moves channels, which stand in blocks"),
+    "Transpose": _refused(
+        "it moves values between tiles, which LOAD and STORE do not take apart (free where all stay in place)"
+    ),
 }
 """ONNX operator -> its pattern, which makes a layer of a node or raises NotALayerError with the reason."""

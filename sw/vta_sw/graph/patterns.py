@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
+from vta_arch.program import channels_first
 
-from .qdq import Constant, NotALayerError, Scope, activation, clip_bounds, constant, exponent, quantized
+from .qdq import (
+    Constant,
+    NotALayerError,
+    Scope,
+    activation,
+    clip_bounds,
+    constant,
+    exponent,
+    flat_activation,
+    quantized,
+)
 from .scales import add_requant, conv_requant
 from .types import IntLayer, Ints, QTensor
 from .view import GraphView, attributes
@@ -16,9 +28,9 @@ _SAME_SCALE = 1e-6
 """Scales closer than this, relatively, are the same number computed in another order."""
 
 
-def finish(view: GraphView, index: int, scope: Scope) -> tuple[QTensor, tuple[int, ...]]:
-    """Follow [Relu | Clip]* -> QuantizeLinear from node ``index``: the output and all nodes."""
-    nodes, low, high = [index], -np.inf, np.inf
+def finish(view: GraphView, index: int, scope: Scope, behind: tuple[int, ...] = ()) -> tuple[QTensor, tuple[int, ...]]:
+    """Follow [Relu | Clip]* -> QuantizeLinear from node ``index``, and those ``behind`` it: the output, all nodes."""
+    nodes, low, high = [index, *behind], -np.inf, np.inf
     if view.nodes[index].op_type in ACTIVATIONS:
         low, high = clip_bounds(view, index)
     while True:
@@ -71,13 +83,14 @@ def conv_layer(
     weight: Ints,
     scale: np.ndarray,
     bias: str | Ints,
+    behind: tuple[int, ...] = (),
     **geometry: tuple[int, ...],
 ) -> IntLayer:
     """The layer of node ``index`` whose weight [out, in, ...] has ``scale``, one number or one a channel.
 
-    ``bias``: a tensor's name, or integers in steps of the accumulator.
+    ``bias``: a tensor's name, or integers in steps of the accumulator. ``behind``: more nodes of the layer.
     """
-    output, nodes = finish(view, index, scope)
+    output, nodes = finish(view, index, scope, behind)
     channels = weight.shape[0]
     step = np.broadcast_to(scale, (channels,)) * source.scale
     layer = IntLayer(
@@ -90,7 +103,7 @@ def conv_layer(
         high=output.high,
         weight=weight,
         bias=_bias(view, bias, channels, step) if isinstance(bias, str) else bias,
-        pad_value=_pad_value(scope, source, geometry.get("pads", ())),
+        pad_value=pad_value(scope, source, geometry.get("pads", ())),
         **geometry,  # type: ignore[arg-type]  # strides, pads, dilations: each of its own length
     )
     if scope.any_scale:
@@ -99,7 +112,7 @@ def conv_layer(
     return replace(layer, shift=shift)
 
 
-def _pad_value(scope: Scope, source: QTensor, pads: tuple[int, ...]) -> int:
+def pad_value(scope: Scope, source: QTensor, pads: tuple[int, ...]) -> int:
     """What the input is padded with: its zero point. Raises NotALayerError where LOAD cannot pad with it."""
     if not any(pads) or source.zero == 0:
         return 0
@@ -143,16 +156,21 @@ def pool_window(view: GraphView, index: int) -> tuple[tuple[int, int], tuple[int
     return kernel, tuple(named.get("strides", (1, 1))), explicit_pads(view, index, kernel, *shape[2:])
 
 
+def rank_of(view: GraphView, index: int, source: QTensor) -> int:
+    """Dimensions of a node's first input, which need not be those of the ``source`` behind it."""
+    return len(view.shapes.get(view.nodes[index].input[0], source.shape))
+
+
 def conv(view: GraphView, index: int, scope: Scope) -> IntLayer:
     """A Conv of any number of groups on 4-dimensional tensors. Raises NotALayerError."""
     node, named = view.nodes[index], attributes(view.nodes[index])
     source = activation(view, node.input[0], scope)
     weight = constant(view, node.input[1])
-    if len(source.shape) != 4 or weight.values.ndim != 4:
+    if rank_of(view, index, source) != 4 or weight.values.ndim != 4:
         raise NotALayerError("it is not 2-dimensional")
     if weight.scale.size not in (1, weight.values.shape[0]) or (weight.scale.size > 1 and weight.axis != 0):
         raise NotALayerError("its weight scale is not one per tensor or output channel")
-    _check_groups(named.get("group", 1), weight.values.shape, source.shape[1])
+    _check_groups(named.get("group", 1), weight.values.shape, source.nchw[1])
     kernel = weight.values.shape[2], weight.values.shape[3]
     return conv_layer(
         view,
@@ -163,7 +181,7 @@ def conv(view: GraphView, index: int, scope: Scope) -> IntLayer:
         weight.scale,
         node.input[2] if len(node.input) > 2 else "",
         strides=tuple(named.get("strides", [1, 1])),
-        pads=explicit_pads(view, index, kernel, *source.shape[2:]),
+        pads=explicit_pads(view, index, kernel, *source.nchw[2:]),
         dilations=tuple(named.get("dilations", [1, 1])),
     )
 
@@ -176,21 +194,40 @@ def _check_groups(groups: int, weight: tuple[int, ...], channels: int) -> None:
         raise NotALayerError(f"its weight has {weight[1]} input channels, its input {channels} in {groups} groups")
 
 
-def _dense(view: GraphView, index: int, scope: Scope, item: Constant, transposed: bool, bias: str) -> IntLayer:
+def _dense(
+    view: GraphView,
+    index: int,
+    scope: Scope,
+    item: Constant,
+    transposed: bool,
+    bias: str,
+    behind: tuple[int, ...] = (),
+) -> IntLayer:
+    """A matrix times a constant one: [N, features], or [N, rows, features], whose rows are an image's positions.
+
+    ``behind``: nodes behind it that belong to it.
+    """
     real = view.nodes[index].input[0]
     rank = len(view.shapes.get(real, ()))
-    if rank != 2 or item.values.ndim != 2:
-        raise NotALayerError(f"its input has {rank} dimensions, its weight {item.values.ndim}: 2 of each can run")
-    source = activation(view, real, scope, flattened=True)
+    if rank not in (2, 3) or item.values.ndim != 2:
+        raise NotALayerError(
+            f"its input has {rank} dimensions, its weight {item.values.ndim}: 2 or 3 dimensions times 2 can run"
+        )
     matrix = item.values if transposed else item.values.T
     axis = 0 if transposed else 1
     if item.scale.size not in (1, matrix.shape[0]) or (item.scale.size > 1 and item.axis != axis):
         raise NotALayerError("its weight scale is not one per tensor or output channel")
-    features = int(np.prod(source.nchw[1:]))
+    source, places = flat_activation(view, real, scope) if rank == 2 else (activation(view, real, scope), None)
+    features = source.nchw[1] if rank == 3 else math.prod(source.shape[1:])
     if matrix.shape[1] != features:
         raise NotALayerError(f"its weight has {matrix.shape[1]} input features, its input {features}")
-    weight = matrix.reshape(-1, *source.nchw[1:])  # a kernel that is the whole input needs no flattening
-    return conv_layer(view, index, scope, source, weight, item.scale, bias)
+    if places is not None:
+        ordered = np.zeros_like(matrix)
+        ordered[:, places] = matrix
+        matrix = ordered
+    # A kernel that is the whole input needs no flattening.
+    weight = matrix[:, :, None, None] if rank == 3 else channels_first(matrix.reshape(-1, *source.shape[1:]))
+    return conv_layer(view, index, scope, source, np.ascontiguousarray(weight), item.scale, bias, behind)
 
 
 def gemm(view: GraphView, index: int, scope: Scope) -> IntLayer:
@@ -203,14 +240,32 @@ def gemm(view: GraphView, index: int, scope: Scope) -> IntLayer:
 
 
 def matmul(view: GraphView, index: int, scope: Scope) -> IntLayer:
-    """A MatMul with a constant second matrix. Raises NotALayerError."""
-    return _dense(view, index, scope, constant(view, view.nodes[index].input[1]), False, "")
+    """A MatMul with a constant second matrix, and the Add of a constant vector behind it. Raises NotALayerError."""
+    node = view.nodes[index]
+    added = bias_adder(view, index)
+    bias = "" if added is None else view.nodes[added].input[1 - list(view.nodes[added].input).index(node.output[0])]
+    return _dense(view, index, scope, constant(view, node.input[1]), False, bias, () if added is None else (added,))
+
+
+def bias_adder(view: GraphView, index: int) -> int | None:
+    """The Add directly behind a MatMul that adds a constant vector of its features."""
+    output = view.nodes[index].output[0]
+    following = view.single_consumer(output)
+    if following is None or view.nodes[following].op_type != "Add":
+        return None
+    other = next((name for name in view.nodes[following].input if name != output), "")
+    maker = view.producer.get(other)
+    stored = other if maker is None else view.nodes[maker].input[0]
+    dequantized = maker is None or view.nodes[maker].op_type == "DequantizeLinear"
+    shape, made = view.shapes.get(other), view.shapes.get(output, ())
+    vector = dequantized and stored in view.initializers and shape is not None and shape == made[-1:]
+    return following if vector else None
 
 
 def add(view: GraphView, index: int, scope: Scope) -> IntLayer:
     """An Add of two activations of the same shape. Raises NotALayerError."""
     left, right = (activation(view, name, scope) for name in view.nodes[index].input)
-    if left.nchw != right.nchw:
+    if left.nchw != right.nchw or len({view.shapes.get(name) for name in view.nodes[index].input}) > 1:
         raise NotALayerError(f"its inputs have different shapes, {left.shape} and {right.shape}")
     output, nodes = finish(view, index, scope)
     layer = IntLayer(

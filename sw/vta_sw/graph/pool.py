@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .patterns import conv_layer, explicit_pads, finish
+from .patterns import conv_layer, explicit_pads, finish, rank_of
 from .qdq import NotALayerError, Scope, activation, exponent
 from .scales import copy_requant
 from .types import IntLayer, QTensor
@@ -16,8 +16,9 @@ from .view import GraphView, attributes
 
 def _input(view: GraphView, index: int, scope: Scope) -> QTensor:
     source = activation(view, view.nodes[index].input[0], scope)
-    if len(source.shape) != 4:
-        raise NotALayerError(f"its input has {len(source.shape)} dimensions: pooling of 4 can run")
+    rank = rank_of(view, index, source)
+    if rank != 4:
+        raise NotALayerError(f"its input has {rank} dimensions: pooling of 4 can run")
     return source
 
 
@@ -28,7 +29,7 @@ def _pair(named: dict[str, Any], key: str) -> tuple[int, int]:
 
 def _kernel(view: GraphView, index: int, source: QTensor) -> tuple[int, int]:
     if view.nodes[index].op_type.startswith("Global"):
-        return source.shape[2], source.shape[3]
+        return source.nchw[2], source.nchw[3]
     return _pair(attributes(view.nodes[index]), "kernel_shape")
 
 
@@ -36,7 +37,7 @@ def average_pool(view: GraphView, index: int, scope: Scope) -> IntLayer:
     """AveragePool, GlobalAveragePool: sums of windows, 1 / their size goes into the scale. Raises NotALayerError."""
     named, source = attributes(view.nodes[index]), _input(view, index, scope)
     kernel = _kernel(view, index, source)
-    pads = explicit_pads(view, index, kernel, *source.shape[2:])
+    pads = explicit_pads(view, index, kernel, *source.nchw[2:])
     if any(pads) and not named.get("count_include_pad", 0):
         raise NotALayerError("it leaves its padding out of the average, so windows at the border have another divisor")
     size = kernel[0] * kernel[1]
@@ -63,11 +64,11 @@ def max_pool(view: GraphView, index: int, scope: Scope) -> IntLayer:
     named, kernel = attributes(node), _kernel(view, index, source)
     output, nodes = finish(view, index, scope)
     strides, dilations = _pair(named, "strides"), _pair(named, "dilations")
-    pads = list(explicit_pads(view, index, kernel, *source.shape[2:]))
+    pads = list(explicit_pads(view, index, kernel, *source.nchw[2:]))
     for axis in range(2):
         # Rounding up the output's size lets the last window reach beyond the padding, rounding down not even to it.
         end = (output.nchw[2 + axis] - 1) * strides[axis] + (kernel[axis] - 1) * dilations[axis] + 1
-        pads[2 + axis] = max(0, end - source.shape[2 + axis] - pads[axis])
+        pads[2 + axis] = max(0, end - source.nchw[2 + axis] - pads[axis])
     padded = any(pads) and source.low != 0
     if padded and source.low < 0 and "pad_value" not in scope.cfg.extensions:
         raise NotALayerError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,7 +10,8 @@ from numpy.typing import NDArray
 from vta_arch.config import VTAConfig
 from vta_arch.program import INTEGER_TYPES
 
-from .normalize import RESHAPES
+from .moves import PLACES_LIMIT, Places, own_places, places_before, stays
+from .normalize import MOVES
 from .types import QTensor
 from .view import TYPE_NAMES, GraphView, attributes
 
@@ -70,12 +72,27 @@ def _parameters(view: GraphView, index: int, *, zero_point: bool) -> tuple[NDArr
     return scale.astype(np.float64).reshape(-1), TYPE_NAMES[named] if named else default, 0
 
 
-def activation(view: GraphView, real: str, scope: Scope, *, flattened: bool = False) -> QTensor:
+def activation(view: GraphView, real: str, scope: Scope) -> QTensor:
     """The integer activation behind the dequantized tensor ``real``.
 
-    A reshape that moves nothing ([N, C, 1, 1] and [N, C]) is looked through; ``flattened``: so is that from
-    [N, C, H, W] of a layer to [N, C * H * W]. Raises NotALayerError with the reason when it is not one.
+    Reshapes and transposes that move nothing in tiles ([N, C, 1, 1] to [N, C], [N, C, H, W] to [N, H * W, C]) are
+    looked through. Raises NotALayerError with the reason when it is not one.
     """
+    return _activation(view, real, scope, flattened=False)[0]
+
+
+def flat_activation(view: GraphView, real: str, scope: Scope) -> tuple[QTensor, Places | None]:
+    """As :func:`activation`, of ``real`` [N, features] that may hold each image of a layer's output in any order.
+
+    The second result are the places of the features [features] among an image's elements, None where they are in
+    order. Raises NotALayerError.
+    """
+    found, places = _activation(view, real, scope, flattened=True)
+    return found, None if places is None else places[0]
+
+
+def _activation(view: GraphView, real: str, scope: Scope, *, flattened: bool) -> tuple[QTensor, Places | None]:
+    """The activation, and where its elements stood in it if not in the same places."""
     index = view.producer.get(real)
     if index is None or view.nodes[index].op_type != "DequantizeLinear":
         raise NotALayerError(f"its input {real!r} is not quantized")
@@ -85,35 +102,73 @@ def activation(view: GraphView, real: str, scope: Scope, *, flattened: bool = Fa
     tensor = _tensor(view, index, name, scope)
     maker = view.producer.get(name)
     if name in scope.bounds or maker is None or view.nodes[maker].op_type != "QuantizeLinear":
+        return tensor, None
+    found, places = _before_moves(view, view.nodes[maker].input[0], tensor, scope, flattened=flattened)
+    return _bounded(view, found, scope), places
+
+
+def _bounded(view: GraphView, tensor: QTensor, scope: Scope) -> QTensor:
+    """``tensor`` within the bounds of the real values that are quantized to it."""
+    maker = view.producer.get(tensor.name)
+    if tensor.name in scope.bounds or maker is None or view.nodes[maker].op_type != "QuantizeLinear":
         return tensor
-    inner = _behind_reshapes(view, view.nodes[maker].input[0], tensor, scope)
-    if inner is not None and (inner.nchw == tensor.nchw or (flattened and _flattens(inner, tensor, scope))):
-        return inner
-    return quantized(view, maker, *_real_range(view, view.nodes[maker].input[0], scope), scope)
+    found = quantized(view, maker, *_real_range(view, view.nodes[maker].input[0], scope), scope)
+    return replace(found, positions=tensor.positions)
 
 
-def _behind_reshapes(view: GraphView, real: str, tensor: QTensor, scope: Scope) -> QTensor | None:
-    """The activation from which reshapes alone make the real tensor behind ``tensor``, if it has the same scale."""
-    index = view.producer.get(real)
-    if index is None or view.nodes[index].op_type not in RESHAPES:
-        return None
-    while index is not None and view.nodes[index].op_type in RESHAPES:
-        real = view.nodes[index].input[0]
-        index = view.producer.get(real)
-    if index is None or view.nodes[index].op_type != "DequantizeLinear":
+def _before_moves(
+    view: GraphView, real: str, tensor: QTensor, scope: Scope, *, flattened: bool
+) -> tuple[QTensor, Places | None]:
+    """The oldest activation of the same steps from which only moves make ``real``, where ``tensor``'s elements stand.
+
+    ``flattened``: see :func:`flat_activation`; the places are those of ``tensor``'s elements in it.
+    """
+    first = view.producer.get(real)
+    if first is None or view.nodes[first].op_type not in MOVES or math.prod(tensor.shape) > PLACES_LIMIT:
+        return tensor, None
+    places, best = own_places(tensor.shape), tensor
+    while (index := view.producer.get(real)) is not None:
+        node = view.nodes[index]
+        if node.op_type in MOVES:
+            before = places_before(view, index, places)
+            if before is None:
+                break
+            places, real = before, node.input[0]
+            continue
+        older = _same_steps(view, index, tensor, scope)
+        if older is None:
+            break
+        if stays(older.shape, places):
+            same = older.nchw == tensor.nchw
+            best = older if same else replace(older, positions=tensor.nchw[2:])
+        elif flattened and older.name in scope.bounds and _by_image(older, tensor, places):
+            return older, places
+        maker = view.producer.get(older.name)
+        if older.name in scope.bounds or maker is None or view.nodes[maker].op_type != "QuantizeLinear":
+            break
+        real = view.nodes[maker].input[0]
+    return best, None
+
+
+def _same_steps(view: GraphView, index: int, tensor: QTensor, scope: Scope) -> QTensor | None:
+    """The tensor that a DequantizeLinear reads, if it has the type, scale and zero point of ``tensor``."""
+    node = view.nodes[index]
+    if node.op_type != "DequantizeLinear" or node.input[0] in view.initializers:
         return None
     try:
-        inner = activation(view, real, scope)
+        older = _tensor(view, index, node.input[0], scope)
     except NotALayerError:
-        return None  # the reshaped tensor itself is one
-    same = (inner.dtype, inner.scale, inner.zero) == (tensor.dtype, tensor.scale, tensor.zero)
-    return inner if same else None
+        return None  # the moved tensor itself is one
+    same = (older.dtype, older.scale, older.zero) == (tensor.dtype, tensor.scale, tensor.zero)
+    return older if same else None
 
 
-def _flattens(inner: QTensor, tensor: QTensor, scope: Scope) -> bool:
-    """Whether ``tensor`` [N, features] is all of ``inner``, which a layer makes (else the CPU flattens at no cost)."""
-    n, c, h, w = inner.nchw
-    return inner.name in scope.bounds and tensor.shape == (n, c * h * w)
+def _by_image(older: QTensor, tensor: QTensor, places: Places) -> bool:
+    """Whether ``tensor`` [N, features] has all elements of each image of ``older``, in one order."""
+    count, size = older.shape[0], math.prod(older.shape[1:])
+    if tensor.shape != (count, size):
+        return False
+    return np.array_equal(places - places[:1], np.broadcast_to(np.arange(count)[:, None] * size, places.shape))
 
 
 def _real_range(view: GraphView, name: str, scope: Scope) -> tuple[float, float]:

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .patterns import finish
+from .patterns import finish, rank_of
 from .qdq import NotALayerError, Scope, activation, exponent
 from .scales import copy_requant
-from .types import IntLayer, Ints, QTensor
+from .types import IntLayer, Ints, QTensor, nchw_axes
 from .view import GraphView, attributes
 
 
@@ -19,9 +19,9 @@ def concat(view: GraphView, index: int, scope: Scope) -> IntLayer:
     node = view.nodes[index]
     sources = [activation(view, name, scope) for name in node.input]
     rank = len(view.shapes.get(node.output[0], ()))
-    axis = attributes(node).get("axis", 1)
-    if axis not in (1, 1 - rank):
-        raise NotALayerError(f"it concatenates on axis {axis}: channels (axis 1) can run")
+    axis, channels = attributes(node).get("axis", 1), nchw_axes(rank).index(1)
+    if axis not in (channels, channels - rank):
+        raise NotALayerError(f"it concatenates on axis {axis}: channels (axis {channels}) can run")
     counts = [source.nchw[1] for source in sources]
     return selection(view, index, scope, sources, np.arange(sum(counts), dtype=np.int64))
 
@@ -44,10 +44,10 @@ def slice_bounds(view: GraphView, index: int, source: QTensor) -> tuple[range, r
     starts, ends = values[0].tolist(), values[1].tolist()
     axes = values[2].tolist() if len(values) > 2 and values[2] is not None else list(range(len(starts)))
     steps = values[3].tolist() if len(values) > 3 and values[3] is not None else [1] * len(starts)
-    taken = [range(size) for size in source.nchw]
+    taken, rank = [range(size) for size in source.nchw], rank_of(view, index, source)
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
-        place = axis % len(source.shape)
-        size = source.shape[place]
+        place = nchw_axes(rank)[axis % rank]
+        size = source.nchw[place]
         taken[place] = range(size)[slice(start, end if end >= -size or step > 0 else None, step)]
     images, channels, rows, cols = taken
     if images != range(source.nchw[0]):

@@ -9,11 +9,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .patterns import conv_layer, finish
+from .patterns import conv_layer, finish, rank_of
 from .pool import rescaled
 from .qdq import NotALayerError, Scope, activation
 from .select import selection, slice_bounds, slice_channels
-from .types import IntLayer, QTensor
+from .types import IntLayer, QTensor, nchw_axes
 from .view import GraphView, attributes
 
 _COORDINATES = ("half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners")
@@ -35,7 +35,7 @@ def pad(view: GraphView, index: int, scope: Scope) -> IntLayer:
     source = activation(view, node.input[0], scope)
     if attributes(node).get("mode", b"constant") != b"constant":
         raise NotALayerError("it pads with values of its input")
-    (first, before), (last, after) = _pad_sizes(view, node.input, len(source.shape))
+    (first, before), (last, after) = _pad_sizes(view, node.input, rank_of(view, index, source))
     value = view.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else np.zeros(1, np.float32)
     if value is None:
         raise NotALayerError("its padding's value is computed")
@@ -67,7 +67,7 @@ def _pad_sizes(view: GraphView, inputs: Sequence[str], rank: int) -> tuple[_Size
         raise NotALayerError("its padding is negative")
     sizes = np.zeros((2, 4), np.int64)
     for number, axis in enumerate(axes.tolist()):
-        sizes[:, axis % rank] = given[number], given[number + len(axes)]
+        sizes[:, nchw_axes(rank)[axis % rank]] = given[number], given[number + len(axes)]
     if sizes[:, 0].any():
         raise NotALayerError("it pads the batch")
     (first, top, left), (last, bottom, right) = sizes[:, 1:].tolist()

@@ -7,9 +7,15 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from vta_arch.program import nchw_shape
 from vta_arch.requant import RequantParams
 
 Ints = NDArray[np.int64]
+
+
+def nchw_axes(rank: int) -> tuple[int, ...]:
+    """Which of N, C, H, W each axis of a tensor of so many dimensions is."""
+    return (0, 2, 1) if rank == 3 else tuple(range(rank))
 
 
 @dataclass(frozen=True)
@@ -26,12 +32,14 @@ class QTensor:
     low: int
     high: int
     zero: int = 0
+    positions: tuple[int, int] | None = None
+    """Height and width as a layer sees them, where it reads through a reshape of the tensor's; None: the shape's."""
 
     @property
     def nchw(self) -> tuple[int, int, int, int]:
-        """The shape as [N, C, H, W]; missing axes are 1."""
-        n, c, h, w = (*self.shape, 1, 1)[:4]
-        return n, c, h, w
+        """The shape as [N, C, H, W], see :func:`vta_arch.program.nchw_shape`."""
+        n, c, h, w = nchw_shape(self.shape)
+        return (n, c, *self.positions) if self.positions else (n, c, h, w)
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,8 @@ class IntLayer:
     With ``requant`` (one set of parameters for each output channel, of an add one set in all):
     conv: requantize(conv(x, weight), requant), x padded with pad_value; a dense layer is a 1x1 conv, and a
     weight of fewer input channels than the input has groups (see ``groups``).
+    conv_transpose: the same of x with its values ``strides`` apart, pad_value between and around them: a convolution
+    whose own stride is 1. Negative pads leave outer rows or columns of that out.
     add: requantize(a * factors[0] + b * factors[1], requant).
     maxpool: requantize(maximum of each window of x, padded with pad_value).
     rectify: requantize(max(x, floor) * factors[0] + x * factors[1]).
@@ -118,9 +128,14 @@ class IntLayer:
     @property
     def own_channels(self) -> int:
         """Output channels where each has parameters of its own, 0 where all share one."""
-        if self.op == "conv":
+        if self.is_weighted:
             return len(self.weight)
         return len(self.channels) if self.op == "select" else 0
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether it is a convolution, transposed or not."""
+        return self.op in ("conv", "conv_transpose")
 
     @property
     def is_depthwise(self) -> bool:
@@ -135,9 +150,9 @@ class IntLayer:
 
     @property
     def macs(self) -> int:
-        """True multiply-accumulates; only a conv has any."""
-        n, _, h, w = self.made.nchw
-        return n * h * w * (self.true_weights or self.weight.size) if self.op == "conv" else 0
+        """True multiply-accumulates, of convolutions; a transposed one multiplies each input by all weights."""
+        n, _, h, w = self.inputs[0].nchw if self.op == "conv_transpose" else self.made.nchw
+        return n * h * w * (self.true_weights or self.weight.size) if self.is_weighted else 0
 
 
 @dataclass(frozen=True)

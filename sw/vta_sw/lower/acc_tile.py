@@ -166,6 +166,20 @@ class AccTile:
         uops = self._uops.place(("alu", half, *pairs), lambda: table)
         self._stream.add(alu(self._cfg, op, **uops, **loops, **self._declared), writes=[("acc", half)], bank=half)
 
+    def add_constant(
+        self, half: int, number: int, first: int, places: list[tuple[int, int]], loops: dict[str, int]
+    ) -> None:
+        """Add constant vectors ``number`` to the tile in ``half``.
+
+        ``places``: (output block of the tile, first vector that its constant is added to); ``first``: the tile's first
+        output block; ``loops``: as of an ALU instruction.
+        """
+        base, constants = self.base(half), self._vector_base(half, number) + (first if self._stay else 0)
+        table = np.array([(base + dst, constants + block, 0) for block, dst in places], np.int64)
+        uops = self._uops.place(("constant", half, number, first, *places), lambda: table)
+        insn = alu(self._cfg, AluOp.ADD, **uops, **loops, **self._declared)
+        self._stream.add(insn, writes=[("acc", half)], bank=half if self.overlap else None)
+
     def alu_across(self, half: int, op: AluOp, dst: int, src: int, **loops: int) -> None:
         """An ALU instruction from the other half's tile into that of ``half``; it holds up the products of both."""
         uop = self._single_uop(self.base(half) + dst, self.base(1 - half) + src)

@@ -15,6 +15,7 @@ from functools import partial
 import numpy as np
 from vta_arch.encoding import alu
 from vta_arch.isa import AluOp
+from vta_arch.layout import ceil_div
 
 from ..graph.types import IntLayer, Ints
 from .acc_tile import AccTile
@@ -69,6 +70,9 @@ class ChainLowering(ConvLowering):
     @property
     def _task(self) -> ChainTask:
         return ChainTask(self.geometry, tuple(map(tuple, self._chain.tolist())), self.plan.cycles)
+
+    def _weight_steps(self, tiling: Tiling) -> int:
+        return ceil_div(self.geometry.out_blocks, tiling.out_blocks)
 
     def _good_tilings(self, count: int) -> tuple[Tiling, ...]:
         return best_chain_tilings(self._cfg, self._task, count)

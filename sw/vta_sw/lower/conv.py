@@ -55,12 +55,15 @@ class ConvLowering:
 
     def __init__(self, context: Context, layer: IntLayer) -> None:
         self._context, self._cfg, self._layer = context, context.cfg, layer
-        self.geometry: ConvGeometry = conv_geometry(context.cfg, layer)
+        self.geometry: ConvGeometry = self._geometry()
         self.plan: Requantization = self._plan()
         self._limits = insn_fields(context.cfg, Opcode.LOAD)
         self._pattern_key = b""
         self._read_weights()
         self.tiling: Tiling = self._choose_tiling()
+
+    def _geometry(self) -> ConvGeometry:
+        return conv_geometry(self._cfg, self._layer)
 
     def _read_weights(self) -> None:
         """Find the weight tiles that are used."""
@@ -93,7 +96,11 @@ class ConvLowering:
         geometry = self.geometry
         rows = len(row_parts(geometry.rows.out, tiling.rows, tiling.edge))
         positions = geometry.images * rows * ceil_div(geometry.cols.out, tiling.cols)
-        return positions * geometry.parts(tiling.out_blocks, tiling.in_blocks)[0]
+        return positions * self._weight_steps(tiling)
+
+    def _weight_steps(self, tiling: Tiling) -> int:
+        """Parts of the weights that are multiplied at each position."""
+        return self.geometry.parts(tiling.out_blocks, tiling.in_blocks)[0]
 
     def _trial(self, tiling: Tiling, cost: Callable[..., int] = trial_cost) -> int:
         """Cycles with ``tiling``, on the timeline."""
@@ -138,10 +145,14 @@ class ConvLowering:
                 kept = rows[:, part.first : part.first + part.count]
                 if part is active[0]:
                     kept = kept.copy()
-                    kept[~kept.any(axis=(1, 2, 3)), 0, 0, 0] = True
+                    self._start_sums(kept)
                 found[out, part] = kept, place
                 place += int(np.count_nonzero(kept))
         return found
+
+    def _start_sums(self, kept: Used) -> None:
+        """Add a tile, of zeros, wherever an output block has none that starts its sum."""
+        kept[~kept.any(axis=(1, 2, 3)), 0, 0, 0] = True
 
     def _place_weights(self, tiling: Tiling) -> None:
         self._kept = self._weight_parts(tiling)
@@ -152,6 +163,10 @@ class ConvLowering:
     def _accumulators(self, tiling: Tiling) -> int:
         """Accumulators of an output block of the largest tile."""
         return tiling.rows * tiling.cols
+
+    def _vectors(self, position: Position) -> int:
+        """Outputs of each output block of a tile."""
+        return position.rows.count * position.cols.count
 
     def _emit(self, context: Context, stream: StreamBuilder, tiling: Tiling, weights: int) -> None:
         self.tiling, self._weights, self._stream = tiling, weights, stream
@@ -188,7 +203,7 @@ class ConvLowering:
         return ((position, out) for position in positions for out in outs)
 
     def _emit_tile(self, half: int, position: Position, out: Part) -> None:
-        vectors = position.rows.count * position.cols.count
+        vectors = self._vectors(position)
         for number, into in enumerate(self._ins[out]):
             # Weights first: they need not wait for the layer before.
             wgt_slot, missing = self._wgt_slots.get((out, into))
@@ -206,7 +221,7 @@ class ConvLowering:
 
     def _end_tile(self, half: int, position: Position, out: Part) -> None:
         """What follows the products of a tile."""
-        vectors = position.rows.count * position.cols.count
+        vectors = self._vectors(position)
         self._acc.requantize(half, out.first, out.count, vectors, partial(self._store, half, position, out))
 
     # Transfers -----------------------------------------------------------------------------
@@ -280,7 +295,11 @@ class ConvLowering:
     # Products ------------------------------------------------------------------------------
     def _block_pitch(self, position: Position) -> int:
         """Accumulators from one output block to the next."""
-        return position.rows.count * position.cols.count
+        return self._vectors(position)
+
+    def _output_steps(self, width: int) -> tuple[int, int]:
+        """Accumulators from one position to that below it and to that beside it, of a tile of ``width`` columns."""
+        return width, 1
 
     def _gemm(self, slots: tuple[int, int, int], position: Position, out: Part, into: Part, *, first: bool) -> None:
         half, inp_slot, wgt_slot = slots
@@ -290,20 +309,22 @@ class ConvLowering:
         kept, _ = self._kept[out, into]
         key = ("gemm", slots, *used_key(kept), width, pitched)
         uops = self._uops.place(key, lambda: self._table(slots, position, kept))
+        down, beside = self._output_steps(width)
         loops = {
             "iter_out": height,
             "iter_in": width,
-            "dst_factor_out": width if height > 1 else 0,
-            "dst_factor_in": 1,
+            "dst_factor_out": down if height > 1 else 0,
+            "dst_factor_in": beside if width > 1 else 1,
             "src_factor_out": rows.step * cols.window(width) if height > 1 else 0,
             "src_factor_in": cols.step if width > 1 else 0,
         }
         reads: list[Resource] = [("inp", inp_slot), ("wgt", wgt_slot)]
         if first and self._acc.overlap:
-            # The first product of each output block overwrites what an older tile left.
-            overwriting = uops | {"uop_end": uops["uop_bgn"] + out.count}
+            # The first product of each sum overwrites what an older tile left.
+            starts = out.count * self.geometry.phases
+            overwriting = uops | {"uop_end": uops["uop_bgn"] + starts}
             self._acc.products(half, gemm(self._cfg, reset=1, **overwriting, **loops), reads)
-            uops["uop_bgn"] += out.count
+            uops["uop_bgn"] += starts
         if uops["uop_bgn"] < uops["uop_end"]:
             self._add_products(half, uops | loops, reads, out.count)
 

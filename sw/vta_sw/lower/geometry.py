@@ -16,6 +16,11 @@ MOST_ROWS = (1 << 16) - 1
 """Rows of a LOAD that pads with zero."""
 
 
+def most_rows(cfg: VTAConfig, layer: IntLayer) -> int:
+    """Rows of a LOAD of the layer's input."""
+    return padded_load_fields(cfg)["y_size"].max if layer.pad_value else MOST_ROWS
+
+
 def signed_pad(value: int) -> int:
     """An activation as the pad_value of a LOAD, whose low bits each element takes."""
     return value - 256 if value > 127 else value
@@ -67,11 +72,15 @@ class ConvGeometry:
     """Rows of a LOAD: fewer where it pads with a value."""
     pattern: TilePattern | None = None
     """Weight tiles that are used; None: all."""
+    phases: int = 1
+    """Outputs that a position of both axes makes."""
+    kernel: int = 0
+    """Positions of the kernel, where they are not those of both axes; 0: they are."""
 
     @property
     def taps(self) -> int:
         """Positions of the kernel."""
-        return self.rows.kernel * self.cols.kernel
+        return self.kernel or self.rows.kernel * self.cols.kernel
 
     @property
     def products(self) -> float:
@@ -100,7 +109,7 @@ def conv_geometry(cfg: VTAConfig, layer: IntLayer) -> ConvGeometry:
     ):
         out = (size + before + after - (kernel - 1) * dilation - 1) // stride + 1
         axes.append(Axis(size, out, kernel, stride, dilation, before, after, jump))
-        _check_pads(cfg, axes[-1])
+        check_pads(cfg, axes[-1])
     expected = (n, layer.weight.shape[0], axes[0].out, axes[1].out)
     if layer.made.nchw != expected or min(expected) < 1:
         raise NotLowerableError(f"its output has the shape {layer.made.nchw} instead of {expected}")
@@ -113,11 +122,12 @@ def conv_geometry(cfg: VTAConfig, layer: IntLayer) -> ConvGeometry:
         ceil_div(c, cfg.block_in),
         rows=axes[0],
         cols=axes[1],
-        most_rows=padded_load_fields(cfg)["y_size"].max if layer.pad_value else MOST_ROWS,
+        most_rows=most_rows(cfg, layer),
     )
 
 
-def _check_pads(cfg: VTAConfig, axis: Axis) -> None:
+def check_pads(cfg: VTAConfig, axis: Axis) -> None:
+    """Raises NotLowerableError unless LOAD can pad the axis."""
     limit = insn_fields(cfg, Opcode.LOAD)["y_pad_0"].max
     reach = (axis.kernel - 1) * axis.dilation
     for pad in (axis.before, axis.after):

@@ -14,12 +14,14 @@ from .conv import ConvLowering
 from .depthwise import DepthwiseLowering
 from .errors import NotLowerableError
 from .select import SelectLowering
+from .transposed import TransposedLowering
 from .upsample import UpsampleLowering
 
 Lowering = ConvLowering | AddLowering | SelectLowering | UpsampleLowering
 
 LOWERINGS: dict[str, Callable[[Context, IntLayer], Lowering]] = {
     "conv": ConvLowering,
+    "conv_transpose": TransposedLowering,
     "depthwise": DepthwiseLowering,
     "add": AddLowering,
     "maxpool": ChainLowering,

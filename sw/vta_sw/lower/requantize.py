@@ -84,7 +84,7 @@ def copy_bounds(layer: IntLayer) -> tuple[Ints, Ints]:
 
 def sum_bounds(layer: IntLayer) -> tuple[Ints, Ints]:
     """Least and greatest accumulator of a layer, before the bias: of each channel, or arrays of one element."""
-    return {"add": add_bounds, "conv": conv_bounds}.get(layer.op, copy_bounds)(layer)
+    return {"add": add_bounds, "conv": conv_bounds, "conv_transpose": conv_bounds}.get(layer.op, copy_bounds)(layer)
 
 
 def drop_dead_channels(cfg: VTAConfig, layer: IntLayer) -> IntLayer:
@@ -95,7 +95,7 @@ def drop_dead_channels(cfg: VTAConfig, layer: IntLayer) -> IntLayer:
     if layer.requant is not None:
         return layer
     dead = np.zeros(len(layer.shift), bool)
-    if layer.op == "conv" and cfg.wgt_width > 1:
+    if layer.is_weighted and cfg.wgt_width > 1:
         shift = np.clip(layer.shift, 1, 62)
         half = layer.bias + (np.int64(1) << (shift - 1))
         low, high = (np.clip((side + half) >> shift, layer.low, layer.high) for side in conv_bounds(layer))
@@ -210,7 +210,7 @@ def _padding(cfg: VTAConfig, layer: IntLayer) -> tuple[int, int] | None:
     A 1-bit weight is +1 or -1, never 0, so the next layer needs its padded input channels to be 0: half the
     accumulator's range is added, then everything but the sign is shifted out.
     """
-    if cfg.wgt_width > 1 or layer.op != "conv" or layer.weight.shape[0] % cfg.block_out == 0:
+    if cfg.wgt_width > 1 or not layer.is_weighted or layer.weight.shape[0] % cfg.block_out == 0:
         return None
     tensor = layer.inputs[0]
     reach = layer.weight[0].size * max(abs(tensor.low), abs(tensor.high)) + 1

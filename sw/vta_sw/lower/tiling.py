@@ -135,7 +135,7 @@ def _legal(
     inp = into * height * width
     legal = inp <= (cfg.inp_depth - beside.shortcut * rows * cols * out) // slots[0]
     legal &= wgt <= (cfg.wgt_depth - beside.weights) // slots[1]
-    legal &= out * (rows * cols + vectors) <= cfg.acc_depth // 2
+    legal &= out * (rows * cols * geometry.phases + vectors) <= cfg.acc_depth // 2
     legal &= height <= geometry.most_rows
     if "requant" in cfg.extensions and geometry.out_blocks > cfg.req_depth:
         legal &= out <= cfg.req_depth // 2
@@ -198,65 +198,91 @@ def _estimate(
     beside: Beside,
 ) -> Grid:
     """Estimated cycles: the busiest of load, compute and store, and what nothing hides at both ends."""
-    rows, cols, out, into, edge = sizes.rows, sizes.cols, sizes.out, sizes.into, sizes.edge
-    beat = cfg.axi_data_width // 8
-    store_vector = store_cycles(cfg)
-    row_tiles = np.where(edge < rows, 2 + -(-(geometry.rows.out - 2 * edge) // rows), -(-geometry.rows.out // rows))
-    col_tiles = -(-geometry.cols.out // cols)
-    positions = geometry.images * row_tiles * col_tiles
-    outs, ins = -(-geometry.out_blocks // out), -(-geometry.in_blocks // into)
-    steps = positions * sizes.parts
-    tiles = positions * outs
-    width: Grid = geometry.cols.window(cols)  # type: ignore[arg-type,assignment]  # arrays here
-
-    def inp_time(height: Grid | Cycles) -> Cycles:
-        window: Cycles = geometry.rows.window(height)  # type: ignore[arg-type,assignment]
-        time: Cycles = into * (TRANSFER_START + window * width * cfg.inp_elem_bytes / beat)
-        return time
-
-    def store_time(height: Grid | Cycles) -> Cycles:
-        count = np.where(cols == geometry.cols.out, 1, out)
-        time: Cycles = count * TRANSFER_START + out * height * cols * store_vector
-        return time
-
-    dense = geometry.in_blocks * geometry.taps
-    wgt = out * into * geometry.taps * (geometry.products / dense * outs * ins / sizes.parts)
-    wgt_time = wgt * cfg.wgt_elem_bytes / beat + TRANSFER_START
-    inp_loads, wgt_loads = _loads(positions, outs, ins, sizes.parts, slots, weights_first)
-    load = inp_loads * inp_time(geometry.rows.out / row_tiles) + wgt_loads * wgt_time
-    vectors = geometry.images * geometry.rows.out * geometry.cols.out * geometry.out_blocks
-    if beside.shortcut:
-        shortcut = vectors * cfg.inp_elem_bytes / beat
-        load = load + beside.shortcut * (
-            shortcut + tiles * np.where(cols == geometry.cols.out, 1, out) * TRANSFER_START
-        )
+    costs = _Costs(cfg, geometry, sizes)
     products = geometry.products + beside.shortcut
-    # One micro-op a cycle; their tables are loaded once if those of all slots fit.
-    shapes = np.where((edge < rows) & (out * into > 1), 2, 1)
-    uop_load = np.where(4 * shapes * wgt > cfg.uop_depth, steps, 2) * (TRANSFER_START + wgt)
-    store = tiles * store_time(geometry.rows.out / row_tiles)
-    passes = vectors * alu_cycles + tiles * alu_cycles * ALU_START
-    if overlaps(cfg):
-        per_vector = max(products, alu_cycles)
-        # The passes and the store of a tile are hidden by the next tile's products.
-        compute = np.maximum(vectors * products + steps * GEMM_START, passes + store) + uop_load
-    else:
-        per_vector = products + alu_cycles
-        compute = vectors * products + steps * GEMM_START + passes + uop_load
-    # Where weights do not stay, a small tile is too short for their loads.
-    small = np.where(edge < rows, 2 * geometry.images * col_tiles * outs * ins, 0)
-    compute = compute + small * np.maximum(
-        wgt_time * wgt_loads / steps + inp_time(edge) * inp_loads / steps - edge * cols * wgt, 0
-    )
-    # Ends: the first tile's loads, the last tile's store, and where a small tile is too short to hide its neighbour's.
-    short = np.minimum(edge, rows) * cols * out * per_vector
-    more = tiles > 1
-    ends = inp_time(edge) + wgt_time + store_time(edge)
-    if overlaps(cfg):
-        ends += np.minimum(edge, rows) * cols * out * min(products, alu_cycles)
-    ends += np.where(more, np.maximum(inp_time(rows) - short, 0) + np.maximum(store_time(rows) - short, 0), 0)
-    total: Grid = np.ceil(np.maximum(np.maximum(load, compute), store) + ends).astype(np.int64)
+    inp_loads, wgt_loads = _loads(costs.positions, costs.outs, costs.ins, sizes.parts, slots, weights_first)
+    even = geometry.rows.out / costs.row_tiles
+    load = inp_loads * costs.input(even) + wgt_loads * costs.weights
+    if beside.shortcut:
+        shortcut = costs.vectors * cfg.inp_elem_bytes / costs.beat
+        load = load + beside.shortcut * (shortcut + costs.tiles * costs.runs * TRANSFER_START)
+    store = costs.tiles * costs.store(even)
+    compute = costs.compute(products, alu_cycles, store) + costs.waiting(inp_loads, wgt_loads)
+    busiest = np.maximum(np.maximum(load, compute), store)
+    total: Grid = np.ceil(busiest + costs.ends(products, alu_cycles)).astype(np.int64)
     return total
+
+
+class _Costs:
+    """What the tiles of all candidates cost, in cycles, and how many there are."""
+
+    def __init__(self, cfg: VTAConfig, geometry: ConvGeometry, sizes: _Candidates) -> None:
+        self._cfg, self._geometry, self._sizes = cfg, geometry, sizes
+        rows, edge = sizes.rows, sizes.edge
+        self.beat = cfg.axi_data_width // 8
+        inner = -(-(geometry.rows.out - 2 * edge) // rows)
+        self.row_tiles = np.where(edge < rows, 2 + inner, -(-geometry.rows.out // rows))
+        self._col_tiles = -(-geometry.cols.out // sizes.cols)
+        self.positions: Grid = geometry.images * self.row_tiles * self._col_tiles
+        self.outs: Grid = -(-geometry.out_blocks // sizes.out)
+        self.ins: Grid = -(-geometry.in_blocks // sizes.into)
+        self.steps = self.positions * sizes.parts
+        self.tiles = self.positions * self.outs
+        self.vectors = geometry.images * geometry.rows.out * geometry.cols.out * geometry.out_blocks
+        self.runs = np.where(sizes.cols == geometry.cols.out, 1, sizes.out)
+        """Transfers of a tile's outputs: one of whole rows, else one for each block."""
+        share = geometry.products / (geometry.in_blocks * geometry.taps) * self.outs * self.ins / sizes.parts
+        self._tiles_of_part: Cycles = sizes.out * sizes.into * geometry.taps * share
+        self.weights: Cycles = self._tiles_of_part * cfg.wgt_elem_bytes / self.beat + TRANSFER_START
+
+    def input(self, height: Grid | Cycles) -> Cycles:
+        """One load of input of a tile of ``height`` rows."""
+        geometry, sizes = self._geometry, self._sizes
+        window: Cycles = geometry.rows.window(height)  # type: ignore[arg-type,assignment]  # arrays here
+        width: Grid = geometry.cols.window(sizes.cols)  # type: ignore[arg-type,assignment]
+        time: Cycles = sizes.into * (TRANSFER_START + window * width * self._cfg.inp_elem_bytes / self.beat)
+        return time
+
+    def store(self, height: Grid | Cycles) -> Cycles:
+        """The stores of a tile of ``height`` rows."""
+        sizes, phases = self._sizes, self._geometry.phases
+        made = sizes.out * height * sizes.cols * phases * store_cycles(self._cfg)
+        time: Cycles = self.runs * TRANSFER_START + made
+        return time
+
+    def compute(self, products: float, alu_cycles: int, store: Cycles) -> Cycles:
+        """Products, passes and the loads of micro-ops of all tiles, one micro-op a cycle."""
+        sizes, wgt = self._sizes, self._tiles_of_part
+        # The tables of micro-ops are loaded once if those of all slots fit.
+        shapes = np.where((sizes.edge < sizes.rows) & (sizes.out * sizes.into > 1), 2, 1)
+        uop_load = np.where(4 * shapes * wgt > self._cfg.uop_depth, self.steps, 2) * (TRANSFER_START + wgt)
+        passes = self.vectors * alu_cycles + self.tiles * alu_cycles * ALU_START
+        array = self.vectors * products + self.steps * GEMM_START
+        # With overlap the passes and the store of a tile are hidden by the next tile's products.
+        time: Cycles = (np.maximum(array, passes + store) if overlaps(self._cfg) else array + passes) + uop_load
+        return time
+
+    def waiting(self, inp_loads: Grid, wgt_loads: Grid) -> Cycles:
+        """What small tiles at the edges, where weights do not stay, are too short to hide of their loads."""
+        sizes, geometry = self._sizes, self._geometry
+        number = 2 * geometry.images * self._col_tiles * self.outs * self.ins
+        loads = self.weights * wgt_loads / self.steps + self.input(sizes.edge) * inp_loads / self.steps
+        small = np.where(sizes.edge < sizes.rows, number, 0)
+        time: Cycles = small * np.maximum(loads - sizes.edge * sizes.cols * self._tiles_of_part, 0)
+        return time
+
+    def ends(self, products: float, alu_cycles: int) -> Cycles:
+        """The first tile's loads, the last tile's store, and what a small tile does not hide of its neighbour's."""
+        sizes, overlap = self._sizes, overlaps(self._cfg)
+        per_vector = max(products, alu_cycles) if overlap else products + alu_cycles
+        size = np.minimum(sizes.edge, sizes.rows) * sizes.cols * sizes.out
+        ends = self.input(sizes.edge) + self.weights + self.store(sizes.edge)
+        if overlap:
+            ends += size * min(products, alu_cycles)
+        hidden = size * per_vector
+        beyond = np.maximum(self.input(sizes.rows) - hidden, 0) + np.maximum(self.store(sizes.rows) - hidden, 0)
+        time: Cycles = ends + np.where(self.tiles > 1, beyond, 0)
+        return time
 
 
 def _loads(

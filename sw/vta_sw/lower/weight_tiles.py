@@ -35,11 +35,13 @@ class TilePattern:
     out_blocks: int
     in_blocks: int
     counts: bytes
+    starts: int = 1
+    """Separate sums of an output block, each of which has at least one tile."""
 
     @cached_property
     def total(self) -> int:
         """Tiles that are used; an output block without any has one, which clears its accumulators."""
-        return int(np.maximum(self._table.sum(axis=1), 1).sum())
+        return int(np.maximum(self._table.sum(axis=1), self.starts).sum())
 
     @property
     def _table(self) -> NDArray[np.int64]:
@@ -56,7 +58,8 @@ def _steps(pattern: TilePattern, out: int, into: int) -> tuple[int, int]:
     by_row = np.add.reduceat(table, range(0, pattern.in_blocks, into), axis=1)
     starts = range(0, pattern.out_blocks, out)
     active = np.add.reduceat(by_row, starts, axis=0) > 0
-    needed = np.add.reduceat(np.maximum(by_row, 1), starts, axis=0)
+    # Any tile may belong to the same sum, which leaves the others to be started.
+    needed = np.add.reduceat(np.maximum(by_row, 1) + pattern.starts - 1, starts, axis=0)
     return int(np.maximum(active.sum(axis=1), 1).sum()), int(needed.max())
 
 

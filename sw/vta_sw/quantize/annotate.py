@@ -74,18 +74,26 @@ def annotation_rules(rules: Mapping[str, Rule]) -> Iterator[None]:
 
 
 def layer_of(
-    view: View, node: NodeProto, inputs: tuple[str, ...], *, weight: str | None, bias: str | None
+    view: View,
+    node: NodeProto,
+    inputs: tuple[str, ...],
+    *,
+    weight: str | None,
+    bias: str | None,
+    adder: NodeProto | None = None,
 ) -> LayerPlan:
-    """The plan of ``node`` with the Relu or Clip behind it fused."""
-    fused = view.fused_activation(node)
+    """The plan of ``node``, and the ``adder`` of its bias, with the Relu or Clip behind it fused."""
+    last = node if adder is None else adder
+    fused = view.fused_activation(last)
     return LayerPlan(
         name=node.name,
         op_type=node.op_type,
         inputs=inputs,
-        output=node.output[0] if fused is None else fused.output[0],
+        output=last.output[0] if fused is None else fused.output[0],
         weight=weight,
         bias=bias,
         fused=None if fused is None else fused.name,
+        adder=None if adder is None else adder.name,
     )
 
 
@@ -108,8 +116,7 @@ def annotate(graph: Graph, keep_float: Sequence[str] = ()) -> Annotation:
         if isinstance(decision, LayerPlan):
             result.layers.append(decision)
             view.integer.add(decision.output)
-            if decision.fused is not None:
-                fused.add(decision.fused)
+            fused |= decision.taken
         elif isinstance(decision, SameScale):
             links[decision.name] = decision
             if decision.source in view.integer:

@@ -14,6 +14,7 @@ from vta_arch.errors import ModelError
 
 from ..frontend import prepare_float
 from ..frontend.graph import Graph
+from ..frontend.transposed import output_first
 from . import any_scale, power_of_two
 from .annotate import annotate, regroup
 from .any_scale import align_additions
@@ -98,7 +99,7 @@ def quantize_with_report(
     plan = annotate(graph, options.keep_float)
     if not plan.layers:
         raise ModelError(
-            "the network has no layer that the accelerator runs (Conv, Gemm or MatMul with constant weights)"
+            "the network has no layer that the accelerator runs (a convolution, Gemm or MatMul with constant weights)"
         )
     watched = set(plan.roots())
     if options.bias_correction:
@@ -169,8 +170,10 @@ def _fit_layers(
             if problem is not None:
                 dropped[layer.name] = problem
         else:
-            mean = _mean(stats[layer.inputs[0]]) if options.bias_correction else None
-            result = quantize_weights(*_floats(graph, layer), ends[0], ends[1], cfg, input_mean=mean)
+            corrected = options.bias_correction and (layer.op_type != "MatMul" or layer.adder is not None)
+            mean = _mean(stats[layer.inputs[0]]) if corrected else None
+            shared = max(layer.transposed, 1)
+            result = quantize_weights(*_floats(graph, layer), ends[0], ends[1], cfg, input_mean=mean, shared=shared)
             if isinstance(result, str):
                 dropped[layer.name] = result
             else:
@@ -187,7 +190,7 @@ def _mean(stats: TensorStats) -> NDArray[np.float64] | None:
 
 
 def _floats(graph: Graph, layer: LayerPlan) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """Weight and bias of a layer. Raises ModelError for NaN or infinity."""
+    """Weight [out, ...] and bias of a layer. Raises ModelError for NaN or infinity."""
     values: list[NDArray[np.float32] | None] = []
     for name in (layer.weight, layer.bias):
         value = None if name is None else graph.array(name)
@@ -196,7 +199,7 @@ def _floats(graph: Graph, layer: LayerPlan) -> tuple[NDArray[np.float32], NDArra
         values.append(None if value is None else value.astype(np.float32))
     weight, bias = values
     assert weight is not None
-    return weight, bias
+    return output_first(weight, layer.transposed) if layer.transposed else weight, bias
 
 
 def _layer_report(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from onnx import NodeProto
 
+from ..graph.types import nchw_axes
 from .annotate import Decision, View, layer_of, register_annotation
 
 
@@ -33,7 +34,7 @@ def annotate_leaky_relu(view: View, node: NodeProto) -> Decision:
 
 @register_annotation("Mul", "Div", "Sub")
 def annotate_with_constant(view: View, node: NodeProto) -> Decision:
-    """An activation and a constant: one value, or one a channel (axis 1)."""
+    """An activation and a constant: one value, or one a channel (axis 1; of [N, rows, features] the last one)."""
     constant = next((at for at in (1, 0) if view.is_constant(node.input[at])), None)
     if constant is None:
         return f"{node.op_type} of two activations runs on the CPU"
@@ -41,10 +42,11 @@ def annotate_with_constant(view: View, node: NodeProto) -> Decision:
     if node.op_type == "Div" and constant == 0:
         return "dividing a constant runs on the CPU"
     shape, value = view.graph.shape(source), view.graph.array(node.input[constant])
-    if shape is None or len(shape) not in (2, 4) or value is None:
+    if shape is None or len(shape) not in (2, 3, 4) or value is None:
         return "the shape of its input is not known"
     aligned = (1,) * max(0, len(shape) - value.ndim) + value.shape
-    if len(aligned) != len(shape) or value.size != aligned[1] or value.size not in (1, shape[1]):
+    axis = nchw_axes(len(shape)).index(1)
+    if len(aligned) != len(shape) or value.size != aligned[axis] or value.size not in (1, shape[axis]):
         return "its constant is not one value, or one a channel"
     return _unweighted(view, node, (source,))
 

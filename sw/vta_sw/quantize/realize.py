@@ -9,6 +9,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper
 from vta_arch.config import VTAConfig
 
 from ..frontend.graph import Graph, reads
+from ..frontend.transposed import input_first
 from .types import Annotation, IntType, LayerPlan, WeightQuant, activation_type, weight_type
 
 _REQUIREMENTS = {8: (8, 17), 4: (10, 21), 2: (13, 25)}
@@ -48,7 +49,8 @@ class QdqWriter:
         by_name = {node.name: node for node in self.graph.nodes}
         for layer in plan.layers:
             if layer.weight is not None:
-                self._weights(layer, by_name[layer.name], scales[plan.groups[layer.inputs[0]]], weights[layer.name])
+                nodes = by_name[layer.name], by_name[layer.adder or layer.name]
+                self._weights(layer, *nodes, scales[plan.groups[layer.inputs[0]]], weights[layer.name])
         self.graph.sort()
         self.graph.drop_dead()
 
@@ -84,25 +86,36 @@ class QdqWriter:
         )
         graph.nodes.extend(pair)
 
-    def _weights(self, layer: LayerPlan, node: NodeProto, input_scale: float, quant: WeightQuant) -> None:
+    def _weights(
+        self, layer: LayerPlan, node: NodeProto, adder: NodeProto, input_scale: float, quant: WeightQuant
+    ) -> None:
+        """``adder``: the node that reads the bias, which is ``node`` itself unless that is a MatMul."""
         graph, name = self.graph, layer.name
         scales = quant.scales.astype(np.float32)
         stored = graph.fresh(f"{name}_weight_q")
-        graph.constants[stored] = pack_tensor(stored, quant.values, self.weight)
-        scale = self._scale(f"{name}_weight_scale", scales)
-        zero = self._zero(f"{name}_weight_zero_point", scales.shape, self.weight)
-        node.input[1] = self._dequantize(f"{name}_weight", [stored, scale, *zero])
+        # ONNX has one weight scale for the channels of the same number in all groups of a transposed convolution.
+        groups = layer.transposed
+        values = input_first(quant.values, groups) if groups else quant.values
+        own = scales[: len(scales) // groups] if groups else scales
+        graph.constants[stored] = pack_tensor(stored, values, self.weight)
+        scale = self._scale(f"{name}_weight_scale", own)
+        zero = self._zero(f"{name}_weight_zero_point", own.shape, self.weight)
+        node.input[1] = self._dequantize(f"{name}_weight", [stored, scale, *zero], axis=1 if groups else 0)
+        if node.op_type == "MatMul" and adder is node:
+            return
         bias = graph.add_constant(graph.fresh(f"{name}_bias_q"), quant.bias.astype(np.int32))
         bias_scale = self._scale(f"{name}_bias_scale", scales * np.float32(input_scale))
         value = self._dequantize(f"{name}_bias", [bias, bias_scale])
-        if len(node.input) > 2:
+        if adder is not node:
+            adder.input[list(adder.input).index(layer.bias)] = value
+        elif len(node.input) > 2:
             node.input[2] = value
         else:
             node.input.append(value)
 
-    def _dequantize(self, name: str, inputs: list[str]) -> str:
+    def _dequantize(self, name: str, inputs: list[str], *, axis: int = 0) -> str:
         output = self.graph.fresh(f"{name}_dq")
-        node = helper.make_node("DequantizeLinear", inputs, [output], name=f"{name}_DequantizeLinear", axis=0)
+        node = helper.make_node("DequantizeLinear", inputs, [output], name=f"{name}_DequantizeLinear", axis=axis)
         self.graph.nodes.append(node)
         return output
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from onnx import NodeProto
 
 from ..frontend.graph import attribute, int_attribute
 from .annotate import Decision, View, layer_of, register_annotation
 from .operator_rules import annotate_with_constant
-from .types import SameScale
+from .types import LayerPlan, SameScale
 
 
 def _weights_problem(view: View, node: NodeProto) -> str | None:
@@ -41,6 +43,17 @@ def annotate_conv(view: View, node: NodeProto) -> Decision:
     return layer_of(view, node, (node.input[0],), weight=node.input[1], bias=_bias(node))
 
 
+@register_annotation("ConvTranspose")
+def annotate_conv_transpose(view: View, node: NodeProto) -> Decision:
+    """2-D transposed convolutions, as convolutions. Channels of the same number in their groups share a scale."""
+    plan, groups = annotate_conv(view, node), int_attribute(node, "group", 1)
+    if not isinstance(plan, LayerPlan):
+        return plan
+    if groups < 1 or ((view.graph.shape(node.input[1]) or (0,))[0] or 0) % groups:
+        return f"its {groups} groups do not divide its channels"
+    return replace(plan, transposed=groups)
+
+
 @register_annotation("Gemm")
 def annotate_gemm(view: View, node: NodeProto) -> Decision:
     """Dense layers in canonical form: constant weights [out, in], a bias of [out]."""
@@ -61,6 +74,32 @@ def annotate_gemm(view: View, node: NodeProto) -> Decision:
     return layer_of(view, node, (node.input[0],), weight=node.input[1], bias=bias)
 
 
+@register_annotation("MatMul")
+def annotate_matmul(view: View, node: NodeProto) -> Decision:
+    """Rows of features [N, rows, in] times constant weights [in, out], and the constant vector added behind it."""
+    problem = _weights_problem(view, node)
+    if problem is not None:
+        return problem
+    shape, weight = view.graph.shape(node.input[0]), view.graph.shape(node.input[1]) or ()
+    if shape is None or len(shape) != 3 or len(weight) != 2:
+        return "MatMul of other than [N, rows, in] and [in, out] runs on the CPU"
+    adder = _vector_adder(view, node, weight[1])
+    bias = None if adder is None else next(name for name in adder.input if name != node.output[0])
+    plan = layer_of(view, node, (node.input[0],), weight=node.input[1], bias=bias, adder=adder)
+    return replace(plan, transposed=1)
+
+
+def _vector_adder(view: View, node: NodeProto, features: int | None) -> NodeProto | None:
+    """The Add that alone reads a node's result and adds a constant vector of its features."""
+    output = node.output[0]
+    readers = view.consumers.get(output, [])
+    if output in view.outputs or len(readers) != 1 or readers[0].op_type != "Add":
+        return None
+    other = [name for name in readers[0].input if name != output]
+    fits = len(other) == 1 and view.is_constant(other[0]) and view.graph.shape(other[0]) == (features,)
+    return readers[0] if fits else None
+
+
 @register_annotation("Add")
 def annotate_add(view: View, node: NodeProto) -> Decision:
     """Residual additions: two activations of one shape, at least one of them made by integers; or a constant added."""
@@ -68,7 +107,7 @@ def annotate_add(view: View, node: NodeProto) -> Decision:
     if view.is_constant(left) or view.is_constant(right):
         return annotate_with_constant(view, node)
     shapes = view.graph.shape(left), view.graph.shape(right)
-    if shapes[0] is None or shapes[0] != shapes[1] or len(shapes[0]) not in (2, 4):
+    if shapes[0] is None or shapes[0] != shapes[1] or len(shapes[0]) not in (2, 3, 4):
         return "its inputs differ in shape"
     if not view.integer & {left, right}:
         return "both inputs are float"

@@ -76,6 +76,15 @@ class LayerPlan:
     bias: str | None = None
     fused: str | None = None
     """Name of the Relu or Clip between the operator and its output."""
+    transposed: int = 0
+    """Groups of a weight [in, out / groups, ...], of a transposed convolution or a MatMul; 0: it is [out, in, ...]."""
+    adder: str | None = None
+    """Name of the Add behind a MatMul that adds its bias."""
+
+    @property
+    def taken(self) -> set[str]:
+        """Names of the nodes behind it that belong to it."""
+        return {name for name in (self.fused, self.adder) if name is not None}
 
 
 @dataclass(frozen=True)

@@ -83,17 +83,19 @@ def quantize_weights(
     cfg: VTAConfig,
     *,
     input_mean: Floats | None = None,
+    shared: int = 1,
 ) -> WeightQuant | str:
     """Integers of a layer whose weight is [out, in, ...]; or the reason why there are none.
 
     ``input_mean`` [in]: each input channel's mean; given, the bias takes back the mean error of the rounding.
+    ``shared``: so many parts of the channels have the same scales.
     A channel whose accumulators could leave the limits (see :meth:`Accumulator.excess`) gets a coarser scale.
     """
     room = Accumulator.of(cfg)
     flat = weight.reshape(len(weight), -1).astype(np.float64)
     real_bias = np.zeros(len(flat)) if bias is None else bias.astype(np.float64).reshape(-1)
     gap = output_scale / input_scale
-    scales = searched = room.first_scales(flat, gap, cfg.acc_width)
+    scales = searched = _share(room.first_scales(flat, gap, cfg.acc_width), shared)
     for _ in range(_STEPS):
         rounded = round_weights(flat, scales, room.weight_limit)
         wanted = real_bias + _rounding_error(weight, rounded, scales, input_mean)
@@ -101,7 +103,7 @@ def quantize_weights(
         excess = room.excess(np.abs(rounded).sum(axis=1), biases, scales / gap)
         if (excess <= 1).all():
             break
-        scales = room.coarser(scales, excess)
+        scales = _share(room.coarser(scales, excess), shared)
     else:
         return f"its accumulators do not fit acc_width {cfg.acc_width}"
     restored = rounded * scales[:, None]
@@ -116,6 +118,11 @@ def quantize_weights(
         snr_db=snr,
         coarsened=coarsened,
     )
+
+
+def _share(scales: Floats, parts: int) -> Floats:
+    """The coarsest scale of each channel among ``parts`` equal parts, for all of them."""
+    return np.tile(scales.reshape(parts, -1).max(axis=0), parts)
 
 
 def _rounding_error(
