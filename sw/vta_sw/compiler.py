@@ -202,7 +202,9 @@ class Compilation:
                 continue
             accepted.append(layer)
         if self._fuse:
-            accepted, fused = fuse_layers(self._context, self._graph, accepted, self._lowerings, self._options.may_fuse)
+            accepted, fused = fuse_layers(
+                self._context, self._graph, accepted, self._lowerings, self._options.may_fuse, self._packing
+            )
             self._reasons |= fused
         return accepted
 
