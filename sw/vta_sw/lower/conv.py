@@ -80,10 +80,14 @@ class ConvLowering:
         key = self.key()
         if key not in self._context.tilings:
             found = self._good_tilings(self._TRIALS)
-            few = found[: max(_LEAST_TRIALS, _TRIAL_STEPS // self._steps(found[0]))]
-            few = tuple(item for item in few if self._steps(item) <= _TRIAL_STEPS)
+            few = self._to_try(found)
             self._context.tilings[key] = self._context.choice.choose(key, few, found, self._trial, self.sample)
         return self._context.tilings[key]
+
+    def _to_try(self, found: tuple[Tiling, ...]) -> tuple[Tiling, ...]:
+        """Those of good tilings that are worth a trial."""
+        few = found[: max(_LEAST_TRIALS, _TRIAL_STEPS // self._steps(found[0]))]
+        return tuple(item for item in few if self._steps(item) <= _TRIAL_STEPS)
 
     def _good_tilings(self, count: int) -> tuple[Tiling, ...]:
         """The ``count`` tilings with the least estimated cycles, the best first."""
@@ -93,7 +97,11 @@ class ConvLowering:
         geometry = self.geometry
         rows = len(row_parts(geometry.rows.out, tiling.rows, tiling.edge))
         positions = geometry.images * rows * ceil_div(geometry.cols.out, tiling.cols)
-        return positions * geometry.parts(tiling.out_blocks, tiling.in_blocks)[0]
+        return positions * self._weight_steps(tiling)
+
+    def _weight_steps(self, tiling: Tiling) -> int:
+        """Parts of the weights that a position is multiplied by."""
+        return self.geometry.parts(tiling.out_blocks, tiling.in_blocks)[0]
 
     def _trial(self, tiling: Tiling, cost: Callable[..., int] = trial_cost) -> int:
         """Cycles with ``tiling``, on the timeline."""
@@ -105,6 +113,12 @@ class ConvLowering:
         context, stream = Context(self._cfg), StreamBuilder(self._cfg)
         self._emit(context, stream, tiling, 0)
         return context, stream
+
+    def rehearse(self, context: Context, stream: StreamBuilder, tiling: Tiling) -> None:
+        """Add the layer's instructions with ``tiling`` to ``stream``, its weights left out."""
+        kept = self.tiling
+        self._emit(context, stream, tiling, 0)
+        self.tiling = kept
 
     def cycles(self) -> int:
         """Cycles of the layer alone, on the timeline."""
@@ -157,7 +171,8 @@ class ConvLowering:
         self.tiling, self._weights, self._stream = tiling, weights, stream
         self._place_weights(tiling)
         self._uops = UopCache(context, stream)
-        self._acc = AccTile(context, stream, self._uops, self.plan, tiling.out_blocks, self._accumulators(tiling))
+        size = tiling.out_blocks, self._accumulators(tiling)
+        self._acc = AccTile(context, stream, self._uops, self.plan, *size, parts=self._parts_of_half(*size))
         self._inp_slots, self._wgt_slots = (
             SlotCache(slots, stream.other_slot(memory, slots, depth))
             for memory, slots, depth in (
@@ -169,9 +184,18 @@ class ConvLowering:
         first = stream.other_half
         self._acc.prepare(min(2, len(tiles)), first)
         for number, (position, out) in enumerate(tiles, first):
-            self._emit_tile(number % 2, position, out)
-        self._acc.finish()
+            self._emit_tile(number % (2 * self._acc.parts), position, out)
+        self._finish_tiles()
         self._uops.finish()
+
+    def _parts_of_half(self, blocks: int, vectors: int) -> int:
+        """Tiles that each half of the accumulators holds."""
+        del blocks, vectors
+        return 1
+
+    def _finish_tiles(self) -> None:
+        """What is left when all tiles have their products."""
+        self._acc.finish()
 
     def _tiles(self) -> Iterator[tuple[Position, Part]]:
         geometry, tiling = self.geometry, self.tiling
@@ -200,9 +224,13 @@ class ConvLowering:
             if number == 0:
                 self._acc.begin(half, out.first, out.count, vectors)
             self._gemm((half, inp_slot, wgt_slot), position, out, into, first=number == 0)
-            self._acc.go_on()
+            self._between_parts()
         self._acc.finish()
         self._end_tile(half, position, out)
+
+    def _between_parts(self) -> None:
+        """What follows the products of a part of the input blocks."""
+        self._acc.go_on()
 
     def _end_tile(self, half: int, position: Position, out: Part) -> None:
         """What follows the products of a tile."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from vta_arch.encoding import load
 from vta_arch.isa import Memory
+from vta_arch.layout import ceil_div
 
 from ..graph.types import IntLayer, Ints
 from .context import Context, UopTable
@@ -68,6 +69,9 @@ class DepthwiseLowering(ConvLowering):
 
     def _good_tilings(self, count: int) -> tuple[Tiling, ...]:
         return best_depthwise_tilings(self._cfg, self._task, count)
+
+    def _weight_steps(self, tiling: Tiling) -> int:
+        return ceil_div(self.geometry.out_blocks, tiling.out_blocks)
 
     def _weight_tiles(self) -> NDArray[np.integer]:
         if self._shared is not None:

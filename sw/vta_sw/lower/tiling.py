@@ -17,8 +17,13 @@ from .timeline import ALU_START, GEMM_START, TRANSFER_START, store_cycles
 
 ALU_UOPS = 16
 """Micro-op memory kept free for reset and ALU passes."""
+MANY_SLOTS = 4
+"""Tiles of input that hide each other's way from memory; with two, none is asked for while its slot is in use."""
 _EDGES = (1, 2, 3, 4, 8)
 """The first and last tile of a column of tiles may have this fraction of the others' rows."""
+
+_CHAIN_START = 120
+"""Cycles between the steps behind a tile's products until it is stored, where a shortcut is added."""
 
 _NEVER = 1 << 62
 """The estimate of what is not worth a look."""
@@ -91,6 +96,7 @@ def best_tilings(
     ``alu_cycles``: cycles per vector that are no products; ``vectors``: constants per output block.
     Raises NotLowerableError when not even one output fits.
     """
+    many = _search(cfg, geometry, alu_cycles, vectors, (MANY_SLOTS, 2), count, beside)
     found: list[Tiling] = []
     for slots in ((2, 2), (1, 2), (2, 1), (1, 1)):
         found += _search(cfg, geometry, alu_cycles, vectors, slots, count, beside)
@@ -102,7 +108,14 @@ def best_tilings(
             f"one output needs {window} input vectors, {geometry.taps} weight tiles and micro-ops; "
             f"configuration {cfg.name} holds {cfg.inp_depth}, {cfg.wgt_depth} and {cfg.uop_depth}"
         )
-    return tuple(sorted(found, key=lambda item: item.cycles)[:count])
+    return in_turns(found, many)[:count]
+
+
+def in_turns(found: list[Tiling], many: list[Tiling]) -> tuple[Tiling, ...]:
+    """The best of two kinds, in turns: estimates of one kind are not compared with those of the other."""
+    one, other = (sorted(kind, key=lambda item: item.cycles) for kind in (found, many))
+    mixed = [item for pair in zip(one, other, strict=False) for item in pair]
+    return (*mixed, *one[len(other) :], *other[len(one) :])
 
 
 @dataclass(frozen=True)
@@ -239,7 +252,15 @@ def _estimate(
     if overlaps(cfg):
         per_vector = max(products, alu_cycles)
         # The passes and the store of a tile are hidden by the next tile's products.
-        compute = np.maximum(vectors * products + steps * GEMM_START, passes + store) + uop_load
+        hidden = passes + store
+        if beside.shortcut:
+            # All that happens to a tile keeps its half busy. Where a half holds one tile only, it also waits while the
+            # other half takes its shortcut in.
+            alone = 2 * out * rows * cols > cfg.acc_depth // 2
+            waits = np.where(alone, vectors * beside.shortcut + tiles * _CHAIN_START, 0)
+            hidden = (vectors * geometry.products + passes + store + waits) / 2
+        compute = np.maximum(vectors * products + steps * GEMM_START, hidden)
+        compute = compute + uop_load
     else:
         per_vector = products + alu_cycles
         compute = vectors * products + steps * GEMM_START + passes + uop_load
