@@ -22,7 +22,7 @@ from .tiling import Tiling, best_tilings, row_parts
 from .timeline import slice_cycles, trial_cost
 from .weight_tiles import Used, WeightTiles, used_key
 
-_TRIAL_STEPS, _LEAST_TRIALS = 500, 2
+_TRIAL_STEPS, _LEAST_TRIALS = 500, 3
 """Steps of all trials of a layer: with many steps its ends hardly matter, and the estimate is as good."""
 
 
@@ -314,6 +314,9 @@ class ConvLowering:
         half, inp_slot, wgt_slot = slots
         rows, cols = self.geometry.rows, self.geometry.cols
         height, width = position.rows.count, position.cols.count
+        if self._loops_over_blocks(position, out, into):
+            self._block_products(slots, out, into, first=first)
+            return
         pitched = height if out.count > 1 or into.count > 1 else 0
         kept, _ = self._kept[out, into]
         key = ("gemm", slots, *used_key(kept), width, pitched)
@@ -334,6 +337,35 @@ class ConvLowering:
             uops["uop_bgn"] += out.count
         if uops["uop_bgn"] < uops["uop_end"]:
             self._add_products(half, uops | loops, reads, out.count)
+
+    def _loops_over_blocks(self, position: Position, out: Part, into: Part) -> bool:
+        """Whether a dense layer's loops go over blocks: a few micro-ops then stand for all of its weight tiles."""
+        kept, _ = self._kept[out, into]
+        limit = insn_fields(self._cfg, Opcode.GEMM)["wgt_factor_out"].max
+        return (
+            kept.size > 2
+            and self.geometry.taps == self._inp_pitch(position) == 1
+            and kept.all()
+            and into.count <= limit
+        )
+
+    def _block_products(self, slots: tuple[int, int, int], out: Part, into: Part, *, first: bool) -> None:
+        """The products of one position and all blocks of a part, an output block's one after the other."""
+        half, inp_slot, wgt_slot = slots
+        reads: list[Resource] = [("inp", inp_slot), ("wgt", wgt_slot)]
+        start = int(first and self._acc.overlap)
+        if start:
+            loops = {"iter_out": 1, "iter_in": out.count, "dst_factor_in": 1, "wgt_factor_in": into.count}
+            self._acc.products(half, gemm(self._cfg, reset=1, **self._block_uop(slots, 0), **loops), reads)
+        if start < into.count:
+            loops = {"iter_out": out.count, "dst_factor_out": 1, "wgt_factor_out": into.count}
+            loops |= {"iter_in": into.count - start, "src_factor_in": 1, "wgt_factor_in": 1}
+            self._acc.products(half, gemm(self._cfg, **self._block_uop(slots, start), **loops), reads)
+
+    def _block_uop(self, slots: tuple[int, int, int], number: int) -> dict[str, int]:
+        """The micro-op of the first output block and input block ``number``."""
+        row = self._acc.base(slots[0]), self._inp_base(slots[1]) + number, self._wgt_base(slots[2]) + number
+        return self._uops.place(("block", *row), lambda: np.array([row], np.int64))
 
     def _add_products(self, half: int, fields: dict[str, int], reads: list[Resource], blocks: int) -> None:
         """Products added to those of ``blocks`` output blocks."""

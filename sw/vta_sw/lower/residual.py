@@ -120,6 +120,11 @@ class ResidualLowering(ConvLowering):
             self._load_shortcut()
         super()._gemm(slots, position, out, into, first=first)
 
+    def _loops_over_blocks(self, position: Position, out: Part, into: Part) -> bool:
+        """Micro-ops are split between steps."""
+        del position, out, into
+        return False
+
     def _between_parts(self) -> None:
         """Steps of the tile before count rounds of products, whatever part they belong to."""
 
