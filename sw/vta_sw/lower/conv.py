@@ -345,7 +345,7 @@ class ConvLowering:
         return (
             kept.size > 2
             and self.geometry.taps == self._inp_pitch(position) == 1
-            and kept.all()
+            and bool(kept.all())
             and into.count <= limit
         )
 
