@@ -19,8 +19,8 @@ from .conv import ConvLowering, Part, Position
 from .errors import NotLowerableError
 from .requantize import Requantization, check_range, overlaps, plan_requantization, plan_store
 from .stream import Resource, StreamBuilder
-from .tiling import Beside, Tiling, best_tilings
-from .timeline import requant_cycles
+from .tiling import CHAIN_START, Beside, Tiling, best_tilings
+from .timeline import requant_cycles, store_cycles
 
 _ROUND = 1
 """Steps a vector that the array makes more than an ALU pass takes, before it needs that pass's results."""
@@ -28,6 +28,8 @@ _ROUND = 1
 
 _TRIAL_STEPS, _LEAST_TRIALS = 1400, 2
 """Steps of all trials of a layer."""
+_HARDLY = 16
+"""A tile may be held up by this part of its products' time."""
 _SHORTCUT = ("shortcut",)
 """The shortcut's place in the input scratchpad."""
 
@@ -82,8 +84,11 @@ class ResidualLowering(ConvLowering):
         kinds: dict[tuple[int | bool, ...], Tiling] = {}
         for item in found:
             kinds.setdefault((item.out_blocks, item.in_blocks, item.weights_first), item)
-        steps = np.cumsum([self._steps(item) for item in kinds.values()])
-        few = tuple(kinds.values())[: max(_LEAST_TRIALS, int(np.searchsorted(steps, _TRIAL_STEPS)))]
+        few = tuple(kinds.values())
+        if sum(map(self._steps, few)) < _TRIAL_STEPS // len(few):  # a short layer
+            few = found
+        steps = np.cumsum([self._steps(item) for item in few])
+        few = few[: max(_LEAST_TRIALS, int(np.searchsorted(steps, _TRIAL_STEPS)))]
         return tuple(item for item in few if self._steps(item) <= _TRIAL_STEPS)
 
     def _emit(self, context: Context, stream: StreamBuilder, tiling: Tiling, weights: int) -> None:
@@ -111,7 +116,14 @@ class ResidualLowering(ConvLowering):
 
     # Steps behind a tile's products --------------------------------------------------------
     def _parts_of_half(self, blocks: int, vectors: int) -> int:
-        return 2 if 2 * blocks * vectors <= self._cfg.acc_depth // 2 else 1
+        """Two where they fit and what happens to a tile besides products hardly ever holds up the next one.
+
+        STORE reads a half while no engine does: while the other half takes a tile's products and shortcut.
+        """
+        size, room = blocks * vectors, round(self.geometry.products) + 1
+        steps = requant_cycles(self._cfg) + sum(cycles for _, _, cycles in self._passes) + store_cycles(self._cfg)
+        held_up = size * (steps - room) + CHAIN_START
+        return 2 if 2 * size <= self._cfg.acc_depth // 2 and held_up <= size * room / _HARDLY else 1
 
     def _gemm(self, slots: tuple[int, int, int], position: Position, out: Part, into: Part, *, first: bool) -> None:
         while first and self._queue and not self._queue[0].rounds:
@@ -147,12 +159,10 @@ class ResidualLowering(ConvLowering):
         """Rounds of the next tile's products between the steps; its first one, which overwrites, is not counted."""
         steps = [round(requant_cycles(self._cfg)), *(cycles for _, _, cycles in self._passes)]
         relaxed = [count + _ROUND for count in steps]
-        rounds = round(self.geometry.products) - 1
         if self._acc.parts > 1:
             # Behind the older tile's shortcut; and STORE takes as much of the requantizer's time.
+            rounds = round(self.geometry.products) - 1
             relaxed[0] = min(2 * steps[0], max(rounds - sum(steps[1:]), 0))
-        elif sum(relaxed) >= rounds:
-            return [0, *(count / 2 for count in steps)]
         return [0, *relaxed]
 
     def _flush(self) -> None:

@@ -22,7 +22,7 @@ MANY_SLOTS = 4
 _EDGES = (1, 2, 3, 4, 8)
 """The first and last tile of a column of tiles may have this fraction of the others' rows."""
 
-_CHAIN_START = 120
+CHAIN_START = 120
 """Cycles between the steps behind a tile's products until it is stored, where a shortcut is added."""
 
 _NEVER = 1 << 62
@@ -257,7 +257,7 @@ def _estimate(
             # All that happens to a tile keeps its half busy. Where a half holds one tile only, it also waits while the
             # other half takes its shortcut in.
             alone = 2 * out * rows * cols > cfg.acc_depth // 2
-            waits = np.where(alone, vectors * beside.shortcut + tiles * _CHAIN_START, 0)
+            waits = np.where(alone, vectors * beside.shortcut + tiles * CHAIN_START, 0)
             hidden = (vectors * geometry.products + passes + store + waits) / 2
         compute = np.maximum(vectors * products + steps * GEMM_START, hidden)
         compute = compute + uop_load
