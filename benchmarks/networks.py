@@ -47,6 +47,7 @@ def shown(figures: Figures) -> tuple[str, ...]:
         str(figures.launches),
         f"{figures.arena_bytes / 2**20:.1f}",
         f"{figures.quantize_seconds + figures.compile_seconds:.1f}",
+        f"{figures.build_cpu_seconds:.1f}",
         f"{figures.functional_seconds:.2f}",
         f"{figures.packing_milliseconds:.1f}",
     )
@@ -54,7 +55,18 @@ def shown(figures: Figures) -> tuple[str, ...]:
 
 COLUMN_NAMES = (
     *("network", "configuration", "ideal", "reach", "", "cycles", "x ideal", "ms", "half bus", "x ideal ", "ms "),
-    *("MACs", "on CPU", "differ", "instructions", "launches", "arena MiB", "q+c s", "functional s", "pack ms"),
+    *(
+        "MACs",
+        "on CPU",
+        "differ",
+        "instructions",
+        "launches",
+        "arena MiB",
+        "q+c s",
+        "q+c CPU s",
+        "functional s",
+        "pack ms",
+    ),
 )
 
 

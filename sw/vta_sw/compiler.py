@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ from .lower.tiling import Tiling
 from .lower.timeline import slice_cycles
 from .partition import Group, Partition
 from .placement import EVERYTHING, Placement, PlacementOptions
+from .refine import refine
 from .stem import Choice, check_mode, pack_inputs
 
 Progress = Callable[[str, int, int], None]
@@ -204,7 +206,10 @@ class Compilation:
                 continue
             accepted.append(layer)
         if self._fuse:
-            accepted, fused = fuse_layers(self._context, self._graph, accepted, self._lowerings, self._options.may_fuse)
+            packing = self.cpu, self._packing
+            accepted, fused = fuse_layers(
+                self._context, self._graph, accepted, self._lowerings, self._options.may_fuse, packing
+            )
             self._reasons |= fused
         return accepted
 
@@ -272,6 +277,9 @@ class Compilation:
         """The layers of a group in one stream, in which each begins while the one before still runs."""
         code, builder = self._code[INSTRUCTIONS], StreamBuilder(self._cfg)
         first = len(code.insns)
+        refine(
+            self._context, [self._lowerings[layer.name] for layer in group.layers], partial(self._progress, "refine")
+        )
         for layer in group.layers:
             builder.begin_layer()
             self._lowerings[layer.name].emit(builder)

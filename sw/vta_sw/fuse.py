@@ -8,6 +8,7 @@ from dataclasses import replace
 from vta_arch.config import VTAConfig
 from vta_arch.program import FUSED_INTO
 
+from .cpu_model import CpuProfile
 from .graph import IntGraph, IntLayer, NotALayerError, Pool, QTensor, Residual
 from .graph.patterns import pool_window
 from .graph.qdq import Scope, activation, quantized
@@ -19,6 +20,7 @@ from .lower.errors import NotLowerableError
 from .lower.operators import Lowering
 from .lower.pooled import PooledLowering
 from .lower.residual import ResidualLowering
+from .stem import packed_cost, packs_input
 
 FUSED: dict[type, Callable[[Context, IntLayer], ConvLowering]] = {
     Residual: ResidualLowering,
@@ -109,12 +111,21 @@ def fuse(
     layers: list[IntLayer],
     lowerings: dict[str, Lowering],
     may_fuse: Callable[[str], bool],
+    packing: tuple[CpuProfile, str],
 ) -> tuple[list[IntLayer], dict[str, str]]:
     """The layers after the fusions that gain most, and of each node that was taken in why it is no layer itself.
 
     ``may_fuse`` says of a node's name whether it may be taken in, or take another one in.
     ``lowerings`` of all ``layers`` by name: those of fused ones are replaced, those of absorbed ones taken out.
+    ``packing``: what packs inputs, and what that will be chosen by; layers cost what they cost with it.
     """
+
+    def cost(layer: IntLayer, lowering: Lowering) -> int:
+        if isinstance(lowering, ConvLowering) and packs_input(layers, layer, packing[1]):
+            return packed_cost(context, layer, lowering, *packing)
+        return _cycles(lowering)
+
+    alone = {layer.name: layer for layer in layers}
     gains: list[tuple[float, IntLayer, str, Lowering]] = []
     for layer, absorbed in (*fused_residuals(graph, layers), *fused_pools(context.cfg, graph, layers)):
         if not (may_fuse(layer.name) and may_fuse(absorbed)):
@@ -125,7 +136,8 @@ def fuse(
             continue
         # What is not on the accelerator by itself is fused in any case: its input would have to go to the CPU.
         apart = _cycles(lowerings[absorbed]) if absorbed in lowerings else float("inf")
-        gains.append((apart + _cycles(lowerings[layer.name]) - lowering.cycles(), layer, absorbed, lowering))
+        gain = apart + cost(alone[layer.name], lowerings[layer.name]) - cost(layer, lowering)
+        gains.append((gain, layer, absorbed, lowering))
     chosen: dict[str, IntLayer] = {}
     reasons: dict[str, str] = {}
     for gain, layer, absorbed, fused in sorted(gains, key=lambda item: -item[0]):

@@ -88,15 +88,26 @@ def pack_inputs(
     ``layers``: all that run on the accelerator, in an order in which they can; ``mode``: one of PACKING_MODES; ``cpu``:
     what packs.
     """
-    made = {layer.output.name for layer in layers}
     choices: dict[str, Choice] = {}
     for layer in layers:
-        if mode == "none" or layer.inputs[0].name in made or not _can_pack(layer):
+        if not packs_input(layers, layer, mode):
             continue
         name, plain = _free_name(graph, layer), lowerings[layer.name]
         choices[layer.name] = choose_packing(context, layer, plain, name, cpu, mode)
         lowerings[layer.name] = choices[layer.name].packing.lowering
     return choices
+
+
+def packs_input(layers: Sequence[IntLayer], layer: IntLayer, mode: str) -> bool:
+    """Whether the CPU makes a layer's input and could pack it; ``layers``: all that run on the accelerator."""
+    made = (other.output.name for other in layers)
+    return mode != "none" and _can_pack(layer) and layer.inputs[0].name not in made
+
+
+def packed_cost(context: Context, layer: IntLayer, plain: ConvLowering, cpu: CpuProfile, mode: str) -> int:
+    """What a layer whose input can be packed costs with the best packing, in what ``mode`` chooses by."""
+    best = choose_packing(context, layer, plain, layer.inputs[0].name, cpu, mode).packing
+    return best.total if mode == "time" else best.cycles
 
 
 def _free_name(graph: IntGraph, layer: IntLayer) -> str:

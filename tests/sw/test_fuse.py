@@ -141,3 +141,12 @@ def test_a_program_with_fused_layers_is_read_back(tmp_path) -> None:  # type: ig
         program = both(model, cfg, shape)
         program.save(tmp_path / "p.vta")
         assert Program.load(tmp_path / "p.vta").layers == program.layers
+
+
+def test_a_pool_is_fused_where_the_packed_layer_gains() -> None:
+    cfg = load_preset("pynq-z1")
+    net = Builder(cfg, 3, any_scale=True)
+    y = net.conv(net.input("x", (1, 3, 224, 224)), "stem", (64, 3, 7, 7), pads=[3, 3, 3, 3], strides=[2, 2], relu=True)
+    model = net.model(net.pool(y, "pool", 3, 2, (1, 1)))
+    layers = {mode: [layer.op for layer in compile(model, cfg, packing=mode).layers] for mode in ("cycles", "none")}
+    assert layers == {"cycles": ["conv"], "none": ["conv", "maxpool"]}

@@ -12,6 +12,8 @@ from vta_arch.encoding import Insn, alu, decode_stream, gemm, load, store
 from vta_arch.isa import AluOp, Memory, Opcode, Unit
 from vta_arch.presets import load_preset, preset_names
 from vta_arch.program import Layer, Program, Region
+from vta_runtime.executor import Executor
+from vta_sim.functional import FunctionalDevice
 from vta_sw.compiler import compile
 from vta_sw.lower.errors import NotLowerableError
 from vta_sw.lower.geometry import Axis, ConvGeometry
@@ -211,3 +213,18 @@ def test_timeline_runs_passes_beside_the_products_of_the_other_bank() -> None:
     apart, together = (slice_cycles(cfg, insns, banks) for banks in ((0, 1, 0, 0), (0, 0, 0, 0)))
     assert together >= 1600 > 1300 > apart >= 1200
     assert slice_cycles(cfg, insns) >= together
+
+
+@pytest.mark.parametrize("name", ["tiny", "pynq-z1", "int4", "classic"])
+def test_loops_of_a_dense_layer_go_over_blocks(name: str) -> None:
+    cfg = load_preset(name)
+    net = QdqBuilder(cfg, seed=4, any_scale="requant" in cfg.extensions)
+    size = 6 * cfg.block_in
+    x = net.input("x", (cfg.batch, size, 1, 1))
+    program = compile(net.model(net.conv(x, "dense", (size, size, 1, 1))), cfg)
+    insns = program.instructions()
+    assert sum(len(segment.data) for segment in program.segments if segment.name == "uops") < 4 * 36
+    assert any(insn["wgt_factor_out"] for insn in insns if insn.opcode == Opcode.GEMM)
+    executor = Executor(program, FunctionalDevice(cfg))
+    executor.run({"x": np.random.default_rng(1).normal(size=(cfg.batch, size, 1, 1))}, check=True)
+    assert executor.report.mismatches == 0

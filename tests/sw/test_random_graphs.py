@@ -51,3 +51,10 @@ def _compare(quantized: object, x: np.ndarray, found: dict[str, np.ndarray]) -> 
 def test_random_graphs(name: str, seed: int) -> None:
     cfg = load_preset(name)
     run_graph(seed, cfg, FunctionalDevice(cfg))
+
+
+@pytest.mark.parametrize("seed", [1035])
+def test_graphs_that_once_failed(seed: int) -> None:
+    """1035: micro-ops of products were overwritten by those of the steps between their parts."""
+    cfg = load_preset("tiny")
+    run_graph(seed, cfg, FunctionalDevice(cfg), images=1)

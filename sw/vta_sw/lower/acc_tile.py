@@ -19,7 +19,7 @@ from vta_arch.isa import AluOp, Memory
 from .context import Context, UopCache
 from .req_memory import ReqMemory
 from .requantize import Pass, Requantization
-from .stream import Resource, StreamBuilder
+from .stream import ACCUMULATORS, Resource, StreamBuilder
 
 
 class AccTile:
@@ -29,14 +29,25 @@ class AccTile:
     other is filled. ``blocks`` and ``vectors`` (of a block) are those of the largest tile. Constants of all blocks
     stay in the first half (with overlap: in both) for the whole layer where they fit, else each half has those of
     its tile's blocks.
+
+    With ``parts`` = 2 each half holds two tiles without constants, so that one is stored while the other is filled:
+    ``half`` then goes from 0 to 3, and its lowest bit is the half.
     """
 
     def __init__(
-        self, context: Context, stream: StreamBuilder, uops: UopCache, plan: Requantization, blocks: int, vectors: int
+        self,
+        context: Context,
+        stream: StreamBuilder,
+        uops: UopCache,
+        plan: Requantization,
+        blocks: int,
+        vectors: int,
+        *,
+        parts: int = 1,
     ) -> None:
         self._cfg: VTAConfig = context.cfg
         self._stream, self._uops, self._plan = stream, uops, plan
-        self._size = blocks * vectors
+        self._size, self.parts = blocks * vectors, parts
         self.overlap = plan.overwrite
         self._declared = {"one_bank": 1} if self.overlap else {}
         self._waiting: deque[Callable[[], None]] = deque()
@@ -54,7 +65,16 @@ class AccTile:
 
     def base(self, half: int) -> int:
         """Index of the tile's first vector."""
-        return half * self._half_depth
+        bank, part = half % 2, half // 2
+        return bank * self._half_depth + part * (self._half_depth // self.parts)
+
+    def _touched(self, half: int) -> list[Resource]:
+        """What stands for the tile in ``half``."""
+        parts = range(2) if self.parts == 1 else (half // 2,)
+        return [(ACCUMULATORS, half % 2, part) for part in parts]
+
+    def _bank(self, half: int) -> int | None:
+        return half % 2 if self.overlap else None
 
     def _vector_base(self, half: int, number: int) -> int:
         home = self.base(0 if self._stay and not self.overlap else half)
@@ -80,7 +100,7 @@ class AccTile:
 
     def begin(self, half: int, first: int, blocks: int, vectors: int) -> None:
         """Start a tile of output blocks [first, first + blocks): its constants, and its start values."""
-        self._req.begin(half, first, blocks)
+        self._req.begin(half % 2, first, blocks)
         if self.overlap:
             # The half's last passes are done: a load here waits for no product that is under way.
             self._load_constants(half, *((0, self._all_blocks) if self._stay else (first, blocks)))
@@ -112,17 +132,17 @@ class AccTile:
                 x_size=blocks,
                 x_stride=self._all_blocks,
             )
-            self._stream.add_transfer(insn, Memory.ACC, "biases", bank=half if self.overlap else None)
+            self._stream.add_transfer(insn, Memory.ACC, "biases", bank=self._bank(half))
 
     def _reset(self, half: int, count: int) -> None:
         loops = {"iter_out": 1, "iter_in": count, "dst_factor_in": 1}
         insn = gemm(self._cfg, reset=1, **self._single_uop(self.base(half), 0), **loops)
-        self._stream.add(insn, writes=[("acc", half)])
+        self._stream.add(insn, writes=self._touched(half))
 
     def products(self, half: int, insn: Insn, reads: list[Resource]) -> None:
         """A GEMM on the tile in ``half``."""
         insn.fields.update(self._declared)
-        self._stream.add(insn, reads=reads, writes=[("acc", half)], bank=half if self.overlap else None)
+        self._stream.add(insn, reads=reads, writes=self._touched(half), bank=self._bank(half))
         self._req.load()
 
     def immediate(self, half: int, op: AluOp, imm: int, blocks: int, vectors: int) -> None:
@@ -157,14 +177,16 @@ class AccTile:
     def alu(self, half: int, op: AluOp, uop: tuple[int, int], **loops: int) -> None:
         """An ALU instruction on the tile in ``half``; ``uop``: indices of its first destination and operand."""
         insn = alu(self._cfg, op, **self._single_uop(*uop), **loops, **self._declared)
-        self._stream.add(insn, writes=[("acc", half)], bank=half)
+        self._stream.add(insn, writes=self._touched(half), bank=self._bank(half))
 
     def alu_pairs(self, half: int, op: AluOp, pairs: list[tuple[int, int]], **loops: int) -> None:
         """The same on several first destinations and sources, counted from the start of the tile in ``half``."""
         base = self.base(half)
         table = np.array([(base + dst, base + src, 0) for dst, src in pairs], np.int64)
         uops = self._uops.place(("alu", half, *pairs), lambda: table)
-        self._stream.add(alu(self._cfg, op, **uops, **loops, **self._declared), writes=[("acc", half)], bank=half)
+        self._stream.add(
+            alu(self._cfg, op, **uops, **loops, **self._declared), writes=self._touched(half), bank=self._bank(half)
+        )
 
     def add_constant(
         self, half: int, number: int, first: int, places: list[tuple[int, int]], loops: dict[str, int]
@@ -184,7 +206,7 @@ class AccTile:
         """An ALU instruction from the other half's tile into that of ``half``; it holds up the products of both."""
         uop = self._single_uop(self.base(half) + dst, self.base(1 - half) + src)
         insn = alu(self._cfg, op, **uop, **loops)
-        self._stream.add(insn, reads=[("acc", 1 - half)], writes=[("acc", half)])
+        self._stream.add(insn, reads=self._touched(1 - half), writes=self._touched(half))
 
     def go_on(self) -> None:
         """The next step of the tile before, beside the products of this one: the ALU takes one pass at a time."""
@@ -203,9 +225,9 @@ class AccTile:
 
         ``shape``: dram_base and sizes; with ``each_row`` each row is the next block.
         """
-        fields = shape | self._req.fields(half, block, each_row=each_row)
+        fields = shape | self._req.fields(half % 2, block, each_row=each_row)
         insn = store(self._cfg, sram_base=self.base(half) + offset, **fields)
-        self._stream.add_transfer(insn, Memory.OUT, tensor, reads=[("acc", half), *self._req.reads(half)])
+        self._stream.add_transfer(insn, Memory.OUT, tensor, reads=[*self._touched(half), *self._req.reads(half % 2)])
 
     def _pass(self, item: Pass, half: int, first: int, blocks: int, vectors: int) -> None:
         base = self.base(half)
@@ -220,4 +242,4 @@ class AccTile:
             if blocks > 1:
                 loops |= {"dst_factor_out": vectors, "src_factor_out": 1}
             insn = alu(self._cfg, item.op, **uop, **loops, **self._declared)
-        self._stream.add(insn, writes=[("acc", half)], bank=half if self.overlap else None)
+        self._stream.add(insn, writes=self._touched(half), bank=self._bank(half))

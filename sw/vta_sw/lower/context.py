@@ -96,20 +96,29 @@ class UopCache:
         self._load = load(self._context.cfg, Memory.UOP, y_size=1, sram_base=base)
         self._index = self._stream.add_transfer(self._load, Memory.UOP, "uops")
 
-    def place(self, key: Hashable, make: Callable[[], UopTable]) -> dict[str, int]:
-        """Fields uop_bgn and uop_end of the sequence that ``make`` builds ([n, 3]: dst, src, wgt)."""
+    def place(self, key: Hashable, make: Callable[[], UopTable], *, spare: int = 0) -> dict[str, int]:
+        """Fields uop_bgn and uop_end of the sequence that ``make`` builds ([n, 3]: dst, src, wgt).
+
+        ``spare``: so many more micro-ops can be placed before this sequence is overwritten.
+        """
+        depth = self._context.cfg.uop_depth
+        if key in self._places and self._free + spare > depth:
+            self._next_generation()
         if key not in self._places:
             words = encode_uops(self._context.cfg, make())
-            if self._free + len(words) > self._context.cfg.uop_depth:
-                self._end_generation()
-                self._places.clear()
-                self._words = []
-                self._start(0)
+            if self._free + len(words) + spare > depth:
+                self._next_generation()
             self._words.append(words)
             self._places[key] = self._free, self._free + len(words)
             self._free += len(words)
         first, last = self._places[key]
         return {"uop_bgn": first, "uop_end": last}
+
+    def _next_generation(self) -> None:
+        self._end_generation()
+        self._places.clear()
+        self._words = []
+        self._start(0)
 
     def _end_generation(self) -> None:
         """Let the LOAD of this generation bring what was placed since."""

@@ -22,7 +22,7 @@ from .tiling import Tiling, best_tilings, row_parts
 from .timeline import slice_cycles, trial_cost
 from .weight_tiles import Used, WeightTiles, used_key
 
-_TRIAL_STEPS, _LEAST_TRIALS = 500, 2
+_TRIAL_STEPS, _LEAST_TRIALS = 500, 3
 """Steps of all trials of a layer: with many steps its ends hardly matter, and the estimate is as good."""
 
 
@@ -83,10 +83,14 @@ class ConvLowering:
         key = self.key()
         if key not in self._context.tilings:
             found = self._good_tilings(self._TRIALS)
-            few = found[: max(_LEAST_TRIALS, _TRIAL_STEPS // self._steps(found[0]))]
-            few = tuple(item for item in few if self._steps(item) <= _TRIAL_STEPS)
+            few = self._to_try(found)
             self._context.tilings[key] = self._context.choice.choose(key, few, found, self._trial, self.sample)
         return self._context.tilings[key]
+
+    def _to_try(self, found: tuple[Tiling, ...]) -> tuple[Tiling, ...]:
+        """Those of good tilings that are worth a trial."""
+        few = found[: max(_LEAST_TRIALS, _TRIAL_STEPS // self._steps(found[0]))]
+        return tuple(item for item in few if self._steps(item) <= _TRIAL_STEPS)
 
     def _good_tilings(self, count: int) -> tuple[Tiling, ...]:
         """The ``count`` tilings with the least estimated cycles, the best first."""
@@ -112,6 +116,12 @@ class ConvLowering:
         context, stream = Context(self._cfg), StreamBuilder(self._cfg)
         self._emit(context, stream, tiling, 0)
         return context, stream
+
+    def rehearse(self, context: Context, stream: StreamBuilder, tiling: Tiling) -> None:
+        """Add the layer's instructions with ``tiling`` to ``stream``, its weights left out."""
+        kept = self.tiling
+        self._emit(context, stream, tiling, 0)
+        self.tiling = kept
 
     def cycles(self) -> int:
         """Cycles of the layer alone, on the timeline."""
@@ -172,7 +182,8 @@ class ConvLowering:
         self.tiling, self._weights, self._stream = tiling, weights, stream
         self._place_weights(tiling)
         self._uops = UopCache(context, stream)
-        self._acc = AccTile(context, stream, self._uops, self.plan, tiling.out_blocks, self._accumulators(tiling))
+        size = tiling.out_blocks, self._accumulators(tiling)
+        self._acc = AccTile(context, stream, self._uops, self.plan, *size, parts=self._parts_of_half(*size))
         self._inp_slots, self._wgt_slots = (
             SlotCache(slots, stream.other_slot(memory, slots, depth))
             for memory, slots, depth in (
@@ -184,9 +195,18 @@ class ConvLowering:
         first = stream.other_half
         self._acc.prepare(min(2, len(tiles)), first)
         for number, (position, out) in enumerate(tiles, first):
-            self._emit_tile(number % 2, position, out)
-        self._acc.finish()
+            self._emit_tile(number % (2 * self._acc.parts), position, out)
+        self._finish_tiles()
         self._uops.finish()
+
+    def _parts_of_half(self, blocks: int, vectors: int) -> int:
+        """Tiles that each half of the accumulators holds."""
+        del blocks, vectors
+        return 1
+
+    def _finish_tiles(self) -> None:
+        """What is left when all tiles have their products."""
+        self._acc.finish()
 
     def _tiles(self) -> Iterator[tuple[Position, Part]]:
         geometry, tiling = self.geometry, self.tiling
@@ -215,9 +235,13 @@ class ConvLowering:
             if number == 0:
                 self._acc.begin(half, out.first, out.count, vectors)
             self._gemm((half, inp_slot, wgt_slot), position, out, into, first=number == 0)
-            self._acc.go_on()
+            self._between_parts()
         self._acc.finish()
         self._end_tile(half, position, out)
+
+    def _between_parts(self) -> None:
+        """What follows the products of a part of the input blocks."""
+        self._acc.go_on()
 
     def _end_tile(self, half: int, position: Position, out: Part) -> None:
         """What follows the products of a tile."""
@@ -305,10 +329,13 @@ class ConvLowering:
         half, inp_slot, wgt_slot = slots
         rows, cols = self.geometry.rows, self.geometry.cols
         height, width = position.rows.count, position.cols.count
+        if self._loops_over_blocks(position, out, into):
+            self._block_products(slots, out, into, first=first)
+            return
         pitched = height if out.count > 1 or into.count > 1 else 0
         kept, _ = self._kept[out, into]
         key = ("gemm", slots, *used_key(kept), width, pitched)
-        uops = self._uops.place(key, lambda: self._table(slots, position, kept))
+        uops = self._uops.place(key, lambda: self._table(slots, position, kept), spare=self._placed_between())
         down, beside = self._output_steps(width)
         loops = {
             "iter_out": height,
@@ -327,6 +354,39 @@ class ConvLowering:
             uops["uop_bgn"] += starts
         if uops["uop_bgn"] < uops["uop_end"]:
             self._add_products(half, uops | loops, reads, out.count)
+
+    def _placed_between(self) -> int:
+        """Micro-ops at most that what stands between the products of a part needs."""
+        return 0
+
+    def _loops_over_blocks(self, position: Position, out: Part, into: Part) -> bool:
+        """Whether a dense layer's loops go over blocks: a few micro-ops then stand for all of its weight tiles."""
+        kept, _ = self._kept[out, into]
+        limit = insn_fields(self._cfg, Opcode.GEMM)["wgt_factor_out"].max
+        return (
+            kept.size > 2
+            and self.geometry.taps == self._inp_pitch(position) == 1
+            and bool(kept.all())
+            and into.count <= limit
+        )
+
+    def _block_products(self, slots: tuple[int, int, int], out: Part, into: Part, *, first: bool) -> None:
+        """The products of one position and all blocks of a part, an output block's one after the other."""
+        half, inp_slot, wgt_slot = slots
+        reads: list[Resource] = [("inp", inp_slot), ("wgt", wgt_slot)]
+        start = int(first and self._acc.overlap)
+        if start:
+            loops = {"iter_out": 1, "iter_in": out.count, "dst_factor_in": 1, "wgt_factor_in": into.count}
+            self._acc.products(half, gemm(self._cfg, reset=1, **self._block_uop(slots, 0), **loops), reads)
+        if start < into.count:
+            loops = {"iter_out": out.count, "dst_factor_out": 1, "wgt_factor_out": into.count}
+            loops |= {"iter_in": into.count - start, "src_factor_in": 1, "wgt_factor_in": 1}
+            self._acc.products(half, gemm(self._cfg, **self._block_uop(slots, start), **loops), reads)
+
+    def _block_uop(self, slots: tuple[int, int, int], number: int) -> dict[str, int]:
+        """The micro-op of the first output block and input block ``number``."""
+        row = self._acc.base(slots[0]), self._inp_base(slots[1]) + number, self._wgt_base(slots[2]) + number
+        return self._uops.place(("block", *row), lambda: np.array([row], np.int64))
 
     def _add_products(self, half: int, fields: dict[str, int], reads: list[Resource], blocks: int) -> None:
         """Products added to those of ``blocks`` output blocks."""

@@ -12,13 +12,13 @@ from .depthwise_steps import DepthwiseSteps
 from .errors import NotLowerableError
 from .geometry import ConvGeometry
 from .requantize import overlaps
-from .tiling import Tiling, row_parts, splits
+from .tiling import MANY_SLOTS, Tiling, in_turns, row_parts, splits
 from .timeline import ALU_START, GEMM_START, ISSUE_CYCLES, TRANSFER_START, store_cycles
 
 _EDGES = (1, 2, 4)
 """The first and last tile of a column of tiles may have this fraction of the others' rows."""
-_SLOTS = (2, 1)
-"""Tiles of input and of weights that the scratchpads hold: two where that is possible."""
+_SLOTS = ((2, 2), (1, 1))
+"""Tiles of input and of weights that the scratchpads hold: one only where two do not fit."""
 
 
 @dataclass(frozen=True)
@@ -54,41 +54,50 @@ def input_vectors(task: DepthwiseTask, rows: int, cols: int, blocks: int) -> int
 @lru_cache(maxsize=256)
 def best_depthwise_tilings(cfg: VTAConfig, task: DepthwiseTask, count: int) -> tuple[Tiling, ...]:
     """The ``count`` best tilings, the best first. Raises NotLowerableError when not even one output fits."""
-    geometry = task.geometry
     for slots in _SLOTS:
-        found = [
-            Tiling(rows, edge, cols, blocks, blocks, True, slots, slots, _estimate(cfg, task, rows, edge, cols, blocks))
-            for blocks in splits(geometry.out_blocks)
-            for cols in splits(geometry.cols.out)
-            for rows in splits(geometry.rows.out)
-            if _legal(cfg, task, rows, cols, blocks, slots)
-            for edge in sorted({ceil_div(rows, part) for part in _EDGES})
-            if edge == rows or 2 * edge < geometry.rows.out
-        ]
+        found = _search(cfg, task, slots)
         if found:
-            return tuple(sorted(found, key=lambda item: item.cycles)[:count])
+            return in_turns(found, _search(cfg, task, (MANY_SLOTS, 2)))[:count]
     raise NotLowerableError(
         f"one output needs {input_vectors(task, 1, 1, 1)} input vectors and {len(task.steps.places)} weight tiles; "
         f"configuration {cfg.name} holds {cfg.inp_depth} and {cfg.wgt_depth}"
     )
 
 
-def _legal(cfg: VTAConfig, task: DepthwiseTask, rows: int, cols: int, blocks: int, slots: int) -> bool:
+def _search(cfg: VTAConfig, task: DepthwiseTask, slots: tuple[int, int]) -> list[Tiling]:
+    """All legal tilings with so many slots of inputs and of weights."""
+    geometry = task.geometry
+    return [
+        Tiling(rows, edge, cols, blocks, blocks, True, *slots, _estimate(cfg, task, (rows, edge, cols, blocks)))
+        for blocks in splits(geometry.out_blocks)
+        for cols in splits(geometry.cols.out)
+        for rows in splits(geometry.rows.out)
+        if _legal(cfg, task, rows, cols, blocks, slots)
+        for edge in sorted({ceil_div(rows, part) for part in _EDGES})
+        if edge == rows or 2 * edge < geometry.rows.out
+    ]
+
+
+def _legal(cfg: VTAConfig, task: DepthwiseTask, rows: int, cols: int, blocks: int, slots: tuple[int, int]) -> bool:
     tiles = task.weight_tiles(blocks)
     if "requant" in cfg.extensions and task.geometry.out_blocks > cfg.req_depth and blocks > cfg.req_depth // 2:
         return False
     return (
-        input_vectors(task, rows, cols, blocks) <= cfg.inp_depth // slots
+        input_vectors(task, rows, cols, blocks) <= cfg.inp_depth // slots[0]
         and blocks * (accumulators(task, rows, cols) + task.vectors) <= cfg.acc_depth // 2
-        and tiles <= cfg.wgt_depth // slots
+        and tiles <= cfg.wgt_depth // slots[1]
         and len(task.steps.places) <= cfg.uop_depth // 2
         and task.geometry.rows.window(rows) <= task.geometry.most_rows
         and max(rows, cols) < 1 << LOOP_ITER_BITS
     )
 
 
-def _estimate(cfg: VTAConfig, task: DepthwiseTask, rows: int, edge: int, cols: int, blocks: int) -> int:
-    """Estimated cycles: the busiest of load, compute and store, and what nothing hides at both ends."""
+def _estimate(cfg: VTAConfig, task: DepthwiseTask, sizes: tuple[int, int, int, int]) -> int:
+    """Estimated cycles: the busiest of load, compute and store, and what nothing hides at both ends.
+
+    ``sizes``: rows, edge, columns and blocks of a tile.
+    """
+    rows, edge, cols, blocks = sizes
     geometry, steps, beat = task.geometry, task.steps, cfg.axi_data_width // 8
     inp_beats, out_time = cfg.inp_elem_bytes / beat, store_cycles(cfg)
     per_image = len(row_parts(geometry.rows.out, rows, edge)) * ceil_div(geometry.cols.out, cols)

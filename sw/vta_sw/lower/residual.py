@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable
-from dataclasses import replace
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -19,11 +19,27 @@ from .conv import ConvLowering, Part, Position
 from .errors import NotLowerableError
 from .requantize import Requantization, check_range, overlaps, plan_requantization, plan_store
 from .stream import Resource, StreamBuilder
-from .tiling import Beside, Tiling, best_tilings
-from .timeline import requant_cycles
+from .tiling import CHAIN_START, Beside, Tiling, best_tilings
+from .timeline import requant_cycles, store_cycles
 
 _ROUND = 1
 """Steps a vector that the array makes more than an ALU pass takes, before it needs that pass's results."""
+
+
+_TRIAL_STEPS, _LEAST_TRIALS = 1400, 2
+"""Steps of all trials of a layer."""
+_HARDLY = 16
+"""A tile may be held up by this part of its products' time."""
+_SHORTCUT = ("shortcut",)
+"""The shortcut's place in the input scratchpad."""
+
+
+@dataclass
+class _Step:
+    """What follows a tile's products: rounds of the next tile's products before it, and what adds its instructions."""
+
+    rounds: float
+    emit: Callable[[], None]
 
 
 class ResidualLowering(ConvLowering):
@@ -34,7 +50,7 @@ class ResidualLowering(ConvLowering):
     lie behind the convolution's. All that goes between the products of the next tile.
     """
 
-    _TRIALS = 8
+    _TRIALS = 48
 
     def __init__(self, context: Context, layer: IntLayer) -> None:
         assert isinstance(layer.fused, Residual)
@@ -63,10 +79,24 @@ class ResidualLowering(ConvLowering):
         cycles = round(requant_cycles(self._cfg)) + sum(steps for _, _, steps in self._passes) + 1
         return best_tilings(self._cfg, self.geometry, cycles, 0, count, Beside(shortcut=1, weights=1))
 
+    def _to_try(self, found: tuple[Tiling, ...]) -> tuple[Tiling, ...]:
+        """Where many steps depend on each other the estimate is poor: one of each kind, until that is enough work."""
+        kinds: dict[tuple[int | bool, ...], Tiling] = {}
+        for item in found:
+            kinds.setdefault((item.out_blocks, item.in_blocks, item.weights_first), item)
+        few = tuple(kinds.values())
+        if sum(map(self._steps, few)) < _TRIAL_STEPS // len(few):  # a short layer
+            few = found
+        steps = np.cumsum([self._steps(item) for item in few])
+        few = few[: max(_LEAST_TRIALS, int(np.searchsorted(steps, _TRIAL_STEPS)))]
+        return tuple(item for item in few if self._steps(item) <= _TRIAL_STEPS)
+
     def _emit(self, context: Context, stream: StreamBuilder, tiling: Tiling, weights: int) -> None:
         self._diagonal = self._diagonal_tile(context)
         self._has_diagonal = False
-        self._gaps: deque[int] = deque()
+        self._queue: deque[_Step] = deque()
+        self._to_load: deque[tuple[Position, Part]] = deque()
+        self._holds_shortcut = False
         super()._emit(context, stream, tiling, weights)
 
     # Places --------------------------------------------------------------------------------
@@ -85,43 +115,108 @@ class ResidualLowering(ConvLowering):
         return context.pools["weights"].add(pack_weight_bits(tile[None], self._cfg.wgt_width).tobytes())
 
     # Steps behind a tile's products --------------------------------------------------------
+    def _parts_of_half(self, blocks: int, vectors: int) -> int:
+        """Two where they fit and what happens to a tile besides products hardly ever holds up the next one.
+
+        STORE reads a half while no engine does: while the other half takes a tile's products and shortcut.
+        """
+        size, room = blocks * vectors, round(self.geometry.products) + 1
+        steps = requant_cycles(self._cfg) + sum(cycles for _, _, cycles in self._passes) + store_cycles(self._cfg)
+        held_up = size * (steps - room) + CHAIN_START
+        return 2 if 2 * size <= self._cfg.acc_depth // 2 and held_up <= size * room / _HARDLY else 1
+
+    def _gemm(self, slots: tuple[int, int, int], position: Position, out: Part, into: Part, *, first: bool) -> None:
+        while first and self._queue and not self._queue[0].rounds:
+            self._queue.popleft().emit()
+        if first:
+            self._load_shortcut()
+        super()._gemm(slots, position, out, into, first=first)
+
+    def _placed_between(self) -> int:
+        return len(self._queue)  # each step has one
+
+    def _loops_over_blocks(self, position: Position, out: Part, into: Part) -> bool:
+        """Micro-ops are split between steps."""
+        del position, out, into
+        return False
+
+    def _between_parts(self) -> None:
+        """Steps of the tile before count rounds of products, whatever part they belong to."""
+
     def _end_tile(self, half: int, position: Position, out: Part) -> None:
+        self._flush()
         vectors, base = position.rows.count * position.cols.count, self._acc.base(half)
         params = self._acc.first_params + out.first
         loops = {"iter_out": out.count, "iter_in": vectors, "dst_factor_in": 1}
         if out.count > 1:
             loops |= {"dst_factor_out": vectors, "src_factor_out": 1}
-        steps = [partial(self._acc.alu, half, AluOp.REQ, (base, params), **loops)]
-        self._gaps = deque([round(requant_cycles(self._cfg))])
-        for op, imm, cycles in self._passes:
+        emits = [partial(self._acc.alu, half, AluOp.REQ, (base, params), **loops)]
+        for op, imm, _ in self._passes:
             loops = {"iter_out": 1, "iter_in": out.count * vectors, "dst_factor_in": 1, "use_imm": 1, "imm": imm}
-            steps.append(partial(self._acc.alu, half, op, (base, 0), **loops))
-            self._gaps.append(cycles)
-        self._acc.then([*steps, partial(self._add_shortcut, half, position, out)])
+            emits.append(partial(self._acc.alu, half, op, (base, 0), **loops))
+        emits.append(partial(self._add_shortcut, half, position, out))
+        self._to_load.append((position, out))
+        self._queue = deque([*self._queue, *map(_Step, self._rounds(), emits)])
+
+    def _rounds(self) -> list[float]:
+        """Rounds of the next tile's products between the steps; its first one, which overwrites, is not counted."""
+        steps = [round(requant_cycles(self._cfg)), *(cycles for _, _, cycles in self._passes)]
+        relaxed = [count + _ROUND for count in steps]
+        if self._acc.parts > 1:
+            # Behind the older tile's shortcut; and STORE takes as much of the requantizer's time.
+            rounds = round(self.geometry.products) - 1
+            relaxed[0] = min(2 * steps[0], max(rounds - sum(steps[1:]), 0))
+        return [0, *relaxed]
+
+    def _flush(self) -> None:
+        """What is left of the tile before; its shortcut may wait for the products of one more tile."""
+        kept = self._acc.parts - 1
+        while len(self._queue) > kept:
+            self._queue.popleft().emit()
+        for step in self._queue:
+            step.rounds = 0
+
+    def _finish_tiles(self) -> None:
+        while self._queue:
+            self._queue.popleft().emit()
 
     def _add_products(self, half: int, fields: dict[str, int], reads: list[Resource], blocks: int) -> None:
         """Products, and between them the steps of the tile before, each when the one before it is done."""
-        while self._acc.waiting and self._gaps and fields["uop_bgn"] < fields["uop_end"]:
-            middle = min(fields["uop_bgn"] + blocks * (self._gaps.popleft() + _ROUND), fields["uop_end"])
-            self._acc.products(half, gemm(self._cfg, **fields | {"uop_end": middle}), reads)
+        while self._queue:
+            size = fields["uop_end"] - fields["uop_bgn"]
+            if size < blocks * self._queue[0].rounds:
+                self._queue[0].rounds -= size / blocks
+                break
+            step = self._queue.popleft()
+            middle = fields["uop_bgn"] + round(blocks * step.rounds)
+            if middle > fields["uop_bgn"]:
+                self._acc.products(half, gemm(self._cfg, **fields | {"uop_end": middle}), reads)
             fields = fields | {"uop_bgn": middle}
-            self._acc.go_on()
+            step.emit()
         if fields["uop_bgn"] < fields["uop_end"]:
             self._acc.products(half, gemm(self._cfg, **fields), reads)
 
-    def _add_shortcut(self, half: int, position: Position, out: Part) -> None:
+    def _load_shortcut(self) -> None:
+        """That of the next tile, if the older one's has been read."""
+        if not self._to_load or self._holds_shortcut:
+            return
+        self._holds_shortcut = True
         self._load_diagonal()
-        vectors = position.rows.count * position.cols.count
-        place = ("shortcut",)
+        position, out = self._to_load.popleft()
         for number, shape in self._output_shapes(position, out)[0]:
-            base = self._shortcut_base() + number * vectors
+            base = self._shortcut_base() + number * self._block_pitch(position)
             insn = load(self._cfg, Memory.INP, sram_base=base, **shape)
-            self._stream.add_transfer(insn, Memory.INP, self._shortcut.name, writes=[place])
+            self._stream.add_transfer(insn, Memory.INP, self._shortcut.name, writes=[_SHORTCUT])
+
+    def _add_shortcut(self, half: int, position: Position, out: Part) -> None:
+        self._load_shortcut()
         key = ("shortcut", half)
         row = [self._acc.base(half), self._shortcut_base(), self._cfg.wgt_depth - 1]
         uops = self._uops.place(key, lambda: np.array([row], np.int64))
-        loops = {"iter_out": 1, "iter_in": out.count * vectors, "dst_factor_in": 1, "src_factor_in": 1}
-        self._acc.products(half, gemm(self._cfg, **uops, **loops), [place, ("wgt", "diagonal")])
+        vectors = out.count * self._block_pitch(position)
+        loops = {"iter_out": 1, "iter_in": vectors, "dst_factor_in": 1, "src_factor_in": 1}
+        self._acc.products(half, gemm(self._cfg, **uops, **loops), [_SHORTCUT, ("wgt", "diagonal")])
+        self._holds_shortcut = False
         self._store(half, position, out)
 
     def _load_diagonal(self) -> None:

@@ -135,8 +135,8 @@ class StreamBuilder:
         return 1 - self._last_half
 
     def other_slot(self, memory: Memory, slots: int, depth: int) -> int:
-        """Of two slots that share a scratchpad of ``depth`` elements, the one that was not loaded last; 0 of one."""
-        return 1 if slots == 2 and self._last_filled.get(memory, depth) < depth // 2 else 0
+        """Of slots that share a scratchpad of ``depth`` elements, the first of the half that was not loaded last."""
+        return slots // 2 if self._last_filled.get(memory, depth) < depth // 2 else 0
 
     def begin_layer(self) -> None:
         """What follows belongs to another layer."""

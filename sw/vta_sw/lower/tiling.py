@@ -17,8 +17,13 @@ from .timeline import ALU_START, GEMM_START, TRANSFER_START, store_cycles
 
 ALU_UOPS = 16
 """Micro-op memory kept free for reset and ALU passes."""
+MANY_SLOTS = 4
+"""Tiles of input that hide each other's way from memory; with two, none is asked for while its slot is in use."""
 _EDGES = (1, 2, 3, 4, 8)
 """The first and last tile of a column of tiles may have this fraction of the others' rows."""
+
+CHAIN_START = 120
+"""Cycles between the steps behind a tile's products until it is stored, where a shortcut is added."""
 
 _NEVER = 1 << 62
 """The estimate of what is not worth a look."""
@@ -91,6 +96,7 @@ def best_tilings(
     ``alu_cycles``: cycles per vector that are no products; ``vectors``: constants per output block.
     Raises NotLowerableError when not even one output fits.
     """
+    many = _search(cfg, geometry, alu_cycles, vectors, (MANY_SLOTS, 2), count, beside)
     found: list[Tiling] = []
     for slots in ((2, 2), (1, 2), (2, 1), (1, 1)):
         found += _search(cfg, geometry, alu_cycles, vectors, slots, count, beside)
@@ -102,7 +108,14 @@ def best_tilings(
             f"one output needs {window} input vectors, {geometry.taps} weight tiles and micro-ops; "
             f"configuration {cfg.name} holds {cfg.inp_depth}, {cfg.wgt_depth} and {cfg.uop_depth}"
         )
-    return tuple(sorted(found, key=lambda item: item.cycles)[:count])
+    return in_turns(found, many)[:count]
+
+
+def in_turns(found: list[Tiling], many: list[Tiling]) -> tuple[Tiling, ...]:
+    """The best of two kinds, in turns: estimates of one kind are not compared with those of the other."""
+    one, other = (sorted(kind, key=lambda item: item.cycles) for kind in (found, many))
+    mixed = [item for pair in zip(one, other, strict=False) for item in pair]
+    return (*mixed, *one[len(other) :], *other[len(one) :])
 
 
 @dataclass(frozen=True)
@@ -207,7 +220,7 @@ def _estimate(
         shortcut = costs.vectors * cfg.inp_elem_bytes / costs.beat
         load = load + beside.shortcut * (shortcut + costs.tiles * costs.runs * TRANSFER_START)
     store = costs.tiles * costs.store(even)
-    compute = costs.compute(products, alu_cycles, store) + costs.waiting(inp_loads, wgt_loads)
+    compute = costs.compute(products, alu_cycles, store, beside) + costs.waiting(inp_loads, wgt_loads)
     busiest = np.maximum(np.maximum(load, compute), store)
     total: Grid = np.ceil(busiest + costs.ends(products, alu_cycles)).astype(np.int64)
     return total
@@ -250,7 +263,7 @@ class _Costs:
         time: Cycles = self.runs * TRANSFER_START + made
         return time
 
-    def compute(self, products: float, alu_cycles: int, store: Cycles) -> Cycles:
+    def compute(self, products: float, alu_cycles: int, store: Cycles, beside: Beside) -> Cycles:
         """Products, passes and the loads of micro-ops of all tiles, one micro-op a cycle."""
         sizes, wgt = self._sizes, self._tiles_of_part
         # The tables of micro-ops are loaded once if those of all slots fit.
@@ -258,8 +271,22 @@ class _Costs:
         uop_load = np.where(4 * shapes * wgt > self._cfg.uop_depth, self.steps, 2) * (TRANSFER_START + wgt)
         passes = self.vectors * alu_cycles + self.tiles * alu_cycles * ALU_START
         array = self.vectors * products + self.steps * GEMM_START
-        # With overlap the passes and the store of a tile are hidden by the next tile's products.
-        time: Cycles = (np.maximum(array, passes + store) if overlaps(self._cfg) else array + passes) + uop_load
+        if not overlaps(self._cfg):
+            return array + passes + uop_load
+        # The passes and the store of a tile are hidden by the next tile's products.
+        time: Cycles = np.maximum(array, self._half(passes + store, beside)) + uop_load
+        return time
+
+    def _half(self, behind: Cycles, beside: Beside) -> Cycles:
+        """What the halves of the accumulators have to do ``behind`` the products, as far as a bank can share it."""
+        if not beside.shortcut:
+            return behind
+        # All that happens to a tile keeps its half busy. Where a half holds one tile only, it also waits while the
+        # other half takes its shortcut in.
+        sizes = self._sizes
+        alone = 2 * sizes.out * sizes.rows * sizes.cols > self._cfg.acc_depth // 2
+        waits = np.where(alone, self.vectors * beside.shortcut + self.tiles * CHAIN_START, 0)
+        time: Cycles = (self.vectors * self._geometry.products + behind + waits) / 2
         return time
 
     def waiting(self, inp_loads: Grid, wgt_loads: Grid) -> Cycles:

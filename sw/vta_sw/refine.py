@@ -1,0 +1,54 @@
+"""Tilings chosen among neighbours: in a stream a layer's first loads and last stores meet those of other layers.
+
+By itself a layer pays for both of its ends; behind another one its loads are hidden, and what counts is how soon the
+next layer finds what it needs. So each small layer's good tilings are tried once more between the layers beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from .lower.context import Context
+from .lower.conv import ConvLowering
+from .lower.operators import Lowering
+from .lower.stream import StreamBuilder
+from .lower.tiling import Tiling
+from .lower.timeline import trial_cost
+
+_MOST_CYCLES = 40_000
+"""The ends of a longer layer hardly matter."""
+_OTHERS = 5
+"""Tilings that are tried besides the one that is best for the layer by itself."""
+_WORSE = 1.15
+"""Times the best cost that a layer by itself may take to be tried."""
+
+
+def refine(context: Context, lowerings: Sequence[Lowering], progress: Callable[[int, int], None]) -> None:
+    """Give the layers of a stream, in their order, the tilings that are best between their neighbours.
+
+    What tuning found stays.
+    """
+    for number, lowering in enumerate(lowerings):
+        progress(number, len(lowerings))
+        if not isinstance(lowering, ConvLowering) or lowering.key() in context.choice.from_tuning:
+            continue
+        tried = context.choice.trials.get(lowering.key(), ())
+        if len(tried) < 2 or tried[0][0] > _MOST_CYCLES:
+            continue
+        found = [tiling for cost, tiling in tried[: _OTHERS + 1] if cost <= _WORSE * tried[0][0]]
+        before, behind = lowerings[max(0, number - 1) : number], lowerings[number + 1 : number + 2]
+        costs = [_cost(context, [*before, lowering, *behind], lowering, tiling) for tiling in found]
+        lowering.tiling = found[costs.index(min(costs))]
+
+
+def _cost(context: Context, window: Sequence[Lowering], changed: ConvLowering, tiling: Tiling) -> int:
+    """Cycles of some layers of a stream one behind the other, and a little for each instruction."""
+    stream = StreamBuilder(context.cfg)
+    with context.aside():
+        for lowering in window:
+            stream.begin_layer()
+            if isinstance(lowering, ConvLowering):
+                lowering.rehearse(context, stream, tiling if lowering is changed else lowering.tiling)
+            else:
+                lowering.emit(stream)
+    return trial_cost(context.cfg, stream.finish(), stream.banks)
