@@ -3,7 +3,9 @@
 from . import rules
 from .annotate import RULES, Decision, Rule, View, annotate, annotation_rules, register_annotation
 from .calibrate import TensorStats, calibration_inputs, observe
-from .flow import Quantization, QuantizeOptions, quantize, quantize_with_report
+from .config import CalibrateMode, QConfig, Rounding, WeightScale
+from .flow import Quantization, quantize, quantize_with_report
+from .overrides import LayerOverride, Overrides, load_overrides
 from .realize import realize
 from .report import LayerReport, QuantizationReport
 from .types import Annotation, IntType, LayerPlan, SameScale, WeightQuant
@@ -15,21 +17,27 @@ __all__ = [
     "BUILT_IN_RULES",
     "RULES",
     "Annotation",
+    "CalibrateMode",
     "Decision",
     "IntType",
+    "LayerOverride",
     "LayerPlan",
     "LayerReport",
+    "Overrides",
+    "QConfig",
     "Quantization",
     "QuantizationReport",
-    "QuantizeOptions",
+    "Rounding",
     "Rule",
     "SameScale",
     "TensorStats",
     "View",
     "WeightQuant",
+    "WeightScale",
     "annotate",
     "annotation_rules",
     "calibration_inputs",
+    "load_overrides",
     "observe",
     "quantize",
     "quantize_with_report",

@@ -147,10 +147,38 @@ def _batch_size(graph: Graph, tensors: list[str]) -> tuple[int, bool]:
     return max(1, min(_BATCH_LIMIT, _BATCH_BYTES // max(per_sample, 1))), False
 
 
+def collect(
+    model: ModelProto, tensor: str, inputs: Mapping[str, NDArray[np.generic]], batch: int = _BATCH_LIMIT
+) -> NDArray[np.float32]:
+    """All values of one tensor while ``model`` runs over all samples."""
+    if tensor in inputs:
+        return np.asarray(inputs[tensor], np.float32)
+    graph = Graph(model)
+    watched = copy_model(model)
+    if tensor not in graph.output_names:
+        watched.graph.output.append(helper.make_tensor_value_info(tensor, TensorProto.FLOAT, None))
+    session = open_session(watched)
+    first = graph.shape(graph.inputs[0].name)
+    fixed = bool(first and first[0] is not None)
+    size = first[0] if fixed and first is not None and first[0] is not None else batch
+    parts = [
+        np.asarray(run_session(session, [tensor], chunk)[0], np.float32)[:count]
+        for chunk, count in _batches(inputs, size, fixed)
+    ]
+    return np.concatenate(parts)
+
+
 def observe(
-    model: ModelProto, tensors: list[str], inputs: Mapping[str, NDArray[np.generic]], progress: Progress | None = None
+    model: ModelProto,
+    tensors: list[str],
+    inputs: Mapping[str, NDArray[np.generic]],
+    progress: Progress | None = None,
+    *,
+    chunk_by: int | None = None,
 ) -> dict[str, TensorStats]:
     """Histograms of ``tensors`` while ``model`` runs over all samples, one batch in memory at a time.
+
+    ``chunk_by``: samples of a batch, where the network leaves it open.
 
     Raises ModelError if the network cannot be run or makes NaN or infinity.
     """
@@ -165,6 +193,7 @@ def observe(
     session = open_session(watched)
     stats = {name: TensorStats() for name in tensors}
     size, fixed = _batch_size(graph, tensors)
+    size = size if fixed else chunk_by or size
     total, done = len(next(iter(inputs.values()))), 0
     for chunk, count in _batches(inputs, size, fixed):
         results = dict(zip(inner, run_session(session, inner, chunk), strict=True)) if inner else {}

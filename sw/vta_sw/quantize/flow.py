@@ -14,28 +14,20 @@ from vta_arch.errors import ModelError
 
 from ..frontend import prepare_float
 from ..frontend.graph import Graph
-from . import any_scale, power_of_two
-from .annotate import annotate, regroup
+from .activation_scales import activation_scale
+from .annotate import annotate, kept_float, regroup
 from .any_scale import align_additions
 from .calibrate import Progress, TensorStats, calibration_inputs, observe
+from .config import CalibrateMode, QConfig
+from .equalize import equalize
+from .kinds import Kinds, choose_kinds
+from .layers import Fitting, fit_layers
+from .overrides import LayerOverride
 from .realize import realize, required_versions
 from .report import LayerReport, QuantizationReport, count_types
 from .scales import saturated_share, signal_to_noise_db
-from .types import Annotation, LayerPlan, WeightQuant, activation_type, has_any_scale, weight_type
-from .weights import addition_problem, quantize_weights
-
-_SCALE_LIMIT = 2.0**40
-"""Activation scales stay within 2**-40 to 2**40, so that every product of scales is a normal float32."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class QuantizeOptions:
-    """Choices that are not the configuration's."""
-
-    bias_correction: bool = False
-    """Put the mean error that rounding the weights makes on the calibration data into the bias."""
-    keep_float: tuple[str, ...] = ()
-    """Names of nodes, or shell patterns of names, that stay float."""
+from .simulate import simulate
+from .types import Annotation, LayerPlan, WeightQuant, activation_type, has_any_scale
 
 
 @dataclass
@@ -59,7 +51,7 @@ def quantize(
     batch: int | None = None,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     progress: Progress | None = None,
-    options: QuantizeOptions | None = None,
+    config: QConfig | None = None,
 ) -> ModelProto:
     """The QDQ model of a float network, with the integer types of ``cfg``.
 
@@ -71,7 +63,7 @@ def quantize(
 
     Raises ModelError for a network that cannot be read or quantized, DataError for unusable calibration data.
     """
-    done = quantize_with_report(model, cfg, calibration, batch=batch, shapes=shapes, progress=progress, options=options)
+    done = quantize_with_report(model, cfg, calibration, batch=batch, shapes=shapes, progress=progress, config=config)
     return done.model
 
 
@@ -83,52 +75,77 @@ def quantize_with_report(
     batch: int | None = None,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     progress: Progress | None = None,
-    options: QuantizeOptions | None = None,
+    config: QConfig | None = None,
 ) -> Quantization:
     """As :func:`quantize`, with what each step found."""
-    options = options or QuantizeOptions()
-    if 1 in (cfg.inp_width, cfg.wgt_width):
-        raise ModelError(
-            f"configuration {cfg.name!r} has 1-bit data: post-training quantization to 1 bit is not offered, "
-            "a network must be trained with 1-bit weights and activations"
-        )
-    prepared = prepare_float(model, batch=batch, shapes=shapes, least_opset=required_versions(cfg)[1])
+    config = config or QConfig()
+    _checked(cfg, config)
+    bits = min(cfg.inp_width, cfg.wgt_width)
+    prepared = prepare_float(model, batch=batch, shapes=shapes, least_opset=required_versions(bits)[1])
     inputs = calibration_inputs(prepared, calibration)
     graph = Graph(prepared)
-    plan = annotate(graph, options.keep_float)
+    config.overrides.require_used(node.name for node in graph.nodes)
+    if config.equalize:
+        prepared = equalize(graph)
+        graph = Graph(prepared)
+    plan = annotate(graph, kept_float(graph, config), config.debug_enabled_ops)
     if not plan.layers:
         raise ModelError(
             "the network has no layer that the accelerator runs (Conv, Gemm or MatMul with constant weights)"
         )
     watched = set(plan.roots())
-    if options.bias_correction:
+    if config.bias_correction:
         watched |= {layer.inputs[0] for layer in plan.layers if layer.weight is not None}
-    stats = observe(prepared, sorted(watched), inputs, progress)
-    scales = {root: _activation_scale(root, stats[root], cfg) for root in plan.roots()}
+    stats = observe(prepared, sorted(watched), inputs, progress, chunk_by=config.calibrate_chunk_by)
     if not cfg.inp_is_signed:
         _drop_negative(graph, plan, stats, cfg)
+    kinds = choose_kinds(graph, plan, stats, cfg, config)
+    scales = _activation_scales(plan, stats, kinds, cfg, config)
     if has_any_scale(cfg):
-        align_additions(graph, plan, scales, cfg)
-    weights = _fit_layers(graph, plan, scales, stats, cfg, options, progress)
+        align_additions(graph, plan, scales, cfg, bits=config.resolve(cfg).activation.bits, kept=kinds.kept)
+    fitting = Fitting(prepared, graph, plan, scales, stats, kinds, cfg, config, inputs, progress)
+    weights, dropped = fit_layers(fitting)
+    if dropped:
+        _drop(graph, plan, dropped)
     if not plan.layers:
         name, reason = next(iter(plan.floats.items()))
         raise ModelError(f"no layer of the network fits configuration {cfg.name!r}: for example {name!r}: {reason}")
-    result = realize(prepared, cfg, plan, scales, weights)
+    write = simulate if config.do_simulation else realize
+    result = write(prepared, cfg, plan, scales, weights, kinds)
     report = QuantizationReport(
         config=cfg.name,
-        layers=[_layer_report(layer, plan, stats, scales, weights.get(layer.name), cfg) for layer in plan.layers],
+        layers=[_layer_report(layer, plan, stats, scales, weights.get(layer.name), kinds) for layer in plan.layers],
         floats=dict(plan.floats),
         tensor_types=count_types(result),
     )
     return Quantization(result, plan, stats, scales, weights, report)
 
 
-def _activation_scale(name: str, stats: TensorStats, cfg: VTAConfig) -> float:
-    search = any_scale.search_activation_scale if has_any_scale(cfg) else power_of_two.search_activation_scale
-    scale = search(stats, activation_type(cfg))
-    if scale > _SCALE_LIMIT:
-        raise ModelError(f"tensor {name!r} reaches {stats.largest:.3g} on the calibration data: too large to quantize")
-    return max(scale, 1 / _SCALE_LIMIT)
+def _checked(cfg: VTAConfig, config: QConfig) -> None:
+    """Raises ModelError for 1-bit data, ConfigError for choices that ``cfg`` does not have."""
+    if 1 in (cfg.inp_width, cfg.wgt_width):
+        raise ModelError(
+            f"configuration {cfg.name!r} has 1-bit data: post-training quantization to 1 bit is not offered, "
+            "a network must be trained with 1-bit weights and activations"
+        )
+    config.resolve(cfg)
+
+
+def _activation_scales(
+    plan: Annotation, stats: dict[str, TensorStats], kinds: Kinds, cfg: VTAConfig, config: QConfig
+) -> dict[str, float]:
+    """The scale of every group; an override of the layer that makes it prevails."""
+    makers = {plan.groups[layer.output]: layer.name for layer in plan.layers}
+    scales = {}
+    for root in plan.roots():
+        asked = config.overrides.of(makers[root]) if root in makers else LayerOverride()
+        mode = CalibrateMode(asked.calibrate_mode or config.calibrate_mode)
+        value = config.global_scale if asked.global_scale is None else asked.global_scale
+        if mode is CalibrateMode.PERCENTILE:
+            value = config.percentile if asked.percentile is None else asked.percentile
+        kind = kinds.activations[root]
+        scales[root] = activation_scale(root, stats[root], kind, mode, value, powers=not has_any_scale(cfg))
+    return scales
 
 
 def _drop(graph: Graph, plan: Annotation, dropped: Mapping[str, str]) -> None:
@@ -149,65 +166,16 @@ def _drop_negative(graph: Graph, plan: Annotation, stats: dict[str, TensorStats]
     _drop(graph, plan, dropped)
 
 
-def _fit_layers(
-    graph: Graph,
-    plan: Annotation,
-    scales: dict[str, float],
-    stats: dict[str, TensorStats],
-    cfg: VTAConfig,
-    options: QuantizeOptions,
-    progress: Progress | None,
-) -> dict[str, WeightQuant]:
-    """Integer weights of every layer; a layer that cannot be done exactly leaves the plan."""
-    weights: dict[str, WeightQuant] = {}
-    dropped: dict[str, str] = {}
-    for index, layer in enumerate(plan.layers):
-        ends = [scales[plan.groups[name]] for name in (*layer.inputs, layer.output)]
-        if layer.weight is None:
-            addition = layer.op_type == "Add" and len(layer.inputs) == 2
-            problem = addition_problem(ends[0], ends[1], ends[2], cfg) if addition else None
-            if problem is not None:
-                dropped[layer.name] = problem
-        else:
-            mean = _mean(stats[layer.inputs[0]]) if options.bias_correction else None
-            result = quantize_weights(*_floats(graph, layer), ends[0], ends[1], cfg, input_mean=mean)
-            if isinstance(result, str):
-                dropped[layer.name] = result
-            else:
-                weights[layer.name] = result
-        if progress is not None:
-            progress("weights", index + 1, len(plan.layers))
-    if dropped:
-        _drop(graph, plan, dropped)
-    return weights
-
-
-def _mean(stats: TensorStats) -> NDArray[np.float64] | None:
-    return None if stats.channel_sum is None else stats.channel_sum / max(stats.channel_count, 1)
-
-
-def _floats(graph: Graph, layer: LayerPlan) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """Weight and bias of a layer. Raises ModelError for NaN or infinity."""
-    values: list[NDArray[np.float32] | None] = []
-    for name in (layer.weight, layer.bias):
-        value = None if name is None else graph.array(name)
-        if value is not None and not np.isfinite(value).all():
-            raise ModelError(f"layer {layer.name!r}: constant {name!r} contains NaN or infinity")
-        values.append(None if value is None else value.astype(np.float32))
-    weight, bias = values
-    assert weight is not None
-    return weight, bias
-
-
 def _layer_report(
     layer: LayerPlan,
     plan: Annotation,
     stats: dict[str, TensorStats],
     scales: dict[str, float],
     weight: WeightQuant | None,
-    cfg: VTAConfig,
+    kinds: Kinds,
 ) -> LayerReport:
-    root, kind = plan.groups[layer.output], activation_type(cfg)
+    root = plan.groups[layer.output]
+    kind = kinds.activations[root]
     spread = None if weight is None else (float(weight.scales.min()), float(weight.scales.max()))
     return LayerReport(
         name=layer.name,
@@ -215,7 +183,7 @@ def _layer_report(
         inputs=layer.inputs,
         output=layer.output,
         activation_type=str(kind),
-        weight_type=None if weight is None else str(weight_type(cfg)),
+        weight_type=None if weight is None else str(kinds.weights[layer.name]),
         input_scales=tuple(scales[plan.groups[name]] for name in layer.inputs),
         weight_scale_range=spread,
         output_scale=scales[root],
