@@ -16,7 +16,7 @@ from .lower.add import AddLowering
 from .lower.context import Context
 from .lower.conv import ConvLowering
 from .lower.errors import NotLowerableError
-from .lower.operators import Lowering
+from .lower.operators import Lowering, check_types
 from .lower.pooled import PooledLowering
 from .lower.residual import ResidualLowering
 
@@ -120,10 +120,12 @@ def fuse(
         if not (may_fuse(layer.name) and may_fuse(absorbed)):
             continue
         try:
+            check_types(context.cfg, layer)
             lowering = FUSED[type(layer.fused)](context, layer)
         except NotLowerableError:
             continue
         # What is not on the accelerator by itself is fused in any case: its input would have to go to the CPU.
+        # Neither is what only fits inside.
         apart = _cycles(lowerings[absorbed]) if absorbed in lowerings else float("inf")
         gains.append((apart + _cycles(lowerings[layer.name]) - lowering.cycles(), layer, absorbed, lowering))
     chosen: dict[str, IntLayer] = {}

@@ -1,4 +1,4 @@
-"""Activations of the other signedness than the accelerator's, as its own: integers and zero point move by half the range.
+"""Activations of the other signedness than the accelerator's: integers and zero point move by half the range.
 
 A uint8 activation with zero point z is an int8 activation with zero point z - 128, element by element. Types below
 8 bits become int8 with a Clip in front of the QuantizeLinear, which keeps the values; onnxruntime misreads packed zero

@@ -71,7 +71,7 @@ def kl_limit(stats: TensorStats, kind: IntType) -> float:
     tried = [*range(first, last, _KL_STEP), last]
     losses = [_divergence(counts, bins, levels) for bins in tried]
     step = math.ldexp(1.0 / BINS, stats.log_range or 0)
-    return min(tried[int(np.argmin(losses))] * step, stats.largest)
+    return min(float(tried[int(np.argmin(losses))] * step), stats.largest)
 
 
 def _divergence(counts: NDArray[np.float64], bins: int, levels: int) -> float:
@@ -87,4 +87,4 @@ def _divergence(counts: NDArray[np.float64], bins: int, levels: int) -> float:
     both = (reference > 0) & (spread > 0)
     lost = reference[(reference > 0) & (spread == 0)].sum() / total
     p, q = reference[both] / total, spread[both] / held
-    return float((p * np.log(p / q)).sum()) + lost * math.log(2) * levels
+    return float((p * np.log(p / q)).sum() + lost * math.log(2) * levels)

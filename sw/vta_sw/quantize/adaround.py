@@ -82,7 +82,7 @@ def fit_rounding(
             at = rng.integers(0, samples, min(_BATCH, samples))
             x, target = windows.inputs[:, at], windows.outputs[:, at]
             sigmoid = 1 / (1 + np.exp(-v))
-            h = np.clip(sigmoid * (_STRETCH_HIGH - _STRETCH_LOW) + _STRETCH_LOW, 0, 1)
+            h: Floats = np.clip(sigmoid * (_STRETCH_HIGH - _STRETCH_LOW) + _STRETCH_LOW, 0, 1).astype(np.float32)
             integers = lower + h
             inside = (integers > -limit) & (integers < limit)
             weight = np.clip(integers, -limit, limit) * step
@@ -91,7 +91,7 @@ def fit_rounding(
             error = (np.clip(y, *bounds) - target) * active / np.float32(power * len(at))
             gradient = np.matmul(error.transpose(0, 2, 1), x) * step
             free = ((h > 0) & (h < 1)) * sigmoid * (1 - sigmoid) * (_STRETCH_HIGH - _STRETCH_LOW)
-            gradient = gradient * inside + _penalty(h, number / steps, power)
+            gradient = gradient * inside + _penalty(h, number / steps)
             v -= movers[0].step(np.asarray(gradient * free, np.float32), number)
             shift -= movers[1].step(error.sum(axis=1, keepdims=True), number)
     h = np.clip((_STRETCH_HIGH - _STRETCH_LOW) / (1 + np.exp(-v)) + _STRETCH_LOW, 0, 1)
@@ -99,7 +99,7 @@ def fit_rounding(
     return rounded, shift.reshape(-1).astype(np.float64)
 
 
-def _penalty(h: Floats, progress: float, _power: float) -> Floats:
+def _penalty(h: Floats, progress: float) -> Floats:
     """Gradient of sum(1 - |2h - 1|**beta); beta falls from soft to sharp behind the warm-up."""
     if progress < _WARM_UP:
         return np.zeros_like(h)

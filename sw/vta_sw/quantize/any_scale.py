@@ -141,4 +141,5 @@ def _aligned(scale: float, anchor: float, choices: list[tuple[NDArray[np.float64
 def _grown(scale: float, anchor: float, ratios: NDArray[np.float64]) -> float:
     """The least of ``anchor`` * ratios that is not below ``scale``; the greatest where all are."""
     offered = np.sort(ratios * anchor)
-    return float(np.float32(offered[min(np.searchsorted(offered, scale * (1 - _LITTLE_MOVED)), len(offered) - 1)]))
+    at = int(np.searchsorted(offered, scale * (1 - _LITTLE_MOVED)))
+    return float(np.float32(offered[min(at, len(offered) - 1)]))

@@ -37,8 +37,8 @@ def choose_kinds(
     """The type of every scale group and weight of a plan.
 
     Activations without negative values are unsigned where the accelerator can. The network's input and the first and
-    last layers have ``edge_bits`` where those are more. What an addition alone reads of a convolution keeps 8 bits where
-    both can be fused. Overrides prevail.
+    last layers have ``edge_bits`` where those are more. What an addition alone reads of a convolution keeps 8 bits
+    where both can be fused. Overrides prevail.
     """
     widths = config.resolve(cfg)
     edges = (
@@ -50,7 +50,7 @@ def choose_kinds(
             bits = max(widths.weight.bits, widths.edge_bits or 0) if layer.name in edges else widths.weight.bits
             kinds.weights[layer.name] = IntType(config.overrides.of(layer.name).weight_bits or bits, True)
     bits_of = dict.fromkeys(plan.roots(), widths.activation.bits)
-    for root in _edge_groups(graph, plan, edges):
+    for root in _edge_groups(plan, edges):
         bits_of[root] = max(bits_of[root], widths.edge_bits or 0)
     kept: set[str] = set()
     if cfg.extensions >= FUSING and widths.activation.bits < _FULL_BITS:
@@ -93,7 +93,7 @@ def _edge_layers(graph: Graph, plan: Annotation) -> dict[str, LayerPlan]:
     return {name: layer for name, layer in weighted.items() if name in before or name in after}
 
 
-def _edge_groups(graph: Graph, plan: Annotation, edges: Mapping[str, LayerPlan]) -> set[str]:
+def _edge_groups(plan: Annotation, edges: Mapping[str, LayerPlan]) -> set[str]:
     """Scale groups that only layers at the network's ends read or make, or the CPU.
 
     What another layer with weights makes or reads must have that layer's bits.
