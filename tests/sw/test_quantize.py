@@ -21,7 +21,7 @@ from vta_sw.frontend.graph import Graph
 from vta_sw.models import MODELS, NetworkBuilder
 from vta_sw.quantize import (
     Decision,
-    QuantizeOptions,
+    QConfig,
     View,
     annotation_rules,
     quantize,
@@ -290,21 +290,21 @@ def test_a_rule_can_be_replaced() -> None:
 
 
 def test_options_keep_layers_float_and_correct_biases() -> None:
-    options = QuantizeOptions(keep_float=("conv[12]",), bias_correction=True)
-    done = quantize_with_report(small_network(), load_preset("w4a8"), images(), options=options)
+    options = QConfig(keep_float=("conv[12]",), bias_correction=True)
+    done = quantize_with_report(small_network(), load_preset("w4a8"), images(), config=options)
     assert {"conv1", "conv2"} <= set(done.report.floats)
     plain = quantize_with_report(small_network(), load_preset("w4a8"), images())
     for layer in ("depthwise", "fc"):
         assert np.any(plain.weights[layer].bias != done.weights[layer].bias)
     with pytest.raises(ModelError, match="nothing_like_it"):
         quantize(
-            small_network(), load_preset("tiny"), images(), options=QuantizeOptions(keep_float=("nothing_like_it",))
+            small_network(), load_preset("tiny"), images(), config=QConfig(keep_float=("nothing_like_it",))
         )
 
 
 def test_report_is_data() -> None:
-    options = QuantizeOptions(keep_float=("gap",))
-    report = quantize_with_report(small_network(), load_preset("int4"), images(), options=options).report
+    options = QConfig(keep_float=("gap",))
+    report = quantize_with_report(small_network(), load_preset("int4"), images(), config=options).report
     values = report.to_dict()
     assert {layer["name"] for layer in values["layers"]} == {"conv1", "conv2", "add", "depthwise", "conv3", "fc"}
     assert values["tensor_types"]["int4"] > 0

@@ -2,12 +2,13 @@
 
 from . import rules
 from .annotate import RULES, Decision, Rule, View, annotate, annotation_rules, register_annotation
-from .calibrate import TensorStats, calibration_inputs, observe
-from .config import CalibrateMode, QConfig, Rounding, WeightScale
+from .calibrate import TensorStats, observe
+from .config import CalibrateMode, PartitionConversions, QConfig, Rounding, WeightScale
 from .flow import Quantization, quantize, quantize_with_report
 from .overrides import LayerOverride, Overrides, load_overrides
 from .realize import realize
 from .report import LayerReport, QuantizationReport
+from .samples import Calibration, Samples, calibration_inputs
 from .types import Annotation, IntType, LayerPlan, SameScale, WeightQuant
 
 BUILT_IN_RULES = tuple(sorted(RULES))
@@ -18,18 +19,21 @@ __all__ = [
     "RULES",
     "Annotation",
     "CalibrateMode",
+    "Calibration",
     "Decision",
     "IntType",
     "LayerOverride",
     "LayerPlan",
     "LayerReport",
     "Overrides",
+    "PartitionConversions",
     "QConfig",
     "Quantization",
     "QuantizationReport",
     "Rounding",
     "Rule",
     "SameScale",
+    "Samples",
     "TensorStats",
     "View",
     "WeightQuant",

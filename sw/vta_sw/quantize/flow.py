@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from onnx import ModelProto
 from vta_arch.config import VTAConfig
 from vta_arch.errors import ModelError
@@ -17,14 +15,16 @@ from ..frontend.graph import Graph
 from .activation_scales import activation_scale
 from .annotate import annotate, kept_float, regroup
 from .any_scale import align_additions
-from .calibrate import Progress, TensorStats, calibration_inputs, observe
-from .config import CalibrateMode, QConfig
+from .calibrate import Progress, TensorStats, observe
+from .config import CalibrateMode, QConfig, Rounding
 from .equalize import equalize
 from .kinds import Kinds, choose_kinds
-from .layers import Fitting, fit_layers
+from .layers import IMAGES, Fitting, fit_layers
 from .overrides import LayerOverride
+from .prefix import SAMPLES, prefix_snr
 from .realize import realize, required_versions
-from .report import LayerReport, QuantizationReport, count_types
+from .report import LayerReport, QuantizationReport, count_types, settings_of
+from .samples import Calibration, Samples
 from .scales import saturated_share, signal_to_noise_db
 from .simulate import simulate
 from .types import Annotation, LayerPlan, WeightQuant, activation_type, has_any_scale
@@ -35,18 +35,21 @@ class Quantization:
     """Everything the steps found, and the model."""
 
     model: ModelProto
+    prepared: ModelProto
+    """The float network that the annotation speaks of: in canonical form, and equalized if that was asked for."""
     annotation: Annotation
     stats: dict[str, TensorStats]
     scales: dict[str, float]
     """Scale group (see Annotation.groups) -> scale, a float32 number."""
     weights: dict[str, WeightQuant]
+    kinds: Kinds
     report: QuantizationReport
 
 
 def quantize(
     model: ModelProto | Path | str,
     cfg: VTAConfig,
-    calibration: NDArray[np.generic] | Mapping[str, NDArray[np.generic]],
+    calibration: Calibration,
     *,
     batch: int | None = None,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
@@ -57,7 +60,10 @@ def quantize(
 
     Scales are powers of two, or any number where ``cfg`` has the extension ``requant``.
 
-    ``calibration``: samples [n, ...] as the network takes them (or one array for each input name).
+    ``calibration``: samples [n, ...] as the network takes them (or one array for each input name), or an iterable of
+    batches of them, which is gone through once. Of an iterable one batch at a time is in memory, and what is needed
+    again: the first 512 samples if roundings are fitted (adaround), else 32 for the report. Observed tensors are
+    histograms; those of a batch that runs take about 48 MiB at most, or one sample if that is more.
     ``batch``: fixes the batch dimension; None keeps it as it is in the file.
     ``progress(step, done, total)`` is called now and then.
 
@@ -70,7 +76,7 @@ def quantize(
 def quantize_with_report(
     model: ModelProto | Path | str,
     cfg: VTAConfig,
-    calibration: NDArray[np.generic] | Mapping[str, NDArray[np.generic]],
+    calibration: Calibration,
     *,
     batch: int | None = None,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
@@ -82,7 +88,7 @@ def quantize_with_report(
     _checked(cfg, config)
     bits = min(cfg.inp_width, cfg.wgt_width)
     prepared = prepare_float(model, batch=batch, shapes=shapes, least_opset=required_versions(bits)[1])
-    inputs = calibration_inputs(prepared, calibration)
+    samples = Samples(prepared, calibration, keep=IMAGES if _fits_rounding(config) else SAMPLES)
     graph = Graph(prepared)
     config.overrides.require_used(node.name for node in graph.nodes)
     if config.equalize:
@@ -96,29 +102,35 @@ def quantize_with_report(
     watched = set(plan.roots())
     if config.bias_correction:
         watched |= {layer.inputs[0] for layer in plan.layers if layer.weight is not None}
-    stats = observe(prepared, sorted(watched), inputs, progress, chunk_by=config.calibrate_chunk_by)
+    stats = observe(prepared, sorted(watched), samples, progress, chunk_by=config.calibrate_chunk_by)
     if not cfg.inp_is_signed:
         _drop_negative(graph, plan, stats, cfg)
     kinds = choose_kinds(graph, plan, stats, cfg, config)
     scales = _activation_scales(plan, stats, kinds, cfg, config)
     if has_any_scale(cfg):
         align_additions(graph, plan, scales, cfg, bits=config.resolve(cfg).activation.bits, kept=kinds.kept)
-    fitting = Fitting(prepared, graph, plan, scales, stats, kinds, cfg, config, inputs, progress)
+    fitting = Fitting(prepared, graph, plan, scales, stats, kinds, cfg, config, samples.kept, progress)
     weights, dropped = fit_layers(fitting)
     if dropped:
         _drop(graph, plan, dropped)
     if not plan.layers:
         name, reason = next(iter(plan.floats.items()))
         raise ModelError(f"no layer of the network fits configuration {cfg.name!r}: for example {name!r}: {reason}")
-    write = simulate if config.do_simulation else realize
-    result = write(prepared, cfg, plan, scales, weights, kinds)
-    report = QuantizationReport(
-        config=cfg.name,
-        layers=[_layer_report(layer, plan, stats, scales, weights.get(layer.name), kinds) for layer in plan.layers],
-        floats=dict(plan.floats),
-        tensor_types=count_types(result),
+    simulated = simulate(prepared, cfg, plan, scales, weights, kinds)
+    snr = prefix_snr(prepared, simulated, samples.kept, [layer.output for layer in plan.layers])
+    result = simulated if config.do_simulation else realize(prepared, cfg, plan, scales, weights, kinds)
+    done = Quantization(
+        result, prepared, plan, stats, scales, weights, kinds, QuantizationReport(cfg.name, settings_of(config))
     )
-    return Quantization(result, plan, stats, scales, weights, report)
+    done.report.layers = [layer_report(done, layer, snr[layer.output]) for layer in plan.layers]
+    done.report.floats = dict(plan.floats)
+    done.report.types_before, done.report.tensor_types = count_types(prepared), count_types(result)
+    return done
+
+
+def _fits_rounding(config: QConfig) -> bool:
+    asked = {config.rounding, *(entry.rounding for _, entry in config.overrides.entries)}
+    return Rounding.ADAROUND in asked
 
 
 def _checked(cfg: VTAConfig, config: QConfig) -> None:
@@ -166,30 +178,27 @@ def _drop_negative(graph: Graph, plan: Annotation, stats: dict[str, TensorStats]
     _drop(graph, plan, dropped)
 
 
-def _layer_report(
-    layer: LayerPlan,
-    plan: Annotation,
-    stats: dict[str, TensorStats],
-    scales: dict[str, float],
-    weight: WeightQuant | None,
-    kinds: Kinds,
-) -> LayerReport:
-    root = plan.groups[layer.output]
-    kind = kinds.activations[root]
+def layer_report(done: Quantization, layer: LayerPlan, prefix_db: float) -> LayerReport:
+    """What the steps did to a layer."""
+    groups, stats = done.annotation.groups, done.stats
+    root, weight = groups[layer.output], done.weights.get(layer.name)
+    kind, scale = done.kinds.activations[root], done.scales[root]
     spread = None if weight is None else (float(weight.scales.min()), float(weight.scales.max()))
     return LayerReport(
         name=layer.name,
         op_type=layer.op_type,
         inputs=layer.inputs,
         output=layer.output,
+        input_types=tuple(str(done.kinds.activations[groups[name]]) for name in layer.inputs),
         activation_type=str(kind),
-        weight_type=None if weight is None else str(kinds.weights[layer.name]),
-        input_scales=tuple(scales[plan.groups[name]] for name in layer.inputs),
+        weight_type=None if weight is None else str(done.kinds.weights[layer.name]),
+        input_scales=tuple(done.scales[groups[name]] for name in layer.inputs),
         weight_scale_range=spread,
-        output_scale=scales[root],
+        output_scale=scale,
         output_range=(stats[root].low, stats[root].high),
-        output_snr_db=signal_to_noise_db(stats[root], scales[root], kind),
-        output_saturated=saturated_share(stats[root], scales[root], kind),
+        output_snr_db=signal_to_noise_db(stats[root], scale, kind),
+        output_saturated=saturated_share(stats[root], scale, kind),
+        prefix_snr_db=prefix_db,
         weight_snr_db=None if weight is None else weight.snr_db,
         coarsened_channels=0 if weight is None else weight.coarsened,
     )

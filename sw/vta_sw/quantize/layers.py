@@ -24,7 +24,8 @@ from .weights import Accumulator, Rounder, addition_problem, nearest, quantize_w
 
 _POSITIONS = 32768
 """Output positions of a layer that its rounding is fitted on."""
-_IMAGES = 512
+IMAGES = 512
+"""Calibration samples, the first ones, that roundings are fitted on."""
 
 
 @dataclass
@@ -124,7 +125,7 @@ def _samples(
         fitting.kinds,
         only=_quantized_before(fitting, layer, done),
     )
-    inputs = {name: array[:_IMAGES] for name, array in fitting.inputs.items()}
+    inputs = {name: array[:IMAGES] for name, array in fitting.inputs.items()}
     source = f"{layer.inputs[0]}_sim"
     x = collect(run_as_float(before), source, inputs)
     y = collect(fitting.model, layer.output, inputs)

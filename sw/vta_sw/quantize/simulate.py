@@ -100,3 +100,9 @@ def _insert(graph: Graph, tensor: str, scale: float, kind: IntType) -> None:
 def run_as_float(model: ModelProto) -> ModelProto:
     """A copy in which functions are part of the graph, so that their nodes can be watched."""
     return onnx.inliner.inline_local_functions(model)
+
+
+def simulated_tensors(model: ModelProto) -> dict[str, str]:
+    """Tensor of the float network -> what stands for it in a simulated one, as :func:`simulate` wrote it."""
+    suffix = f"_{SIM_QUANTIZE}"
+    return {n.name.removesuffix(suffix): n.output[0] for n in model.graph.node if n.op_type == SIM_QUANTIZE}
