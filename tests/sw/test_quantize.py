@@ -77,9 +77,10 @@ def test_file_follows_the_convention(name: str) -> None:
     for layer in layers:
         source, weight, bias = (makers[tensor] for tensor in layers[layer].input)
         assert {source.op_type, weight.op_type, bias.op_type} == {"DequantizeLinear"}
-        assert graph.constants[weight.input[0]].data_type == IntType(cfg.wgt_width, True).onnx_type
+        kind = IntType(8 if layer in ("conv1", "fc") else cfg.wgt_width, True)
+        assert graph.constants[weight.input[0]].data_type == kind.onnx_type
         stored = constant(graph, weight, 0).astype(np.int64)
-        assert np.abs(stored).max() <= cfg.wgt_max
+        assert np.abs(stored).max() <= kind.high
         scale, input_scale = constant(graph, weight, 1), constant(graph, source, 1)
         assert scale.shape == stored.shape[:1]
         if "requant" not in cfg.extensions:
@@ -297,9 +298,7 @@ def test_options_keep_layers_float_and_correct_biases() -> None:
     for layer in ("depthwise", "fc"):
         assert np.any(plain.weights[layer].bias != done.weights[layer].bias)
     with pytest.raises(ModelError, match="nothing_like_it"):
-        quantize(
-            small_network(), load_preset("tiny"), images(), config=QConfig(keep_float=("nothing_like_it",))
-        )
+        quantize(small_network(), load_preset("tiny"), images(), config=QConfig(keep_float=("nothing_like_it",)))
 
 
 def test_report_is_data() -> None:

@@ -129,7 +129,7 @@ def test_scales_of_additions_become_ratios_of_integers(name: str, most: int, mov
         plan = Annotation(layers=[LayerPlan("".join(add), "Add", add[:2], add[2]) for add in adds])
         plan.groups = {tensor: tensor for tensor in before}
         after = dict(before)
-        any_scale.align_additions(Graph(onnx.ModelProto()), plan, after, cfg)
+        any_scale.align_additions(Graph(onnx.ModelProto()), plan, after, cfg, bits=cfg.inp_width)
         for left, right, _ in adds[:2]:
             ratio = Fraction(after[left] / after[right]).limit_denominator(most)
             assert ratio.numerator <= most
