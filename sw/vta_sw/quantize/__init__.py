@@ -1,9 +1,10 @@
 """Post-training quantization: annotate, calibrate, realize. Widths come from the configuration."""
 
+from ..quantize_choices import CalibrateMode, PartitionConversions, Rounding, WeightScale
 from . import rules
 from .annotate import RULES, Decision, Rule, View, annotate, annotation_rules, register_annotation
 from .calibrate import TensorStats, observe
-from .config import CalibrateMode, PartitionConversions, QConfig, Rounding, WeightScale
+from .config import QConfig
 from .flow import Quantization, quantize, quantize_with_report
 from .overrides import LayerOverride, Overrides, load_overrides
 from .realize import realize

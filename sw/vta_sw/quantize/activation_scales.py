@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from vta_arch.errors import ModelError
 
+from ..quantize_choices import CalibrateMode
 from . import any_scale, power_of_two
 from .calibrate import BINS, TensorStats
-from .config import CalibrateMode
 from .types import IntType
 
 SCALE_LIMIT = 2.0**40

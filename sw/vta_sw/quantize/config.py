@@ -3,46 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from vta_arch.config import VTAConfig
 from vta_arch.errors import ConfigError
 
+from ..quantize_choices import CalibrateMode, PartitionConversions, Rounding, WeightScale
 from .overrides import NO_OVERRIDES, Overrides
 from .types import IntType, has_any_scale, has_zero_points
-
-
-class CalibrateMode(StrEnum):
-    """How the scale of an activation follows from its histogram."""
-
-    MSE = "mse"
-    MINMAX = "minmax"
-    PERCENTILE = "percentile"
-    KL_DIVERGENCE = "kl_divergence"
-    GLOBAL_SCALE = "global_scale"
-
-
-class WeightScale(StrEnum):
-    """How the scale of a weight's channel is found."""
-
-    MSE = "mse"
-    MAX = "max"
-    POWER2 = "power2"
-
-
-class Rounding(StrEnum):
-    """How weights become integers."""
-
-    NEAREST = "nearest"
-    ADAROUND = "adaround"
-    STOCHASTIC = "stochastic"
-
-
-class PartitionConversions(StrEnum):
-    """Whether the conversions at the network's ends stay in the file."""
-
-    DISABLED = "disabled"
-    FULLY_INTEGRAL = "fully_integral"
 
 
 @dataclass(frozen=True, kw_only=True)

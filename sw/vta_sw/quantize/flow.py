@@ -12,11 +12,12 @@ from vta_arch.errors import ModelError
 
 from ..frontend import prepare_float
 from ..frontend.graph import Graph
+from ..quantize_choices import CalibrateMode, Rounding
 from .activation_scales import activation_scale
 from .annotate import annotate, kept_float, regroup
 from .any_scale import align_additions
 from .calibrate import Progress, TensorStats, observe
-from .config import CalibrateMode, QConfig, Rounding
+from .config import QConfig
 from .equalize import equalize
 from .kinds import Kinds, choose_kinds
 from .layers import IMAGES, Fitting, fit_layers

@@ -13,9 +13,10 @@ from vta_arch.config import VTAConfig
 from vta_arch.errors import ModelError
 
 from ..frontend.graph import Graph
+from ..quantize_choices import Rounding
 from .adaround import fit_rounding
 from .calibrate import Progress, TensorStats, collect
-from .config import QConfig, Rounding
+from .config import QConfig
 from .kinds import Kinds
 from .simulate import run_as_float, simulate
 from .types import Annotation, LayerPlan, WeightQuant

@@ -18,8 +18,8 @@ Calibration = Array | Arrays | Iterable[Array | Arrays]
 """Samples [n, ...] of a network with one input, or of each input by name; or an iterable of such batches."""
 
 
-def calibration_inputs(model: ModelProto, data: Array | Arrays) -> dict[str, Array]:
-    """The calibration array of each network input, cast to what it takes.
+def calibration_inputs(model: ModelProto, data: Array | Arrays, what: str = "calibration data") -> dict[str, Array]:
+    """The array of each network input, cast to what it takes; errors speak of it as ``what``.
 
     Raises DataError for a wrong shape, type or count, an empty array, NaN or infinity.
     """
@@ -27,42 +27,38 @@ def calibration_inputs(model: ModelProto, data: Array | Arrays) -> dict[str, Arr
     if not isinstance(data, Mapping):
         if len(graph.inputs) != 1:
             names = ", ".join(value.name for value in graph.inputs)
-            raise DataError(
-                f"calibration data: the network has {len(graph.inputs)} inputs ({names}), one array was given"
-            )
+            raise DataError(f"{what}: the network has {len(graph.inputs)} inputs ({names}), one array was given")
         data = {graph.inputs[0].name: data}
     missing = [value.name for value in graph.inputs if value.name not in data]
     if missing:
-        raise DataError(f"calibration data: no array for input {missing[0]!r}")
-    arrays = {value.name: _checked_array(value, data[value.name]) for value in graph.inputs}
+        raise DataError(f"{what}: no array for input {missing[0]!r}")
+    arrays = {value.name: _checked_array(value, data[value.name], what) for value in graph.inputs}
     if len({len(array) for array in arrays.values()}) > 1:
-        raise DataError("calibration data: the arrays of the inputs differ in length")
+        raise DataError(f"{what}: the arrays of the inputs differ in length")
     return arrays
 
 
-def _checked_array(value: onnx.ValueInfoProto, data: Array) -> Array:
+def _checked_array(value: onnx.ValueInfoProto, data: Array, what: str) -> Array:
     name = value.name
     try:
         array = np.asarray(data)
     except ValueError:
-        raise DataError(f"calibration data for {name!r}: a {type(data).__name__} is no array; give one") from None
+        raise DataError(f"{what} for {name!r}: a {type(data).__name__} is no array; give one") from None
     wanted = [d.dim_value if d.HasField("dim_value") else None for d in value.type.tensor_type.shape.dim]
     shown = "[N" + "".join(f", {d}" for d in wanted[1:]) + "]"
     if array.dtype.kind not in "fiub":
-        raise DataError(f"calibration data for {name!r}: type {array.dtype} is not numeric")
+        raise DataError(f"{what} for {name!r}: type {array.dtype} is not numeric")
     if array.ndim != len(wanted) or any(
         w is not None and w != d for w, d in zip(wanted[1:], array.shape[1:], strict=True)
     ):
-        raise DataError(f"calibration data for {name!r}: shape {list(array.shape)}, the network takes {shown}")
+        raise DataError(f"{what} for {name!r}: shape {list(array.shape)}, the network takes {shown}")
     if array.size == 0:
-        raise DataError(
-            f"calibration data for {name!r}: empty (shape {list(array.shape)}); at least one sample is needed"
-        )
+        raise DataError(f"{what} for {name!r}: empty (shape {list(array.shape)}); at least one sample is needed")
     dtype = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
     with np.errstate(over="ignore"):
         cast = array.astype(dtype, copy=False)
     if cast.dtype.kind == "f" and not np.isfinite(cast).all():
-        raise DataError(f"calibration data for {name!r}: contains NaN or infinity (as {cast.dtype})")
+        raise DataError(f"{what} for {name!r}: contains NaN or infinity (as {cast.dtype})")
     return cast
 
 

@@ -11,8 +11,9 @@ from vta_arch.config import VTAConfig
 from vta_arch.requant import MULTIPLIER_BITS, REQ_FIELDS
 
 from ..graph import NotALayerError, add_factors
+from ..quantize_choices import WeightScale
 from . import any_scale, power_of_two
-from .config import QConfig, WeightScale
+from .config import QConfig
 from .scales import decibels, round_weights
 from .types import IntType, WeightQuant, has_any_scale
 
