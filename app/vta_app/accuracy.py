@@ -82,8 +82,8 @@ def read_test_data(argument: str, labels: str | None, model: ModelProto, limit: 
     )
 
 
-def top_classes(model: ModelProto, inputs: Mapping[str, NDArray[Any]]) -> Classes:
-    """The class of each sample: where the first output of a prepared ``model`` is largest. Raises ModelError."""
+def first_output(model: ModelProto, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+    """What a prepared ``model`` makes of all samples, [samples, values]. Raises ModelError."""
     from vta_sw.frontend import Graph, open_session, run_session
     from vta_sw.quantize.samples import slices
 
@@ -91,10 +91,16 @@ def top_classes(model: ModelProto, inputs: Mapping[str, NDArray[Any]]) -> Classe
     session, output = open_session(model, exact=True), graph.output_names[0]
     fixed = (graph.shape(graph.inputs[0].name) or (None,))[0]
     found = [
-        run_session(session, [output], chunk)[0][:count].reshape(count, -1).argmax(1)
+        run_session(session, [output], chunk)[0][:count].reshape(count, -1)
         for chunk, count in slices(inputs, fixed or CHUNK, fixed is not None)
     ]
-    return np.concatenate(found).astype(np.int64)
+    return np.concatenate(found).astype(np.float32)
+
+
+def top_classes(model: ModelProto, inputs: Mapping[str, NDArray[Any]]) -> Classes:
+    """The class of each sample: where the first output of a prepared ``model`` is largest. Raises ModelError."""
+    classes: Classes = first_output(model, inputs).argmax(1)
+    return classes
 
 
 def compare(expected: Classes, found: Classes, labels: Classes | None) -> Comparison:

@@ -73,7 +73,7 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequenc
 
 
 def _plots(report: QuantizationReport) -> Iterator[str]:
-    """Noise along the network, noise of the weights, and what is clipped: one bar a layer."""
+    """Noise along the network, noise of the weights, and what is clipped if anything is: one bar a layer."""
     layers = report.layers
     names = [layer.name for layer in layers]
     weighted = [layer for layer in layers if layer.weight_snr_db is not None]
@@ -91,7 +91,10 @@ def _plots(report: QuantizationReport) -> Iterator[str]:
             [layer.name for layer in weighted],
             {"rounding": [layer.weight_snr_db or 0.0 for layer in weighted]},
         )
-        yield _figure("Values clipped, %", names, {"output": [100 * layer.output_saturated for layer in layers]})
+        clipped = [layer for layer in layers if layer.output_saturated > 0]
+        if clipped:
+            shares = [100 * layer.output_saturated for layer in clipped]
+            yield _figure("Values clipped, %", [layer.name for layer in clipped], {"output": shares})
 
 
 def _figure(title: str, names: Sequence[str], series: dict[str, list[float]]) -> str:
@@ -115,4 +118,4 @@ def _bars(axes: Axes, names: Sequence[str], series: dict[str, list[float]]) -> N
     axes.margins(y=0.01)
     axes.spines[["top", "right"]].set_visible(False)
     if len(series) > 1:
-        axes.legend(loc="lower right", frameon=False)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(series), frameon=False)

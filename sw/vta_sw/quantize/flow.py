@@ -11,7 +11,7 @@ from vta_arch.config import VTAConfig
 from vta_arch.errors import ModelError
 
 from ..frontend import prepare_float
-from ..frontend.graph import Graph
+from ..frontend.graph import Graph, copy_model
 from ..quantize_choices import CalibrateMode, Rounding
 from .activation_scales import activation_scale
 from .annotate import annotate, kept_float, regroup
@@ -119,7 +119,7 @@ def quantize_with_report(
         raise ModelError(f"no layer of the network fits configuration {cfg.name!r}: for example {name!r}: {reason}")
     simulated = simulate(prepared, cfg, plan, scales, weights, kinds)
     snr = prefix_snr(prepared, simulated, samples.kept, [layer.output for layer in plan.layers])
-    result = simulated if config.do_simulation else realize(prepared, cfg, plan, scales, weights, kinds)
+    result = simulated if config.do_simulation else realize(copy_model(prepared), cfg, plan, scales, weights, kinds)
     done = Quantization(
         result, prepared, plan, stats, scales, weights, kinds, QuantizationReport(cfg.name, settings_of(config))
     )
