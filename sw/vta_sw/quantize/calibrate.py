@@ -33,9 +33,6 @@ class TensorStats:
     low: float = math.inf
     high: float = -math.inf
     total: int = 0
-    channel_sum: NDArray[np.float64] | None = None
-    """Sum over everything but axis 1; divided by ``channel_count`` it is each channel's mean."""
-    channel_count: int = 0
 
     @property
     def largest(self) -> float:
@@ -43,7 +40,7 @@ class TensorStats:
         return max(-self.low, self.high, 0.0)
 
     def add(self, values: NDArray[np.float32]) -> None:
-        """Count the values of one batch; axis 1 is the channel. Raises ValueError for NaN or infinity."""
+        """Count the values of one batch. Raises ValueError for NaN or infinity."""
         if values.size == 0:
             return
         low, high = float(values.min()), float(values.max())
@@ -51,11 +48,6 @@ class TensorStats:
             raise ValueError("not finite")
         self.low, self.high = min(self.low, low), max(self.high, high)
         self.total += values.size
-        if values.ndim > 1:
-            axes = (0, *range(2, values.ndim))
-            sums = values.sum(axis=axes, dtype=np.float64)
-            self.channel_sum = sums if self.channel_sum is None else self.channel_sum + sums
-            self.channel_count += values.size // values.shape[1]
         if self.largest == 0.0:
             return
         self._grow(math.frexp(self.largest)[1])
@@ -125,7 +117,7 @@ def _checked_array(value: onnx.ValueInfoProto, data: NDArray[np.generic]) -> NDA
     return cast
 
 
-def _batches(
+def batches(
     inputs: Mapping[str, NDArray[np.generic]], size: int, fixed: bool
 ) -> Iterator[tuple[dict[str, NDArray[np.generic]], int]]:
     """Slices of ``size`` samples and how many of them count; with a fixed batch the last is filled up."""
@@ -145,27 +137,6 @@ def _batch_size(graph: Graph, tensors: list[str]) -> tuple[int, bool]:
         return first[0], True
     per_sample = sum(4 * math.prod(d or 1 for d in (graph.shape(name) or ())[1:]) for name in tensors)
     return max(1, min(_BATCH_LIMIT, _BATCH_BYTES // max(per_sample, 1))), False
-
-
-def collect(
-    model: ModelProto, tensor: str, inputs: Mapping[str, NDArray[np.generic]], batch: int = _BATCH_LIMIT
-) -> NDArray[np.float32]:
-    """All values of one tensor while ``model`` runs over all samples."""
-    if tensor in inputs:
-        return np.asarray(inputs[tensor], np.float32)
-    graph = Graph(model)
-    watched = copy_model(model)
-    if tensor not in graph.output_names:
-        watched.graph.output.append(helper.make_tensor_value_info(tensor, TensorProto.FLOAT, None))
-    session = open_session(watched)
-    first = graph.shape(graph.inputs[0].name)
-    fixed = bool(first and first[0] is not None)
-    size = first[0] if fixed and first is not None and first[0] is not None else batch
-    parts = [
-        np.asarray(run_session(session, [tensor], chunk)[0], np.float32)[:count]
-        for chunk, count in _batches(inputs, size, fixed)
-    ]
-    return np.concatenate(parts)
 
 
 def observe(
@@ -195,7 +166,7 @@ def observe(
     size, fixed = _batch_size(graph, tensors)
     size = size if fixed else chunk_by or size
     total, done = len(next(iter(inputs.values()))), 0
-    for chunk, count in _batches(inputs, size, fixed):
+    for chunk, count in batches(inputs, size, fixed):
         results = dict(zip(inner, run_session(session, inner, chunk), strict=True)) if inner else {}
         for name in given:
             results[name] = chunk[name]

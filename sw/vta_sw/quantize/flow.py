@@ -94,8 +94,6 @@ def quantize_with_report(
             "the network has no layer that the accelerator runs (Conv, Gemm or MatMul with constant weights)"
         )
     watched = set(plan.roots())
-    if config.bias_correction:
-        watched |= {layer.inputs[0] for layer in plan.layers if layer.weight is not None}
     stats = observe(prepared, sorted(watched), inputs, progress, chunk_by=config.calibrate_chunk_by)
     if not cfg.inp_is_signed:
         _drop_negative(graph, plan, stats, cfg)
@@ -103,7 +101,7 @@ def quantize_with_report(
     scales = _activation_scales(plan, stats, kinds, cfg, config)
     if has_any_scale(cfg):
         align_additions(graph, plan, scales, cfg, bits=config.resolve(cfg).activation.bits, kept=kinds.kept)
-    fitting = Fitting(prepared, graph, plan, scales, stats, kinds, cfg, config, inputs, progress)
+    fitting = Fitting(prepared, graph, plan, scales, kinds, cfg, config, inputs, progress)
     weights, dropped = fit_layers(fitting)
     if dropped:
         _drop(graph, plan, dropped)
