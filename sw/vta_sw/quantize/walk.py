@@ -59,9 +59,7 @@ class Walk:
 
     def _compute(self, name: str) -> Values:
         nodes, sources = self._between(name)
-        constants = [
-            self._graph.constants[item] for node in nodes for item in reads(node) if item in self._graph.constants
-        ]
+        names = sorted({item for node in nodes for item in reads(node) if item in self._graph.constants})
         kinds = {value.name: value.type.tensor_type.elem_type for value in self._graph.inputs}
         graph = helper.make_graph(
             nodes,
