@@ -85,14 +85,14 @@ def read_test_data(argument: str, labels: str | None, model: ModelProto, limit: 
 def first_output(model: ModelProto, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
     """What a prepared ``model`` makes of all samples, [samples, values]. Raises ModelError."""
     from vta_sw.frontend import Graph, open_session, run_session
-    from vta_sw.quantize.samples import slices
+    from vta_sw.quantize.samples import batches
 
     graph = Graph(model)
     session, output = open_session(model, exact=True), graph.output_names[0]
     fixed = (graph.shape(graph.inputs[0].name) or (None,))[0]
     found = [
         run_session(session, [output], chunk)[0][:count].reshape(count, -1)
-        for chunk, count in slices(inputs, fixed or CHUNK, fixed is not None)
+        for chunk, count in batches(inputs, fixed or CHUNK, fixed is not None)
     ]
     return np.concatenate(found).astype(np.float32)
 

@@ -89,12 +89,12 @@ def bench(
 def _cpu_seconds(model: ModelProto, inputs: Mapping[str, NDArray[Any]]) -> float:
     """Seconds a sample, as onnxruntime runs a network by default."""
     from vta_sw.frontend import Graph, open_session, run_session
-    from vta_sw.quantize.samples import slices
+    from vta_sw.quantize.samples import batches
 
     graph = Graph(model)
     session, outputs = open_session(model), graph.output_names
     fixed = (graph.shape(graph.inputs[0].name) or (None,))[0]
-    chunk, count = next(slices(inputs, fixed or CHUNK, fixed is not None))
+    chunk, count = next(batches(inputs, fixed or CHUNK, fixed is not None))
     best = np.inf
     for _ in range(_REPEATS):
         start = time.perf_counter()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,7 +13,7 @@ from vta_arch.errors import ModelError
 
 from ..frontend.graph import Graph, copy_model
 from ..frontend.session import open_session, run_session
-from .samples import Samples, slices
+from .samples import Samples
 
 Progress = Callable[[str, int, int], None]
 """Called with (step, done, total); total is 0 while nobody knows it."""
@@ -33,9 +33,6 @@ class TensorStats:
     low: float = math.inf
     high: float = -math.inf
     total: int = 0
-    channel_sum: NDArray[np.float64] | None = None
-    """Sum over everything but axis 1; divided by ``channel_count`` it is each channel's mean."""
-    channel_count: int = 0
 
     @property
     def largest(self) -> float:
@@ -43,7 +40,7 @@ class TensorStats:
         return max(-self.low, self.high, 0.0)
 
     def add(self, values: NDArray[np.float32]) -> None:
-        """Count the values of one batch; axis 1 is the channel. Raises ValueError for NaN or infinity."""
+        """Count the values of one batch. Raises ValueError for NaN or infinity."""
         if values.size == 0:
             return
         low, high = float(values.min()), float(values.max())
@@ -51,11 +48,6 @@ class TensorStats:
             raise ValueError("not finite")
         self.low, self.high = min(self.low, low), max(self.high, high)
         self.total += values.size
-        if values.ndim > 1:
-            axes = (0, *range(2, values.ndim))
-            sums = values.sum(axis=axes, dtype=np.float64)
-            self.channel_sum = sums if self.channel_sum is None else self.channel_sum + sums
-            self.channel_count += values.size // values.shape[1]
         if self.largest == 0.0:
             return
         self._grow(math.frexp(self.largest)[1])
@@ -86,27 +78,6 @@ def batch_size(graph: Graph, tensors: Collection[str]) -> tuple[int, bool]:
         return first[0], True
     per_sample = sum(4 * math.prod(d or 1 for d in (graph.shape(name) or ())[1:]) for name in tensors)
     return max(1, min(_BATCH_LIMIT, _BATCH_BYTES // max(per_sample, 1))), False
-
-
-def collect(
-    model: ModelProto, tensor: str, inputs: Mapping[str, NDArray[np.generic]], batch: int = _BATCH_LIMIT
-) -> NDArray[np.float32]:
-    """All values of one tensor while ``model`` runs over all samples."""
-    if tensor in inputs:
-        return np.asarray(inputs[tensor], np.float32)
-    graph = Graph(model)
-    watched = copy_model(model)
-    if tensor not in graph.output_names:
-        watched.graph.output.append(helper.make_tensor_value_info(tensor, TensorProto.FLOAT, None))
-    session = open_session(watched)
-    first = graph.shape(graph.inputs[0].name)
-    fixed = bool(first and first[0] is not None)
-    size = first[0] if fixed and first is not None and first[0] is not None else batch
-    parts = [
-        np.asarray(run_session(session, [tensor], chunk)[0], np.float32)[:count]
-        for chunk, count in slices(inputs, size, fixed)
-    ]
-    return np.concatenate(parts)
 
 
 def observe(

@@ -63,7 +63,7 @@ def quantize(
 
     ``calibration``: samples [n, ...] as the network takes them (or one array for each input name), or an iterable of
     batches of them, which is gone through once. Of an iterable one batch at a time is in memory, and what is needed
-    again: the first 512 samples if roundings are fitted (adaround), else 32 for the report. Observed tensors are
+    again: the first 512 samples for adaround or bias correction, else 32 for the report. Observed tensors are
     histograms; those of a batch that runs take about 48 MiB at most, or one sample if that is more.
     ``batch``: fixes the batch dimension; None keeps it as it is in the file.
     ``progress(step, done, total)`` is called now and then.
@@ -89,7 +89,7 @@ def quantize_with_report(
     _checked(cfg, config)
     bits = min(cfg.inp_width, cfg.wgt_width)
     prepared = prepare_float(model, batch=batch, shapes=shapes, least_opset=required_versions(bits)[1])
-    samples = Samples(prepared, calibration, keep=IMAGES if _fits_rounding(config) else SAMPLES)
+    samples = Samples(prepared, calibration, keep=IMAGES if _fits_layers(config) else SAMPLES)
     graph = Graph(prepared)
     config.overrides.require_used(node.name for node in graph.nodes)
     if config.equalize:
@@ -101,8 +101,6 @@ def quantize_with_report(
             "the network has no layer that the accelerator runs (Conv, Gemm or MatMul with constant weights)"
         )
     watched = set(plan.roots())
-    if config.bias_correction:
-        watched |= {layer.inputs[0] for layer in plan.layers if layer.weight is not None}
     stats = observe(prepared, sorted(watched), samples, progress, chunk_by=config.calibrate_chunk_by)
     if not cfg.inp_is_signed:
         _drop_negative(graph, plan, stats, cfg)
@@ -110,7 +108,7 @@ def quantize_with_report(
     scales = _activation_scales(plan, stats, kinds, cfg, config)
     if has_any_scale(cfg):
         align_additions(graph, plan, scales, cfg, bits=config.resolve(cfg).activation.bits, kept=kinds.kept)
-    fitting = Fitting(prepared, graph, plan, scales, stats, kinds, cfg, config, samples.kept, progress)
+    fitting = Fitting(prepared, graph, plan, scales, kinds, cfg, config, samples.kept, progress)
     weights, dropped = fit_layers(fitting)
     if dropped:
         _drop(graph, plan, dropped)
@@ -129,9 +127,10 @@ def quantize_with_report(
     return done
 
 
-def _fits_rounding(config: QConfig) -> bool:
+def _fits_layers(config: QConfig) -> bool:
+    """Whether layers look at samples again."""
     asked = {config.rounding, *(entry.rounding for _, entry in config.overrides.entries)}
-    return Rounding.ADAROUND in asked
+    return config.bias_correction or Rounding.ADAROUND in asked
 
 
 def _checked(cfg: VTAConfig, config: QConfig) -> None:

@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto
+from onnx import ModelProto, NodeProto
 from vta_arch.config import VTAConfig
 from vta_arch.errors import ModelError
 
 from ..frontend.graph import Graph
 from ..quantize_choices import Rounding
 from .adaround import fit_rounding
-from .calibrate import Progress, TensorStats, collect
+from .calibrate import Progress
 from .config import QConfig
 from .kinds import Kinds
-from .simulate import run_as_float, simulate
+from .simulate import round_weights, run_as_float, simulate
 from .types import Annotation, LayerPlan, WeightQuant
-from .unfolding import Windows, sample
+from .unfolding import sample
+from .walk import Walk
 from .weights import Accumulator, Rounder, addition_problem, nearest, quantize_weights, stochastic
 
 _POSITIONS = 32768
 """Output positions of a layer that its rounding is fitted on."""
 IMAGES = 512
-"""Calibration samples, the first ones, that roundings are fitted on."""
+"""Samples at most that rounding and bias look at."""
+
+Floats = NDArray[np.float32]
 
 
 @dataclass
@@ -37,7 +40,6 @@ class Fitting:
     graph: Graph
     plan: Annotation
     scales: dict[str, float]
-    stats: Mapping[str, TensorStats]
     kinds: Kinds
     cfg: VTAConfig
     config: QConfig
@@ -47,109 +49,108 @@ class Fitting:
 
 def fit_layers(fitting: Fitting) -> tuple[dict[str, WeightQuant], dict[str, str]]:
     """Integer weights by layer, and why layers that cannot be done exactly have none."""
-    plan, kinds = fitting.plan, fitting.kinds
-    weights: dict[str, WeightQuant] = {}
-    dropped: dict[str, str] = {}
-    for index, layer in enumerate(plan.layers):
-        groups = [plan.groups[name] for name in (*layer.inputs, layer.output)]
-        ends = [fitting.scales[root] for root in groups]
-        if layer.weight is None:
-            if layer.op_type == "Add" and len(layer.inputs) == 2:
-                types = kinds.activations[groups[0]], kinds.activations[groups[1]]
-                problem = addition_problem((ends[0], ends[1], ends[2]), types, fitting.cfg)
+    return _Fit(fitting).run()
+
+
+class _Fit:
+    """Layers in turn: each sees the network as it is quantized up to there, beside the float one."""
+
+    def __init__(self, fitting: Fitting) -> None:
+        self._of, self._plan = fitting, fitting.plan
+        inputs = {name: array[:IMAGES] for name, array in fitting.inputs.items()}
+        simulated = simulate(fitting.model, fitting.cfg, fitting.plan, fitting.scales, {}, fitting.kinds)
+        self._simulated = Graph(run_as_float(simulated))
+        self._nodes = {node.name: node for node in self._simulated.nodes}
+        self._floats = {node.name: node for node in fitting.graph.nodes}
+        self._quantized, self._float = Walk(self._simulated, inputs), Walk(fitting.graph, inputs)
+
+    def run(self) -> tuple[dict[str, WeightQuant], dict[str, str]]:
+        weights: dict[str, WeightQuant] = {}
+        dropped: dict[str, str] = {}
+        for index, layer in enumerate(self._plan.layers):
+            if layer.weight is None:
+                problem = self._addition_problem(layer)
                 if problem is not None:
                     dropped[layer.name] = problem
-        else:
-            result = _fit(fitting, layer, (ends[0], ends[1]), weights)
-            if isinstance(result, str):
-                dropped[layer.name] = result
             else:
-                weights[layer.name] = result
-        if fitting.progress is not None:
-            fitting.progress("weights", index + 1, len(plan.layers))
-    return weights, dropped
+                result = self._fit(layer)
+                if isinstance(result, str):
+                    dropped[layer.name] = result
+                else:
+                    weights[layer.name] = self._corrected(layer, result)
+            if self._of.progress is not None:
+                self._of.progress("weights", index + 1, len(self._plan.layers))
+        return weights, dropped
+
+    def _ends(self, layer: LayerPlan) -> list[float]:
+        return [self._of.scales[self._plan.groups[name]] for name in (*layer.inputs, layer.output)]
+
+    def _addition_problem(self, layer: LayerPlan) -> str | None:
+        if layer.op_type != "Add" or len(layer.inputs) != 2:
+            return None
+        left, right, output = self._ends(layer)
+        kinds = [self._of.kinds.activations[self._plan.groups[name]] for name in layer.inputs]
+        return addition_problem((left, right, output), (kinds[0], kinds[1]), self._of.cfg)
+
+    def _fit(self, layer: LayerPlan) -> WeightQuant | str:
+        of, (source, *_, output) = self._of, self._ends(layer)
+        weight, bias = floats_of(of.graph, layer)
+        kind = of.kinds.activations[self._plan.groups[layer.inputs[0]]]
+        room = Accumulator.of(of.cfg, kind, of.kinds.weights[layer.name], of.config)
+        rounder = self._rounder(layer, weight, bias, room.weight_limit)
+        return quantize_weights(weight, bias, (source, output), room, rounder)
+
+    def _rounder(self, layer: LayerPlan, weight: Floats, bias: Floats | None, limit: int) -> Rounder:
+        config = self._of.config
+        how = Rounding(config.overrides.of(layer.name).rounding or config.rounding)
+        seed = zlib.crc32(layer.name.encode()) ^ config.seed
+        if how is Rounding.STOCHASTIC:
+            return stochastic(weight, limit, seed)
+        # 8 bits are fine enough without.
+        if how is Rounding.NEAREST or self._of.kinds.weights[layer.name].bits >= 8:
+            return nearest(weight, limit)
+        x, y = self._quantized.value(self._nodes[layer.name].input[0]), self._float.value(layer.output)
+        windows = sample(self._nodes[layer.name], weight.shape, x, y, _POSITIONS, np.random.default_rng(seed))
+        flat = weight.reshape(len(weight), -1).astype(np.float64)
+        known = np.zeros(len(flat)) if bias is None else bias.astype(np.float64)
+        bounds = _bounds(self._of.graph, self._floats, layer)
+
+        def rounder(scales: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+            rng = np.random.default_rng(seed)
+            steps = config.rounding_steps
+            return fit_rounding(flat, known, scales, limit, windows, bounds=bounds, steps=steps, rng=rng)
+
+        return rounder
+
+    def _corrected(self, layer: LayerPlan, quant: WeightQuant) -> WeightQuant:
+        """The layer as it is from now on in the simulated network; its bias takes back the mean error if asked for.
+
+        The error is that of all that is quantized so far, for each channel, in front of the activation function.
+        """
+        node, scale = self._nodes[layer.name], self._ends(layer)[0]
+        round_weights(self._simulated, node, quant, scale)
+        if not self._of.config.bias_correction:
+            return quant
+        error = _means(self._float.value(self._floats[layer.name].output[0])) - _means(
+            self._quantized.value(node.output[0])
+        )
+        self._quantized.discard(node.output[0])
+        moved = np.floor(error / (scale * quant.scales) + 0.5).astype(np.int64)
+        corrected = replace(quant, bias=quant.bias + moved)
+        round_weights(self._simulated, node, corrected, scale)
+        return corrected
 
 
-def _fit(
-    fitting: Fitting, layer: LayerPlan, ends: tuple[float, float], done: Mapping[str, WeightQuant]
-) -> WeightQuant | str:
-    weight, bias = floats_of(fitting.graph, layer)
-    source = fitting.kinds.activations[fitting.plan.groups[layer.inputs[0]]]
-    room = Accumulator.of(fitting.cfg, source, fitting.kinds.weights[layer.name], fitting.config)
-    return quantize_weights(weight, bias, ends, room, _rounder(fitting, layer, weight, bias, room.weight_limit, done))
+def _means(values: Floats) -> NDArray[np.float64]:
+    """Of each channel (axis 1)."""
+    return np.asarray(values.mean(axis=(0, *range(2, values.ndim)), dtype=np.float64), np.float64)
 
 
-def _rounder(
-    fitting: Fitting,
-    layer: LayerPlan,
-    weight: NDArray[np.float32],
-    bias: NDArray[np.float32] | None,
-    limit: int,
-    done: Mapping[str, WeightQuant],
-) -> Rounder:
-    config = fitting.config
-    how = Rounding(config.overrides.of(layer.name).rounding or config.rounding)
-    mean = _mean(fitting.stats[layer.inputs[0]]) if config.bias_correction else None
-    seed = zlib.crc32(layer.name.encode()) ^ config.seed
-    if how is Rounding.STOCHASTIC:
-        return stochastic(weight, limit, mean, seed)
-    # 8 bits are fine enough without.
-    if how is Rounding.NEAREST or fitting.kinds.weights[layer.name].bits >= 8:
-        return nearest(weight, limit, mean)
-    windows, bounds = _samples(fitting, layer, weight.shape, done, np.random.default_rng(seed))
-    flat = weight.reshape(len(weight), -1).astype(np.float64)
-    known = np.zeros(len(flat)) if bias is None else bias.astype(np.float64)
-
-    def rounder(scales: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        rng = np.random.default_rng(seed)
-        return fit_rounding(flat, known, scales, limit, windows, bounds=bounds, steps=config.rounding_steps, rng=rng)
-
-    return rounder
-
-
-def _samples(
-    fitting: Fitting,
-    layer: LayerPlan,
-    weight_shape: tuple[int, ...],
-    done: Mapping[str, WeightQuant],
-    rng: np.random.Generator,
-) -> tuple[Windows, tuple[float, float]]:
-    """The layer's inputs in the network quantized so far, its float outputs behind its activation, and its bounds."""
-    plan, graph = fitting.plan, fitting.graph
-    node = next(node for node in graph.nodes if node.name == layer.name)
-    before = simulate(
-        fitting.model,
-        fitting.cfg,
-        plan,
-        fitting.scales,
-        done,
-        fitting.kinds,
-        only=_quantized_before(fitting, layer, done),
-    )
-    inputs = {name: array[:IMAGES] for name, array in fitting.inputs.items()}
-    source = f"{layer.inputs[0]}_sim"
-    x = collect(run_as_float(before), source, inputs)
-    y = collect(fitting.model, layer.output, inputs)
-    return sample(node, weight_shape, x, y, _POSITIONS, rng), _bounds(graph, layer)
-
-
-def _quantized_before(fitting: Fitting, layer: LayerPlan, done: Mapping[str, WeightQuant]) -> set[str]:
-    """Activations that what is quantized so far reads or makes, the layer's own input included."""
-    tensors = {layer.inputs[0]}
-    for other in fitting.plan.layers:
-        if other.name == layer.name:
-            break
-        if other.weight is None or other.name in done:
-            tensors |= {*other.inputs, other.output}
-    tensors.discard(layer.output)
-    return tensors
-
-
-def _bounds(graph: Graph, layer: LayerPlan) -> tuple[float, float]:
+def _bounds(graph: Graph, nodes: Mapping[str, NodeProto], layer: LayerPlan) -> tuple[float, float]:
     """Of the Relu or Clip that is fused."""
-    node = next((node for node in graph.nodes if node.name == layer.fused), None)
-    if node is None:
+    if layer.fused is None:
         return -np.inf, np.inf
+    node = nodes[layer.fused]
     if node.op_type == "Relu":
         return 0.0, np.inf
     found = [-np.inf, np.inf]
@@ -160,13 +161,9 @@ def _bounds(graph: Graph, layer: LayerPlan) -> tuple[float, float]:
     return found[0], found[1]
 
 
-def _mean(stats: TensorStats) -> NDArray[np.float64] | None:
-    return None if stats.channel_sum is None else stats.channel_sum / max(stats.channel_count, 1)
-
-
-def floats_of(graph: Graph, layer: LayerPlan) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+def floats_of(graph: Graph, layer: LayerPlan) -> tuple[Floats, Floats | None]:
     """Weight and bias of a layer. Raises ModelError for NaN or infinity."""
-    values: list[NDArray[np.float32] | None] = []
+    values: list[Floats | None] = []
     for name in (layer.weight, layer.bias):
         value = None if name is None else graph.array(name)
         if value is not None and not np.isfinite(value).all():

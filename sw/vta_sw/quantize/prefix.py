@@ -11,7 +11,7 @@ from onnx import ModelProto, TensorProto, helper
 from ..frontend.graph import Graph, copy_model
 from ..frontend.session import open_session, run_session
 from .calibrate import batch_size
-from .samples import slices
+from .samples import batches
 from .scales import decibels
 from .simulate import run_as_float, simulated_tensors
 
@@ -35,7 +35,7 @@ def prefix_snr(
     signal, noise = dict.fromkeys(tensors, 0.0), dict.fromkeys(tensors, 0.0)
     few = {name: array[:SAMPLES] for name, array in inputs.items()}
     size, fixed = batch_size(Graph(model), 2 * tensors)
-    for chunk, count in slices(few, size, fixed):
+    for chunk, count in batches(few, size, fixed):
         exact, rounded = run_session(sessions[0], tensors, chunk), run_session(sessions[1], [*renamed.values()], chunk)
         for tensor, left, right in zip(tensors, exact, rounded, strict=True):
             values = left[:count].astype(np.float64)

@@ -11,6 +11,7 @@ from typing import Any
 from onnx import ModelProto, TensorProto
 
 from .config import QConfig
+from .overrides import LayerOverride
 from .simulate import SIM_QUANTIZE
 
 
@@ -79,9 +80,17 @@ def count_types(model: ModelProto) -> dict[str, int]:
 
 
 def settings_of(config: QConfig) -> dict[str, Any]:
-    """The choices that are not the defaults, as JSON values."""
-    plain = dataclasses.asdict(QConfig())
-    return {name: value for name, value in dataclasses.asdict(config).items() if value != plain[name]}
+    """The choices that are not the defaults, as JSON values; overrides as pattern -> what is said of it."""
+    plain = QConfig()
+    values = {item.name: getattr(config, item.name) for item in dataclasses.fields(config)}
+    changed = {name: value for name, value in values.items() if value != getattr(plain, name)}
+    if config.overrides.entries:
+        changed["overrides"] = {pattern: _said(entry) for pattern, entry in config.overrides.entries}
+    return changed
+
+
+def _said(entry: LayerOverride) -> dict[str, Any]:
+    return {name: value for name, value in dataclasses.asdict(entry).items() if value is not None}
 
 
 def _finite(value: Any) -> Any:

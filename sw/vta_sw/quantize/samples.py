@@ -62,7 +62,7 @@ def _checked_array(value: onnx.ValueInfoProto, data: Array, what: str) -> Array:
     return cast
 
 
-def slices(inputs: Arrays, size: int, fixed: bool) -> Iterator[tuple[dict[str, Array], int]]:
+def batches(inputs: Arrays, size: int, fixed: bool) -> Iterator[tuple[dict[str, Array], int]]:
     """Slices of ``size`` samples and how many of them count; with a fixed batch the last is filled up."""
     total = count_of(inputs)
     for start in range(0, total, size):
@@ -100,9 +100,9 @@ class Samples:
             self._parts = data
 
     def batches(self, size: int, fixed: bool) -> Iterator[tuple[dict[str, Array], int]]:
-        """As :func:`slices`, over all samples. Raises DataError for a batch that does not fit, or if none comes."""
+        """As :func:`batches`, over all samples. Raises DataError for a batch that does not fit, or if none comes."""
         if self._parts is None:
-            yield from slices(self.kept, size, fixed)
+            yield from batches(self.kept, size, fixed)
             return
         rest: dict[str, Array] = {}
         for part in self._parts:
@@ -110,11 +110,11 @@ class Samples:
             self._remember(arrays)
             joined = {name: np.concatenate([rest[name], a]) if rest else a for name, a in arrays.items()}
             whole = count_of(joined) // size * size
-            yield from slices({name: array[:whole] for name, array in joined.items()}, size, fixed)
+            yield from batches({name: array[:whole] for name, array in joined.items()}, size, fixed)
             rest = {name: array[whole:] for name, array in joined.items()}
         if not rest:
             raise DataError("calibration data: the iterable gave no batch; an iterator can be used only once")
-        yield from slices(rest, size, fixed)
+        yield from batches(rest, size, fixed)
 
     def _remember(self, arrays: Arrays) -> None:
         room = self._keep - (count_of(self.kept) if self.kept else 0)

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 import onnx
 import onnx.inliner
-from onnx import FunctionProto, ModelProto, helper
+from onnx import FunctionProto, ModelProto, NodeProto, helper
 from vta_arch.config import VTAConfig
 
 from ..frontend.graph import Graph, copy_model, reads
@@ -60,21 +60,23 @@ def simulate(
         quant = weights.get(layer.name)
         if layer.weight is None or quant is None:
             continue
-        node = by_name[layer.name]
-        input_scale = scales[plan.groups[layer.inputs[0]]]
-        shape = (-1, *(1,) * (quant.values.ndim - 1))
-        values = (quant.values * quant.scales.reshape(shape)).astype(np.float32)
-        bias = (quant.bias * quant.scales * input_scale).astype(np.float32)
-        node.input[1] = graph.add_constant(graph.fresh(f"{layer.name}_weight_sim"), values)
-        name = graph.add_constant(graph.fresh(f"{layer.name}_bias_sim"), bias)
-        del node.input[2:]
-        node.input.append(name)
+        round_weights(graph, by_name[layer.name], quant, scales[plan.groups[layer.inputs[0]]])
     graph.sort()
     graph.drop_dead()
     result = graph.model()
     result.functions.append(sim_quantize(graph.opset))
     result.opset_import.append(helper.make_opsetid(DOMAIN, 1))
     return finished(result, cfg)
+
+
+def round_weights(graph: Graph, node: NodeProto, quant: WeightQuant, input_scale: float) -> None:
+    """Give a node its integer weights and bias, as floats."""
+    shape = (-1, *(1,) * (quant.values.ndim - 1))
+    values = (quant.values * quant.scales.reshape(shape)).astype(np.float32)
+    bias = (quant.bias * quant.scales * input_scale).astype(np.float32)
+    node.input[1] = graph.add_constant(f"{node.name}_weight_sim", values)
+    del node.input[2:]
+    node.input.append(graph.add_constant(f"{node.name}_bias_sim", bias))
 
 
 def _insert(graph: Graph, tensor: str, scale: float, kind: IntType) -> None:

@@ -151,44 +151,26 @@ def _roomy(flat: Floats, bias: Floats, input_scale: float, scales: Floats, gap: 
     return scales
 
 
-def nearest(weight: NDArray[np.float32], limit: int, input_mean: Floats | None) -> Rounder:
-    """Rounding to the nearest integer; ``input_mean`` [in] given, the bias takes back its mean error."""
+def nearest(weight: NDArray[np.float32], limit: int) -> Rounder:
+    """Rounding to the nearest integer."""
     flat = weight.reshape(len(weight), -1).astype(np.float64)
 
     def rounder(scales: Floats) -> tuple[NDArray[np.int64], Floats]:
-        rounded = round_weights(flat, scales, limit)
-        return rounded, rounding_error(weight, rounded, scales, input_mean)
+        return round_weights(flat, scales, limit), np.zeros(len(flat))
 
     return rounder
 
 
-def stochastic(weight: NDArray[np.float32], limit: int, input_mean: Floats | None, seed: int) -> Rounder:
-    """Rounding up with the probability of the fraction, with a generator of its own for each layer."""
+def stochastic(weight: NDArray[np.float32], limit: int, seed: int) -> Rounder:
+    """Rounding up with the probability of the fraction."""
     flat = weight.reshape(len(weight), -1).astype(np.float64)
 
     def rounder(scales: Floats) -> tuple[NDArray[np.int64], Floats]:
         chance = np.random.default_rng(seed).random(flat.shape)
         rounded = np.clip(np.floor(flat / scales[:, None] + chance), -limit, limit).astype(np.int64)
-        return rounded, rounding_error(weight, rounded, scales, input_mean)
+        return rounded, np.zeros(len(flat))
 
     return rounder
-
-
-def rounding_error(
-    weight: NDArray[np.float32], rounded: NDArray[np.int64], scales: Floats, input_mean: Floats | None
-) -> Floats:
-    """Mean of (float weight - integer weight) * input for each output channel, 0 if no mean is known.
-
-    A weight of fewer input channels than there are means has groups of channels.
-    """
-    outputs, depth = weight.shape[:2]
-    if input_mean is None or len(input_mean) % depth or outputs % (len(input_mean) // depth):
-        return np.zeros(len(weight))
-    groups = len(input_mean) // depth
-    means = np.repeat(input_mean.reshape(groups, depth), outputs // groups, axis=0)
-    restored = (rounded * scales[:, None]).reshape(weight.shape)
-    error = (weight - restored).reshape(len(weight), weight.shape[1], -1).sum(axis=2)
-    return np.asarray((error * means).sum(axis=1), dtype=np.float64)
 
 
 def addition_problem(ends: tuple[float, float, float], kinds: tuple[IntType, IntType], cfg: VTAConfig) -> str | None:
