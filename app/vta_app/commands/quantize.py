@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -100,7 +101,7 @@ def quantize(
     """
     options = locals()
     from vta_sw.frontend import prepare, save_model
-    from vta_sw.quantize import quantize_with_report
+    from vta_sw.quantize import fully_integral, quantize_with_report
 
     cfg = load_config(config)
     chosen = given.make_config(options, cfg)
@@ -108,6 +109,8 @@ def quantize(
     configs = with_global_scales(chosen, scales)
     for item in configs:
         item.resolve(cfg)
+    # Data are float: the network is measured with its conversions, which go out of the file at the end.
+    configs = [dataclasses.replace(item, partition_conversions=PartitionConversions.DISABLED) for item in configs]
     if len(configs) > 1 and data is None:
         raise DataError(f"--global-scale {global_scale}: to choose among {len(configs)}, give --data X.npz")
     model = prepare(network, batch=batch, shapes=parse_shapes(shape))
@@ -115,7 +118,7 @@ def quantize(
     found = None
     with progress_bars() as progress:
         if data is None:
-            made = quantize_with_report(model, cfg, source, config=chosen, progress=progress)
+            made = quantize_with_report(model, cfg, source, config=configs[0], progress=progress)
         else:
             trials = try_configs(model, cfg, source, read_test_data(data, labels, model), configs, progress)
             made, found = best(trials).made, best(trials).found
@@ -127,7 +130,8 @@ def quantize(
         _print_accuracy(found)
     for path in report or []:
         write_report(path, made.report, network.name, found)
-    save_model(made.model, output)
+    integral = partition_conversions is PartitionConversions.FULLY_INTEGRAL
+    save_model(fully_integral(made.model) if integral else made.model, output)
     print_done(f"{output}: {network.name} quantized for {cfg.name}, {len(made.report.layers)} layers")
 
 

@@ -6,6 +6,7 @@ from .annotate import RULES, Decision, Rule, View, annotate, annotation_rules, r
 from .calibrate import TensorStats, observe
 from .config import QConfig
 from .flow import Quantization, quantize, quantize_with_report
+from .integral import fully_integral
 from .overrides import LayerOverride, Overrides, load_overrides
 from .realize import realize
 from .report import LayerReport, QuantizationReport
@@ -42,6 +43,7 @@ __all__ = [
     "annotate",
     "annotation_rules",
     "calibration_inputs",
+    "fully_integral",
     "load_overrides",
     "observe",
     "quantize",

@@ -49,6 +49,7 @@ class QConfig:
     calibrate_chunk_by: int | None = None
     """Samples that are run at once; None: as many as fit 48 MiB of observed tensors, at most 32."""
     partition_conversions: PartitionConversions = PartitionConversions.DISABLED
+    """``fully_integral`` takes the conversions at the network's ends out: its inputs and outputs are integers."""
     bias_correction: bool = False
     """Put the mean error that rounding the weights makes on the calibration data into the bias."""
     equalize: bool = False
@@ -109,6 +110,10 @@ def _check(wanted: QConfig, cfg: VTAConfig) -> None:
     _check_signs(wanted, cfg)
     if not wanted.round_for_shift:
         raise ConfigError(f"round_for_shift false: configuration {cfg.name!r} always rounds when it shifts")
+    if wanted.do_simulation and wanted.partition_conversions is PartitionConversions.FULLY_INTEGRAL:
+        raise ConfigError(
+            "partition_conversions fully_integral: do_simulation true keeps everything float; leave one out"
+        )
     if wanted.edge_bits not in (None, 2, 4, 8):
         raise ConfigError(f"edge_bits {wanted.edge_bits}: give 2, 4 or 8, or nothing")
     if not 0 < wanted.percentile <= 100:

@@ -12,13 +12,14 @@ from vta_arch.errors import ModelError
 
 from ..frontend import prepare_float
 from ..frontend.graph import Graph, copy_model
-from ..quantize_choices import CalibrateMode, Rounding
+from ..quantize_choices import CalibrateMode, PartitionConversions, Rounding
 from .activation_scales import activation_scale
 from .annotate import annotate, kept_float, regroup
 from .any_scale import align_additions
 from .calibrate import Progress, TensorStats, observe
 from .config import QConfig
 from .equalize import equalize
+from .integral import fully_integral
 from .kinds import Kinds, choose_kinds
 from .layers import IMAGES, Fitting, fit_layers
 from .overrides import LayerOverride
@@ -118,6 +119,8 @@ def quantize_with_report(
     simulated = simulate(prepared, cfg, plan, scales, weights, kinds)
     snr = prefix_snr(prepared, simulated, samples.kept, [layer.output for layer in plan.layers])
     result = simulated if config.do_simulation else realize(copy_model(prepared), cfg, plan, scales, weights, kinds)
+    if config.partition_conversions is PartitionConversions.FULLY_INTEGRAL:
+        result = fully_integral(result)
     done = Quantization(
         result, prepared, plan, stats, scales, weights, kinds, QuantizationReport(cfg.name, settings_of(config))
     )
