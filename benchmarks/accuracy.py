@@ -92,8 +92,7 @@ def measure_onnxruntime(case: Trained, name: str, data: Data) -> Row:
     start = time.perf_counter()
     made = quantize_with_onnxruntime(data.path, data.calibration, per_channel=name == ORT[1])
     seconds = time.perf_counter() - start
-    model = prepare(made)
-    found = data.compared(top_classes(model, {model.graph.input[0].name: data.images}))
+    found = data.compared(top_classes(made, {data.input: data.images}))
     return _row(case, name, found, None, seconds)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-from onnxruntime.quantization.shape_inference import quant_pre_process
+from vta_sw.frontend import prepare
 
 _BATCH = 16
 
@@ -27,18 +27,19 @@ class _Batches(CalibrationDataReader):  # type: ignore[misc]
 
 
 def quantize_with_onnxruntime(network: Path, samples: NDArray[np.float32], *, per_channel: bool) -> onnx.ModelProto:
-    """The QDQ network that ``quantize_static`` makes with its defaults: int8 weights, uint8 activations, min-max."""
-    graph = onnx.load(network).graph
-    constants = {tensor.name for tensor in graph.initializer}
-    source = next(value for value in graph.input if value.name not in constants)
-    batch = source.type.tensor_type.shape.dim[0].dim_value or _BATCH
+    """The QDQ network that ``quantize_static`` makes with its defaults: int8 weights, uint8 activations, min-max.
+
+    It gets the network in canonical form: it fails at a bias of two dimensions, and wants BatchNormalization folded.
+    """
+    source = prepare(network)
+    value = source.graph.input[0]
+    batch = value.type.tensor_type.shape.dim[0].dim_value or _BATCH
     with tempfile.TemporaryDirectory() as folder:
-        cleaned, made = Path(folder) / "cleaned.onnx", Path(folder) / "made.onnx"
-        quant_pre_process(network, cleaned, skip_symbolic_shape=True)
+        made = Path(folder) / "made.onnx"
         quantize_static(
-            cleaned,
+            source,
             made,
-            _Batches(source.name, samples, batch),
+            _Batches(value.name, samples, batch),
             quant_format=QuantFormat.QDQ,
             per_channel=per_channel,
             activation_type=QuantType.QUInt8,

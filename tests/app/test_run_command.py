@@ -25,7 +25,7 @@ def config(request: pytest.FixtureRequest, vta: Callable, tmp_path: Path) -> str
     for arguments in (
         # Otherwise the first and the last layer keep 8 bits, and that is all layers.
         ("quantize", "f.onnx", "--calibration", "data.npz:x", "-o", "q.onnx", "--edge-bits", "0"),
-        ("compile", "q.onnx", "-o", "p.vta"),
+        ("compile", "q.onnx", "-o", "p.vta", "--offload", "all"),
     ):
         outcome = vta(*arguments, "--config", name)
         assert outcome.status == 0, outcome

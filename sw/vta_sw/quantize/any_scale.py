@@ -99,7 +99,9 @@ def private_outputs(graph: Graph, plan: Annotation) -> dict[str, int]:
     """Scale groups of one tensor that a convolution makes and one addition alone reads -> the convolution's number."""
     readers = graph.consumers()
     sizes = Counter(plan.groups.values())
-    additions = {name for layer in plan.layers if layer.weight is None for name in layer.inputs}
+    additions = {
+        name for layer in plan.layers if layer.op_type == "Add" and len(layer.inputs) == 2 for name in layer.inputs
+    }
     return {
         plan.groups[layer.output]: number
         for number, layer in enumerate(plan.layers)
