@@ -25,8 +25,8 @@ from .weights import Accumulator, Rounder, addition_problem, nearest, quantize_w
 
 _POSITIONS = 32768
 """Output positions of a layer that its rounding is fitted on."""
-_IMAGES = 512
-"""Samples at most that rounding and bias look at."""
+_IMAGES, _IMAGES_OF_MEANS = 512, 128
+"""Samples at most that rounding looks at, and that the bias does where nothing else does."""
 
 Floats = NDArray[np.float32]
 
@@ -56,7 +56,9 @@ class _Fit:
 
     def __init__(self, fitting: Fitting) -> None:
         self._of, self._plan = fitting, fitting.plan
-        inputs = {name: array[:_IMAGES] for name, array in fitting.inputs.items()}
+        fits = fitting.config.rounding is Rounding.ADAROUND or fitting.config.overrides.rounds(Rounding.ADAROUND)
+        count = _IMAGES if fits else _IMAGES_OF_MEANS
+        inputs = {name: array[:count] for name, array in fitting.inputs.items()}
         simulated = simulate(fitting.model, fitting.cfg, fitting.plan, fitting.scales, {}, fitting.kinds)
         self._simulated = Graph(run_as_float(simulated))
         self._nodes = {node.name: node for node in self._simulated.nodes}
