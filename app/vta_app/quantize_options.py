@@ -157,8 +157,8 @@ RoundingSteps = Annotated[
 BiasCorrection = Annotated[
     bool,
     typer.Option(
-        "--bias-correction",
-        help="Take the mean error of rounding the weights back in the bias.",
+        "--bias-correction/--no-bias-correction",
+        help="Take the mean error of each channel out of its bias.",
         rich_help_panel=WEIGHTS_PANEL,
     ),
 ]

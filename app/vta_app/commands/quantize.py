@@ -76,7 +76,7 @@ def quantize(
     weight_scale: given.WeightScaleOption = WeightScale.MSE,
     rounding: given.RoundingOption = Rounding.NEAREST,
     rounding_steps: given.RoundingSteps = 300,
-    bias_correction: given.BiasCorrection = False,
+    bias_correction: given.BiasCorrection = True,
     equalize: given.Equalize = False,
     seed: given.Seed = 0,
     keep_float: given.KeepFloat = None,

@@ -67,7 +67,7 @@ def sensitivity(
     edge_bits: given.EdgeBits = 8,
     weight_scale: given.WeightScaleOption = WeightScale.MSE,
     rounding: given.RoundingOption = Rounding.NEAREST,
-    bias_correction: given.BiasCorrection = False,
+    bias_correction: given.BiasCorrection = True,
     equalize: given.Equalize = False,
     seed: given.Seed = 0,
     overrides: given.OverridesOption = None,

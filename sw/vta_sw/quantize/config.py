@@ -50,8 +50,9 @@ class QConfig:
     """Samples that are run at once; None: as many as fit 48 MiB of observed tensors, at most 32."""
     partition_conversions: PartitionConversions = PartitionConversions.DISABLED
     """``fully_integral`` takes the conversions at the network's ends out: its inputs and outputs are integers."""
-    bias_correction: bool = False
-    """Put the mean error that rounding the weights makes on the calibration data into the bias."""
+    bias_correction: bool = True
+    """Take the mean error that quantization makes on the calibration data, all layers before included, out of each
+    channel's bias."""
     equalize: bool = False
     """Balance the ranges of the channels between two convolutions before anything else (cross-layer equalization)."""
     edge_bits: int | None = 8

@@ -12,7 +12,7 @@ from vta_arch.errors import ModelError
 
 from ..frontend import prepare_float
 from ..frontend.graph import Graph, copy_model
-from ..quantize_choices import CalibrateMode, PartitionConversions, Rounding
+from ..quantize_choices import CalibrateMode, PartitionConversions
 from .activation_scales import activation_scale
 from .annotate import annotate, kept_float, regroup
 from .any_scale import align_additions
@@ -21,9 +21,9 @@ from .config import QConfig
 from .equalize import equalize
 from .integral import fully_integral
 from .kinds import Kinds, choose_kinds
-from .layers import IMAGES, Fitting, fit_layers
+from .layers import Fitting, fit_layers, samples_looked_at
 from .overrides import LayerOverride
-from .prefix import SAMPLES, prefix_snr
+from .prefix import prefix_snr
 from .realize import realize, required_versions
 from .report import LayerReport, QuantizationReport, count_types, settings_of
 from .samples import Calibration, Samples
@@ -64,7 +64,7 @@ def quantize(
 
     ``calibration``: samples [n, ...] as the network takes them (or one array for each input name), or an iterable of
     batches of them, which is gone through once. Of an iterable one batch at a time is in memory, and what is needed
-    again: the first 512 samples for adaround or bias correction, else 32 for the report. Observed tensors are
+    again: the first 128 samples, or 512 for adaround. Observed tensors are
     histograms; those of a batch that runs take about 48 MiB at most, or one sample if that is more.
     ``batch``: fixes the batch dimension; None keeps it as it is in the file.
     ``progress(step, done, total)`` is called now and then.
@@ -90,7 +90,7 @@ def quantize_with_report(
     _checked(cfg, config)
     bits = min(cfg.inp_width, cfg.wgt_width)
     prepared = prepare_float(model, batch=batch, shapes=shapes, least_opset=required_versions(bits)[1])
-    samples = Samples(prepared, calibration, keep=IMAGES if _fits_layers(config) else SAMPLES)
+    samples = Samples(prepared, calibration, keep=samples_looked_at(config))
     graph = Graph(prepared)
     config.overrides.require_used(node.name for node in graph.nodes)
     if config.equalize:
@@ -128,12 +128,6 @@ def quantize_with_report(
     done.report.floats = dict(plan.floats)
     done.report.types_before, done.report.tensor_types = count_types(prepared), count_types(result)
     return done
-
-
-def _fits_layers(config: QConfig) -> bool:
-    """Whether layers look at samples again."""
-    asked = {config.rounding, *(entry.rounding for _, entry in config.overrides.entries)}
-    return config.bias_correction or Rounding.ADAROUND in asked
 
 
 def _checked(cfg: VTAConfig, config: QConfig) -> None:

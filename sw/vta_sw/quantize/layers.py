@@ -26,8 +26,8 @@ from .weights import Accumulator, Rounder, addition_problem, nearest, quantize_w
 
 _POSITIONS = 32768
 """Output positions of a layer that its rounding is fitted on."""
-IMAGES = 512
-"""Samples at most that rounding and bias look at."""
+_IMAGES, _IMAGES_OF_MEANS = 512, 128
+"""Samples at most that rounding looks at, and that the bias does where nothing else does."""
 
 Floats = NDArray[np.float32]
 
@@ -47,6 +47,12 @@ class Fitting:
     progress: Progress | None
 
 
+def samples_looked_at(config: QConfig) -> int:
+    """Calibration samples, the first ones, that fitting layers takes."""
+    fits = config.rounding is Rounding.ADAROUND or config.overrides.rounds(Rounding.ADAROUND)
+    return _IMAGES if fits else _IMAGES_OF_MEANS
+
+
 def fit_layers(fitting: Fitting) -> tuple[dict[str, WeightQuant], dict[str, str]]:
     """Integer weights by layer, and why layers that cannot be done exactly have none."""
     return _Fit(fitting).run()
@@ -57,7 +63,8 @@ class _Fit:
 
     def __init__(self, fitting: Fitting) -> None:
         self._of, self._plan = fitting, fitting.plan
-        inputs = {name: array[:IMAGES] for name, array in fitting.inputs.items()}
+        count = samples_looked_at(fitting.config)
+        inputs = {name: array[:count] for name, array in fitting.inputs.items()}
         simulated = simulate(fitting.model, fitting.cfg, fitting.plan, fitting.scales, {}, fitting.kinds)
         self._simulated = Graph(run_as_float(simulated))
         self._nodes = {node.name: node for node in self._simulated.nodes}

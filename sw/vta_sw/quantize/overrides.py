@@ -56,6 +56,10 @@ class Overrides:
                 }
         return LayerOverride(**found)
 
+    def rounds(self, how: str) -> bool:
+        """Whether any layer is to be rounded like that."""
+        return any(entry.rounding == how for _, entry in self.entries)
+
     def require_used(self, names: Iterable[str]) -> None:
         """Raises ConfigError for a pattern that matches none of ``names``."""
         known = list(names)
