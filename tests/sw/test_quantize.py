@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+from quantized_networks import images, run, small_network
 from vta_arch.config import VTAConfig
 from vta_arch.errors import DataError, ModelError
 from vta_arch.presets import load_preset
@@ -33,27 +34,6 @@ from vta_sw.quantize.types import IntType
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ["tiny", "pynq-z1", "classic", "w4a8", "int4", "int2"]
-
-
-def small_network(seed: int = 0) -> ModelProto:
-    """Convolution, pooling, a residual block, depthwise, dense: one of each thing that can happen."""
-    net = NetworkBuilder("small", seed, (3, 12, 12))
-    out = net.relu("relu1", net.batch_norm("bn1", net.conv("conv1", "input", 8, 3)))
-    out = pooled = net.max_pool("pool", out, 2, stride=2)
-    out = net.conv("conv2", out, 8, 3, bias=True)
-    out = net.clip("clip", net.add("add", out, pooled), 0.0, 6.0)
-    out = net.relu("relu3", net.conv("depthwise", out, 8, 3, group=8))
-    out = net.relu("relu4", net.conv("conv3", out, 16, 1))
-    out = net.flatten("flatten", net.global_average_pool("gap", out))
-    return net.model(net.dense("fc", out, 5))
-
-
-def images(count: int = 16, seed: int = 1) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=(count, 3, 12, 12)).astype(np.float32)
-
-
-def run(model: ModelProto, x: np.ndarray, name: str = "output") -> np.ndarray:
-    return np.asarray(run_session(open_session(model, exact=True), [name], {"input": x})[0])
 
 
 def constant(graph: Graph, node: NodeProto, index: int) -> np.ndarray:

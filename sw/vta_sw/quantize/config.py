@@ -8,7 +8,7 @@ from vta_arch.config import VTAConfig
 from vta_arch.errors import ConfigError
 
 from ..quantize_choices import CalibrateMode, PartitionConversions, Rounding, WeightScale
-from .overrides import NO_OVERRIDES, Overrides
+from .overrides import BITS, NO_OVERRIDES, Overrides, check_range
 from .types import IntType, has_any_scale, has_zero_points
 
 
@@ -95,32 +95,39 @@ class Widths:
 
 def _check(wanted: QConfig, cfg: VTAConfig) -> None:
     """Raises ConfigError for the first contradiction, naming both sides."""
-    held = {"input": ("inp_width", cfg.inp_width), "weight": ("wgt_width", cfg.wgt_width)}
-    held["activation"] = ("acc_width", cfg.acc_width)
-    for what, (name, width) in held.items():
-        bits, dtype = getattr(wanted, f"nbit_{what}"), getattr(wanted, f"dtype_{what}")
-        if bits is not None and not 2 <= bits <= width:
-            raise ConfigError(f"nbit_{what} {bits}: configuration {cfg.name!r} has {name} {width}; give 2 to {width}")
-        digits = "" if dtype is None else dtype.removeprefix("u").removeprefix("int")
-        if dtype is not None and (not digits.isdigit() or int(digits) != (bits or width)):
-            raise ConfigError(f"dtype_{what} {dtype!r}: configuration {cfg.name!r} has {name} {width}; give int{width}")
-        if what != "input" and dtype is not None and dtype.startswith("u"):
-            raise ConfigError(
-                f"dtype_{what} {dtype!r}: {name} of configuration {cfg.name!r} is signed; give int{width}"
-            )
+    _check_types(wanted, cfg)
     _check_signs(wanted, cfg)
     if not wanted.round_for_shift:
         raise ConfigError(f"round_for_shift false: configuration {cfg.name!r} always rounds when it shifts")
     if wanted.do_simulation and wanted.partition_conversions is PartitionConversions.FULLY_INTEGRAL:
-        raise ConfigError(
-            "partition_conversions fully_integral: do_simulation true keeps everything float; leave one out"
-        )
-    if wanted.edge_bits not in (None, 2, 4, 8):
+        raise ConfigError("partition_conversions fully_integral: do_simulation true keeps all float; leave one out")
+    if wanted.edge_bits not in (None, *BITS):
         raise ConfigError(f"edge_bits {wanted.edge_bits}: give 2, 4 or 8, or nothing")
-    if not 0 < wanted.percentile <= 100:
-        raise ConfigError(f"percentile {wanted.percentile:g}: give more than 0 and at most 100")
-    if not wanted.global_scale > 0:
-        raise ConfigError(f"global_scale {wanted.global_scale:g}: give a positive number")
+    for name, least in (("calibrate_chunk_by", 1), ("rounding_steps", 1), ("seed", 0)):
+        value = getattr(wanted, name)
+        if value is not None and value < least:
+            raise ConfigError(f"{name} {value}: give {least} or more")
+    check_range("percentile", wanted.percentile)
+    check_range("global_scale", wanted.global_scale)
+
+
+def _check_types(wanted: QConfig, cfg: VTAConfig) -> None:
+    held = {"input": ("inp_width", cfg.inp_width), "weight": ("wgt_width", cfg.wgt_width)}
+    held["activation"] = ("acc_width", cfg.acc_width)
+    for what, (name, width) in held.items():
+        bits, dtype = getattr(wanted, f"nbit_{what}"), getattr(wanted, f"dtype_{what}")
+        offered = range(2, width + 1) if what == "activation" else [size for size in BITS if size <= width]
+        if bits is not None and bits not in offered:
+            shown = f"2 to {width}" if what == "activation" else " or ".join(map(str, offered))
+            raise ConfigError(f"nbit_{what} {bits}: configuration {cfg.name!r} has {name} {width}; give {shown}")
+        digits = "" if dtype is None else dtype.removeprefix("u").removeprefix("int")
+        if dtype is not None and (not digits.isdigit() or int(digits) != (bits or width)):
+            limit = f"configuration {cfg.name!r} has {name} {width}" if bits is None else f"nbit_{what} {bits} is given"
+            raise ConfigError(f"dtype_{what} {dtype!r}: {limit}; give int{bits or width}")
+        if what != "input" and dtype is not None and dtype.startswith("u"):
+            raise ConfigError(
+                f"dtype_{what} {dtype!r}: {name} of configuration {cfg.name!r} is signed; give int{width}"
+            )
 
 
 def _check_signs(wanted: QConfig, cfg: VTAConfig) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 
 from vta_arch.errors import ConfigError
 
-_BITS = (2, 4, 8)
+BITS = (2, 4, 8)
+"""Widths of the integer types that ONNX has."""
 _TYPES: dict[str, tuple[type, ...]] = {
     "weight_bits": (int,),
     "activation_bits": (int,),
@@ -92,8 +93,18 @@ def _entry(where: str, value: object) -> LayerOverride:
             raise ConfigError(f"{where}: key {key!r} is unknown; known keys: {', '.join(_TYPES)}")
         if not isinstance(item, _TYPES[key]) or (isinstance(item, bool) and bool not in _TYPES[key]):
             raise ConfigError(f"{where}: {key} = {item!r} is not of type {_TYPES[key][0].__name__}")
-        if key.endswith("_bits") and item not in _BITS:
-            raise ConfigError(f"{where}: {key} = {item}; give {', '.join(map(str, _BITS))}")
+        if key.endswith("_bits") and item not in BITS:
+            raise ConfigError(f"{where}: {key} = {item}; give {', '.join(map(str, BITS))}")
         if key in _CHOICES and item not in _CHOICES[key]:
             raise ConfigError(f"{where}: {key} = {item!r}; give {', '.join(_CHOICES[key])}")
+        if key in ("percentile", "global_scale") and isinstance(item, int | float):
+            check_range(f"{where}: {key}", item)
     return LayerOverride(**value)
+
+
+def check_range(what: str, value: float) -> None:
+    """Raises ConfigError for a percentile that is none, and for a global scale that is not positive."""
+    if what.endswith("percentile") and not 0 < value <= 100:
+        raise ConfigError(f"{what} {value:g}: give more than 0 and at most 100")
+    if not value > 0:
+        raise ConfigError(f"{what} {value:g}: give a positive number")
