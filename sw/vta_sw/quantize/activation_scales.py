@@ -47,7 +47,7 @@ def clip_limit(stats: TensorStats, kind: IntType, mode: CalibrateMode, value: fl
         return value
     if mode is CalibrateMode.PERCENTILE and stats.counts.any():
         return percentile(stats, value)
-    if mode is CalibrateMode.KL_DIVERGENCE and stats.counts.any():
+    if mode is CalibrateMode.KL_DIVERGENCE and stats.largest > 0:
         return kl_limit(stats, kind)
     return stats.largest
 
@@ -62,10 +62,12 @@ def percentile(stats: TensorStats, percent: float) -> float:
 def kl_limit(stats: TensorStats, kind: IntType) -> float:
     """The magnitude to clip at for the least Kullback-Leibler divergence of the quantized from the clipped histogram.
 
-    After Migacz, "8-bit inference with TensorRT" (2017).
+    After Migacz, "8-bit inference with TensorRT" (2017). Zeros, of which a Relu makes many, are left out: every scale
+    holds them exactly.
     """
     levels = kind.high + 1
     counts = stats.counts.astype(np.float64)
+    counts[0] -= stats.zeros
     last = int(np.flatnonzero(counts)[-1]) + 1
     first = min(max(_KL_LEAST_BINS, levels), last)
     tried = [*range(first, last, _KL_STEP), last]
@@ -75,7 +77,11 @@ def kl_limit(stats: TensorStats, kind: IntType) -> float:
 
 
 def _divergence(counts: NDArray[np.float64], bins: int, levels: int) -> float:
-    """KL divergence of ``counts[:bins]``, with the rest in its last bin, from its copy in ``levels`` steps."""
+    """Divergence of ``counts[:bins]``, with the rest in its last bin, from ``counts[:bins]`` in ``levels`` steps.
+
+    What is clipped is missing from the latter, so the divergence is that of masses, sum(p log(p / q) - p + q). Divided
+    by their sums, as distributions, both were the same where nearly everything is clipped.
+    """
     reference = counts[:bins].copy()
     reference[-1] += counts[bins:].sum()
     group = np.minimum(np.arange(bins) * levels // bins, levels - 1)
@@ -83,8 +89,8 @@ def _divergence(counts: NDArray[np.float64], bins: int, levels: int) -> float:
     sums = np.bincount(group, weights=counts[:bins], minlength=levels)
     members = np.bincount(group, weights=used, minlength=levels)
     spread = np.where(used, (sums / np.maximum(members, 1))[group], 0.0)
-    total, held = reference.sum(), spread.sum()
+    total = reference.sum()
     both = (reference > 0) & (spread > 0)
     lost = reference[(reference > 0) & (spread == 0)].sum() / total
-    p, q = reference[both] / total, spread[both] / held
-    return float((p * np.log(p / q)).sum() + lost * math.log(2) * levels)
+    p, q = reference / total, spread / total
+    return float((p[both] * np.log(p[both] / q[both])).sum() - p.sum() + q.sum() + lost * math.log(2) * levels)

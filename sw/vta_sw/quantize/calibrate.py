@@ -33,6 +33,8 @@ class TensorStats:
     low: float = math.inf
     high: float = -math.inf
     total: int = 0
+    zeros: int = 0
+    """Values that are zero exactly; they are in the first bin."""
 
     @property
     def largest(self) -> float:
@@ -55,6 +57,7 @@ class TensorStats:
         index = (np.abs(values.reshape(-1)) * np.float32(math.ldexp(BINS, -self.log_range))).astype(np.int32)
         np.minimum(index, BINS - 1, out=index)
         self.counts += np.bincount(index, minlength=BINS)
+        self.zeros += values.size - int(np.count_nonzero(values))
 
     def _grow(self, log_range: int) -> None:
         if self.log_range is None:
