@@ -89,4 +89,3 @@ class Walk:
                 needed.add(id(makers[item]))
                 waiting += reads(makers[item])
         return [node for node in self._graph.nodes if id(node) in needed], sorted(sources)
-
