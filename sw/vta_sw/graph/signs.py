@@ -34,7 +34,7 @@ def use_own_signs(model: onnx.ModelProto, cfg: VTAConfig) -> bool:
 
     Only where ``cfg`` has zero points; a tensor that others than Q and DQ nodes touch stays as it is.
     """
-    if "requant" not in cfg.extensions:
+    if not cfg.extensions & {"requant", "pad_value"}:
         return False
     return _Rewriter(model, cfg).rewrite()
 

@@ -137,7 +137,7 @@ def _check_signs(wanted: QConfig, cfg: VTAConfig) -> None:
     if dtype.startswith("u") and cfg.inp_is_signed and not has_zero_points(cfg):
         raise ConfigError(
             f"dtype_input {dtype!r}: configuration {cfg.name!r} has inp_is_signed true and no zero points; "
-            f"give int{cfg.inp_width}, or a configuration with the extensions requant and pad_value"
+            f"give int{cfg.inp_width}, or a configuration with the extension pad_value"
         )
     if not dtype.startswith("u") and not cfg.inp_is_signed:
         raise ConfigError(f"dtype_input {dtype!r}: configuration {cfg.name!r} has inp_is_signed false; give u{dtype}")

@@ -54,7 +54,7 @@ def choose_kinds(
         bits_of[root] = max(bits_of[root], widths.edge_bits or 0)
     kept: set[str] = set()
     if cfg.extensions >= FUSING and widths.activation.bits < _FULL_BITS:
-        kept = {root for root in private_outputs(graph, plan) if _narrow_sum(plan, root, edges)}
+        kept = _kept_inside(graph, plan, edges)
         bits_of |= dict.fromkeys(kept, _FULL_BITS)
     for layer in plan.layers:
         asked = config.overrides.of(layer.name).activation_bits
@@ -109,10 +109,19 @@ def _edge_groups(plan: Annotation, edges: Mapping[str, LayerPlan]) -> set[str]:
     return touched - inner
 
 
-def _narrow_sum(plan: Annotation, root: str, edges: Mapping[str, LayerPlan]) -> bool:
-    """Whether a layer that is not at the network's ends makes the group."""
-    return any(
-        plan.groups[layer.output] == root and layer.name not in edges
-        for layer in plan.layers
-        if layer.weight is not None
-    )
+def _kept_inside(graph: Graph, plan: Annotation, edges: Mapping[str, LayerPlan]) -> set[str]:
+    """Groups that one convolution makes, not at the network's ends, and one addition reads; one of each addition.
+
+    The later convolution of two is the one that the addition can be fused into.
+    """
+    private = private_outputs(graph, plan)
+    at_ends = {plan.groups[layer.output] for layer in edges.values()}
+    kept = set()
+    for layer in plan.layers:
+        if layer.op_type != "Add" or len(layer.inputs) != 2:
+            continue
+        roots = [plan.groups[name] for name in layer.inputs]
+        usable = [root for root in roots if root in private and root not in at_ends]
+        if usable:
+            kept.add(max(usable, key=lambda root: private[root]))
+    return kept

@@ -50,7 +50,8 @@ class Accumulator:
         """The limits of a layer that reads activations of type ``source`` and has weights of type ``weight``."""
         largest = max(-source.low, source.high)
         if not source.signed and cfg.inp_is_signed:
-            largest = 1 << (source.bits - 1)  # on the accelerator it is signed, with a zero point
+            # On the accelerator it is signed, with a zero point, which passes have to add in the accumulators.
+            largest = 1 << (source.bits - 1 if has_any_scale(cfg) else source.bits)
         bits = config.resolve(cfg).acc_bits
         any_scale = has_any_scale(cfg)
         return cls(
