@@ -82,13 +82,16 @@ def read_test_data(argument: str, labels: str | None, model: ModelProto, limit: 
     )
 
 
-def first_output(model: ModelProto, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-    """What a prepared ``model`` makes of all samples, [samples, values]. Raises ModelError."""
+def first_output(model: ModelProto, inputs: Mapping[str, NDArray[Any]], *, exact: bool = True) -> NDArray[np.float32]:
+    """What a prepared ``model`` makes of all samples, [samples, values]. Raises ModelError.
+
+    ``exact``: without onnxruntime's optimizations, which only QDQ networks need.
+    """
     from vta_sw.frontend import Graph, open_session, run_session
     from vta_sw.quantize.samples import batches
 
     graph = Graph(model)
-    session, output = open_session(model, exact=True), graph.output_names[0]
+    session, output = open_session(model, exact=exact), graph.output_names[0]
     fixed = (graph.shape(graph.inputs[0].name) or (None,))[0]
     found = [
         run_session(session, [output], chunk)[0][:count].reshape(count, -1)
