@@ -8,10 +8,11 @@ import numpy as np
 import onnx
 import pytest
 from quantized_networks import images, run, small_network
-from vta_app import compile
-from vta_app import run as run_program
 from vta_arch.errors import DataError, ModelError
 from vta_arch.presets import load_preset
+from vta_runtime.executor import Executor
+from vta_sim.functional import FunctionalDevice
+from vta_sw.compiler import compile
 from vta_sw.frontend import prepare
 from vta_sw.frontend.graph import Graph
 from vta_sw.models import NetworkBuilder
@@ -271,8 +272,9 @@ def test_integral_networks_run_with_integers(name: str) -> None:
     integers = np.clip(np.rint(x / scales[f"{SCALE_KEY}input"]), cfg.inp_min, cfg.inp_max).astype(np.int8)
     program = compile(bare, cfg)
     assert not program.on_cpu
-    found = run_program(program, integers).outputs["output"]
-    expected = run_program(compile(whole, cfg), x).outputs["output"] / scales[f"{SCALE_KEY}output"]
+    found = Executor(program, FunctionalDevice(cfg)).run({"input": integers})["output"]
+    expected = Executor(compile(whole, cfg), FunctionalDevice(cfg)).run({"input": x})["output"]
+    expected = expected / scales[f"{SCALE_KEY}output"]
     np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
