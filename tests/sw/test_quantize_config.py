@@ -6,11 +6,14 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
-from quantized_networks import images, small_network
+from quantized_networks import images, run, small_network
 from vta_arch.config import VTAConfig
 from vta_arch.errors import ConfigError, ModelError, VTAError
 from vta_arch.presets import load_preset
+from vta_sw.compiler import compile
 from vta_sw.quantize import (
     CalibrateMode,
     LayerOverride,
@@ -82,6 +85,9 @@ def test_fewer_bits_than_the_configuration(name: str) -> None:
     done = quantize_with_report(small_network(), cfg, images(), config=config)
     assert {kind.bits for kind in done.kinds.weights.values()} == {2}
     assert all(kind.bits in (2, 4, 8) for kind in done.kinds.activations.values())
+    onnx.checker.check_model(done.model)
+    assert np.isfinite(run(done.model, images(2))).all()
+    assert not set(compile(done.model, cfg).offload) & {"conv1", "conv2", "depthwise", "conv3", "fc"}
     inner = done.report.layers[1]
     assert (inner.input_types[0].removeprefix("u"), inner.weight_type) == (f"int{cfg.inp_width // 2}", "int2")
 
@@ -126,6 +132,7 @@ def test_overrides_of_single_layers(tmp_path: Path) -> None:
         "depthwise": 8,
         "conv3": 4,
     }
+    onnx.checker.check_model(done.model)
     assert "fc" in done.report.floats
     assert done.report.settings["overrides"]["fc"] == {"keep_float": True}
 

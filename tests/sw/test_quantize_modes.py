@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import onnx
 import pytest
 from quantized_networks import images, run, small_network
-from vta_arch.errors import DataError, ModelError
 from vta_arch.presets import load_preset
-from vta_runtime.executor import Executor
-from vta_sim.functional import FunctionalDevice
-from vta_sw.compiler import compile
 from vta_sw.frontend import prepare
 from vta_sw.frontend.graph import Graph
 from vta_sw.models import NetworkBuilder
 from vta_sw.quantize import (
     CalibrateMode,
-    LayerOverride,
-    Overrides,
-    PartitionConversions,
     QConfig,
     Quantization,
     Rounding,
     WeightScale,
-    quantize,
     quantize_with_report,
 )
 from vta_sw.quantize.activation_scales import clip_limit, kl_limit, percentile
 from vta_sw.quantize.calibrate import TensorStats
 from vta_sw.quantize.equalize import equalize
-from vta_sw.quantize.integral import SCALE_KEY
-from vta_sw.quantize.sensitivity import Score, overrides_toml, rank_layers
 from vta_sw.quantize.types import IntType
 
 CONFIGS = ["tiny", "pynq-z1", "int4", "w4a8"]
@@ -208,88 +196,6 @@ def test_simulation_is_the_realized_network(name: str, equalized: bool) -> None:
 
 
 @pytest.mark.parametrize("name", ["tiny", "pynq-z1", "int4"])
-def test_batches_one_after_the_other_make_the_same_file(name: str) -> None:
-    cfg, x = load_preset(name), images(50)
-
-    def parts(size: int) -> Iterator[np.ndarray]:
-        yield from (x[at : at + size] for at in range(0, len(x), size))
-
-    expected = quantize(small_network(), cfg, x).SerializeToString()
-    for size in (50, 7, 1):
-        assert quantize(small_network(), cfg, parts(size)).SerializeToString() == expected
-    assert quantize(small_network(), cfg, [{"input": x[:20]}, {"input": x[20:]}]).SerializeToString() == expected
-
-
-def test_an_iterable_is_gone_through_once_and_forgotten() -> None:
-    living = 0
-
-    class Batch(np.ndarray):
-        def __del__(self) -> None:
-            nonlocal living
-            living -= 1
-
-    def parts() -> Iterator[np.ndarray]:
-        nonlocal living
-        for seed in range(12):
-            living += 1
-            assert living <= 3
-            yield np.random.default_rng(seed).normal(size=(64, 3, 12, 12)).astype(np.float32).view(Batch)
-
-    seen: list[tuple[str, int, int]] = []
-    quantize(small_network(), load_preset("tiny"), parts(), progress=lambda *step: seen.append(step))
-    assert ("calibrate", 12 * 64, 0) in seen
-
-
-@pytest.mark.parametrize(
-    ("bad", "named"),
-    [
-        ([], "no batch"),
-        ([np.zeros((2, 3, 9, 12))], "shape [2, 3, 9, 12]"),
-        ([images(2), np.full((1, 3, 12, 12), np.nan)], "NaN"),
-        ([(images(2), [1, 2])], "is no array"),
-        ([{"data": images(2)}], "no array for input 'input'"),
-    ],
-)
-def test_bad_batches_get_one_line(bad: list[object], named: str) -> None:
-    with pytest.raises(DataError) as caught:
-        quantize(small_network(), load_preset("tiny"), bad)  # type: ignore[arg-type]
-    assert named in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("name", ["tiny", "pynq-z1", "int4"])
-def test_integral_networks_run_with_integers(name: str) -> None:
-    """Without its conversions a network computes, and is compiled to, the same integers."""
-    cfg = load_preset(name)
-    whole = quantize(small_network(), cfg, images(), config=QConfig(edge_bits=None))
-    conversions = PartitionConversions.FULLY_INTEGRAL
-    bare = quantize(small_network(), cfg, images(), config=QConfig(edge_bits=None, partition_conversions=conversions))
-    onnx.checker.check_model(bare)
-    scales = {item.key: float(item.value) for item in bare.metadata_props if item.key.startswith(SCALE_KEY)}
-    kinds = {v.name: v.type.tensor_type.elem_type for v in (*bare.graph.input, *bare.graph.output)}
-    assert set(kinds.values()) == {IntType(cfg.inp_width, True).onnx_type}
-    x = images(4, seed=3)
-    integers = np.clip(np.rint(x / scales[f"{SCALE_KEY}input"]), cfg.inp_min, cfg.inp_max).astype(np.int8)
-    program = compile(bare, cfg)
-    assert not program.on_cpu
-    found = Executor(program, FunctionalDevice(cfg)).run({"input": integers})["output"]
-    expected = Executor(compile(whole, cfg), FunctionalDevice(cfg)).run({"input": x})["output"]
-    expected = expected / scales[f"{SCALE_KEY}output"]
-    np.testing.assert_allclose(found, expected, atol=1e-3)
-
-
-def test_integral_networks_have_no_float_ends() -> None:
-    net = NetworkBuilder("soft", 0, (3, 12, 12))
-    out = net.dense("fc", net.flatten("flat", net.conv("conv", "input", 4, 3)), 4)
-    model = net.model(out)
-    model.graph.node.append(onnx.helper.make_node("Softmax", ["output"], ["shares"], name="softmax"))
-    model.graph.output[0].name = "shares"
-    config = QConfig(partition_conversions=PartitionConversions.FULLY_INTEGRAL)
-    with pytest.raises(ModelError, match="output 'shares' is made by float operators"):
-        quantize(model, load_preset("tiny"), images(), config=config)
-
-
-@pytest.mark.parametrize("name", ["tiny", "pynq-z1", "int4"])
 def test_prefix_noise_is_that_of_the_file(name: str) -> None:
     """The report's distance of the last layer, over the calibration data, is that of the written network."""
     done = made(name, QConfig(), 16)
@@ -298,26 +204,3 @@ def test_prefix_noise_is_that_of_the_file(name: str) -> None:
     assert done.report.layers[-1].prefix_snr_db == pytest.approx(distance, abs=0.5)
     assert all(layer.prefix_snr_db < layer.output_snr_db + 1 for layer in done.report.layers)
     assert done.report.types_before == {"float": done.report.types_before["float"]}
-
-
-@pytest.mark.parametrize("name", ["pynq-z1", "int4", "w4a8"])
-def test_sensitivity_finds_the_layer_that_was_spoiled(name: str) -> None:
-    """One layer with 2 bits costs the most, and leaving it float is what is proposed."""
-    cfg, x = load_preset(name), images(64, seed=4)
-    overrides = Overrides((("conv3", LayerOverride(weight_bits=2)),))
-    done = quantize_with_report(small_network(), cfg, images(48), config=QConfig(overrides=overrides))
-    expected = run(done.prepared, x)
-
-    def evaluate(model: onnx.ModelProto) -> Score:
-        values = run(model, x)
-        noise = float(((values - expected) ** 2).sum() / (expected**2).sum())
-        return Score(100 * (1 - noise), 0.0)
-
-    found = rank_layers(done, cfg, evaluate, within=0.0, most=1)
-    assert found.float_score == 100.0
-    assert not found.enough
-    assert {layer.name for layer in found.layers} == {layer.name for layer in done.annotation.layers}
-    assert found.layers[0].name == "conv3"
-    assert [step.name for step in found.steps] == ["conv3"]
-    assert found.steps[0].score > found.quantized_score
-    assert '["conv3"]\nweight_bits = 8' in overrides_toml(found)

@@ -88,8 +88,8 @@ def quantize_with_report(
     """As :func:`quantize`, with what each step found."""
     config = config or QConfig()
     _checked(cfg, config)
-    bits = min(cfg.inp_width, cfg.wgt_width)
-    prepared = prepare_float(model, batch=batch, shapes=shapes, least_opset=required_versions(bits)[1])
+    opset = required_versions(_narrowest(cfg, config))[1]
+    prepared = prepare_float(model, batch=batch, shapes=shapes, least_opset=opset)
     samples = Samples(prepared, calibration, keep=samples_looked_at(config))
     graph = Graph(prepared)
     config.overrides.require_used(node.name for node in graph.nodes)
@@ -117,17 +117,22 @@ def quantize_with_report(
         name, reason = next(iter(plan.floats.items()))
         raise ModelError(f"no layer of the network fits configuration {cfg.name!r}: for example {name!r}: {reason}")
     simulated = simulate(prepared, cfg, plan, scales, weights, kinds)
-    snr = prefix_snr(prepared, simulated, samples.kept, [layer.output for layer in plan.layers])
     result = simulated if config.do_simulation else realize(copy_model(prepared), cfg, plan, scales, weights, kinds)
     if config.partition_conversions is PartitionConversions.FULLY_INTEGRAL:
         result = fully_integral(result)
-    done = Quantization(
-        result, prepared, plan, stats, scales, weights, kinds, QuantizationReport(cfg.name, settings_of(config))
-    )
-    done.report.layers = [layer_report(done, layer, snr[layer.output]) for layer in plan.layers]
-    done.report.floats = dict(plan.floats)
-    done.report.types_before, done.report.tensor_types = count_types(prepared), count_types(result)
+    report = QuantizationReport(cfg.name, settings_of(config), floats=dict(plan.floats))
+    done = Quantization(result, prepared, plan, stats, scales, weights, kinds, report)
+    snr = prefix_snr(prepared, simulated, samples.kept, [layer.output for layer in plan.layers])
+    report.layers = [layer_report(done, layer, snr[layer.output]) for layer in plan.layers]
+    report.types_before, report.tensor_types = count_types(prepared), count_types(result)
     return done
+
+
+def _narrowest(cfg: VTAConfig, config: QConfig) -> int:
+    """Least bits that any tensor of the file can have."""
+    widths = config.resolve(cfg)
+    asked = [bits for _, entry in config.overrides.entries for bits in (entry.weight_bits, entry.activation_bits)]
+    return min(widths.activation.bits, widths.weight.bits, *(bits for bits in asked if bits is not None))
 
 
 def _checked(cfg: VTAConfig, config: QConfig) -> None:
