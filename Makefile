@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
 
-.PHONY: help venv demo test lint bench docs streams graphs formal coverage clean
+.PHONY: help venv demo test lint bench accuracy docs streams graphs formal coverage clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -28,7 +28,10 @@ lint: $(STAMP) ## ruff and mypy
 	$(BIN)/mypy examples benchmarks
 
 bench: $(STAMP) ## whole networks on the RTL, speed of simulators and compiler; also as JSON in build/
-	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	@for file in $(filter-out benchmarks/accuracy.py,$(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+accuracy: $(STAMP) ## docs/accuracy.md: what quantization costs trained networks (an hour; goes on where it stopped)
+	$(BIN)/python benchmarks/accuracy.py
 
 docs: $(STAMP) ## docs/isa.md and docs/registers.md from vta_arch
 	$(BIN)/python -m vta_app.reference docs

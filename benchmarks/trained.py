@@ -13,18 +13,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-from network_figures.trained_cases import DATA_VARIABLE, TRAINED, Images, Labels, Trained, data_folder
-from numpy.typing import NDArray
+from network_figures.trained_cases import DATA_VARIABLE, TRAINED, Trained, data_folder
 from onnx import ModelProto
 from vta_app import VTAConfig, compile, load_config, quantize, run
+from vta_app.accuracy import share, top_classes
 from vta_app.output import print_table, stderr, write_json
 from vta_arch.presets import DEFAULT_PRESET
-from vta_sw.frontend import open_session, prepare, run_session
+from vta_sw.frontend import prepare
 
 ROOT = Path(__file__).resolve().parents[1]
-CHUNK = 50
-"""Images that onnxruntime takes at once."""
 
 
 @dataclass(frozen=True)
@@ -45,17 +42,6 @@ class Accuracy:
     """Functional simulation of all images."""
 
 
-def float_classes(path: Path, images: Images) -> NDArray[np.int64]:
-    """The class of each image as onnxruntime has it."""
-    model = prepare(path)
-    graph = model.graph
-    chunk = graph.input[0].type.tensor_type.shape.dim[0].dim_value or CHUNK
-    session, name = open_session(model, exact=True), graph.input[0].name
-    parts = [images[first : first + chunk] for first in range(0, len(images), chunk)]
-    found = [run_session(session, [graph.output[0].name], {name: part})[0] for part in parts]
-    return np.concatenate([scores.reshape(len(scores), -1).argmax(1) for scores in found])
-
-
 def measure(case: Trained, cfg: VTAConfig, folder: Path, limit: int | None, *, rtl: bool) -> Accuracy:
     """Quantize (unless it is), compile and run a network."""
     images, labels = case.data(folder, limit)
@@ -67,22 +53,19 @@ def measure(case: Trained, cfg: VTAConfig, folder: Path, limit: int | None, *, r
     alone = [run(single, images[: single.batch], backend=name, check=True) for name in ("functional", "rtl")[: 1 + rtl]]
     scores = next(iter(report.outputs.values()))
     found = scores.reshape(len(scores), -1).argmax(1)
-    expected = float_classes(folder / case.file, images)
+    model = prepare(folder / case.file)
+    expected = top_classes(model, {model.graph.input[0].name: images})
     return Accuracy(
         network=case.name,
         images=len(images),
-        float_top1=_share(expected, labels),
-        quantized_top1=_share(found, labels),
-        same_class=_share(found, expected),
+        float_top1=share(expected, labels),
+        quantized_top1=share(found, labels),
+        same_class=share(found, expected),
         differing=sum(report.mismatches or 0 for report in alone),
         cycles=alone[-1].cycles if rtl else None,
         ideal=single.macs / cfg.macs_per_cycle,
         seconds=report.seconds,
     )
-
-
-def _share(found: NDArray[np.int64], wanted: Labels) -> float:
-    return float((found == wanted).mean() * 100)
 
 
 def shown(result: Accuracy) -> tuple[str, ...]:

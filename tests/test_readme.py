@@ -1,4 +1,4 @@
-"""What the README shows runs as it stands there."""
+"""What the README and the page on quantization show runs as it stands there."""
 
 from __future__ import annotations
 
@@ -6,20 +6,26 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from vta_app import reference
 from vta_arch.c_header import HEADER_NAME, registers_header
+from vta_sw.quantize import QConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("arch", "hw", "sw", "sim", "boards", "app")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> str:
-    """The README's code blocks of a language, joined."""
-    return "\n".join(re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL))
+QUANTIZATION = "docs/quantization.md"
+
+
+def blocks(page: str, language: str) -> str:
+    """A page's code blocks of a language, joined."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return "\n".join(re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL))
 
 
 @pytest.fixture
@@ -38,17 +44,36 @@ def _run(command: list[str], folder: Path) -> None:
     assert done.returncode == 0, f"{command}: {done.stderr}"
 
 
-def test_commands_and_python(folder: Path) -> None:
-    for line in blocks("sh").splitlines():
+@pytest.mark.parametrize("page", ["README.md", QUANTIZATION])
+def test_commands_and_python(page: str, folder: Path) -> None:
+    (folder / "build" / "overrides.toml").write_text(blocks(page, "toml"))
+    for line in filter(None, blocks(page, "sh").splitlines()):
         words = line.split()
         module = ["-m", "vta_app.main"] if words[0] == "vta" else []
         _run([sys.executable, *module, *words[1:]], folder)
-    _run([sys.executable, "-c", blocks("python")], folder)
+    _run([sys.executable, "-c", blocks(page, "python")], folder)
 
 
 def test_every_command_is_described() -> None:
-    for name in ("config list", "verilog", "model", "quantize", "compile", "run", "exec", "disasm"):
+    commands = (
+        "config list",
+        "verilog",
+        "model",
+        "quantize",
+        "sensitivity",
+        "bench",
+        "compile",
+        "run",
+        "exec",
+        "disasm",
+    )
+    for name in [*commands, "sensitivity", "bench"]:
         assert f"| `vta {name}`" in README
+
+
+def test_every_choice_of_quantization_is_described() -> None:
+    page = (ROOT / QUANTIZATION).read_text(encoding="utf-8")
+    assert [item.name for item in fields(QConfig) if f"`{item.name}`" not in page] == []
 
 
 def test_links_lead_somewhere() -> None:

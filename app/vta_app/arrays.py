@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -38,17 +39,33 @@ def read_array(argument: str, default_key: str) -> NDArray[Any]:
     named), or holds something other than a numeric array of at most MAX_ARRAY_BYTES.
     """
     path, key = split_key(argument, default_key)
+    with _opened(path) as archive:
+        return _read_member(archive, path, key)
+
+
+def array_keys(path: Path) -> list[str]:
+    """Names of the arrays in an npz file. Raises DataError."""
+    with _opened(path) as archive:
+        return _keys(archive)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(path) as archive:
-            return _read_member(archive, path, key)
+            yield archive
     except _ZIP_ERRORS:
         raise DataError(f"{path}: is not an npz file, or damaged (write one with numpy.savez)") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
+def _keys(archive: zipfile.ZipFile) -> list[str]:
+    return [name[: -len(_SUFFIX)] for name in archive.namelist() if name.endswith(_SUFFIX)]
+
+
 def _read_member(archive: zipfile.ZipFile, path: Path, key: str) -> NDArray[Any]:
-    keys = [name[: -len(_SUFFIX)] for name in archive.namelist() if name.endswith(_SUFFIX)]
+    keys = _keys(archive)
     if key not in keys:
         has = f"it has {', '.join(map(repr, keys[:20]))}" if keys else "it holds no arrays"
         raise DataError(f"{path}: has no array {key!r}; {has} (choose one with {path}:KEY)")

@@ -11,8 +11,22 @@ from typer.exceptions import TyperException
 from vta_arch.errors import VTAError
 
 from . import __version__
+from .commands import (
+    bench,
+    config,
+    disasm,
+    exec,
+    explain,
+    model,
+    profile_cpu,
+    quantize,
+    run,
+    sensitivity,
+    synth,
+    tune,
+    verilog,
+)
 from .commands import compile as compile_command
-from .commands import config, disasm, exec, explain, model, profile_cpu, quantize, run, synth, tune, verilog
 from .output import print_error
 
 INTERRUPTED = 130
@@ -47,6 +61,8 @@ app.command("verilog")(verilog.verilog)
 app.command("synth")(synth.synth)
 app.command("model")(model.model)
 app.command("quantize")(quantize.quantize)
+app.command("sensitivity")(sensitivity.sensitivity)
+app.command("bench")(bench.bench)
 app.command("compile")(compile_command.compile)
 app.command("explain")(explain.explain)
 app.command("tune")(tune.tune)

@@ -18,7 +18,7 @@ PLAIN_WIDTH = 200
 """Columns of a table that goes to a file or pipe: wide enough never to cut a cell."""
 
 ProgressCallback = Callable[[str, int, int], None]
-"""Called with a stage's name, the steps done and the steps in all."""
+"""Called with a stage's name, the steps done and the steps in all; 0 while nobody knows how many."""
 
 
 def stdout() -> Console:
@@ -77,7 +77,7 @@ def progress_bars() -> Iterator[ProgressCallback]:
 
         def report(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
-                tasks[stage] = progress.add_task(stage, total=total)
-            progress.update(tasks[stage], completed=done, total=total)
+                tasks[stage] = progress.add_task(stage, total=total or None)
+            progress.update(tasks[stage], completed=done, total=total or None)
 
         yield report

@@ -118,12 +118,12 @@ class Layer:
 
     ``instructions[first : first + count]`` are the layer's part of its region. ``alone[alone_first : alone_first +
     alone_count]`` run it by itself, FINISH included: it then waits for no other layer. Attributes of conv:
-    kernel, strides, pads (top, left, bottom, right), dilations, low, high; arrays weight [O, I, KH, KW], bias [O],
-    shift [O]; a weight of I channels on an input of I * G has G groups. Of add: factors (of both inputs), shift, low,
-    high. A layer that STORE requantizes has the array requant instead of low, high, bias and shift: the parameters'
-    32-bit words, [O, 4] or, of an add, [1, 4]; its conv has pad_value, with which the input is padded. A conv into
-    which a residual add is fused has that add's factors (of its own output and of the second input) and the array
-    requant_add; one into which a MaxPool is fused has pool_kernel, pool_strides and pool_pads.
+    kernel, strides, pads (top, left, bottom, right), pad_value, dilations, low, high; arrays weight [O, I, KH, KW],
+    bias [O], shift [O]; a weight of I channels on an input of I * G has G groups. Of add: factors (of both inputs),
+    bias, shift, low, high. A layer that STORE requantizes has the array requant instead of low, high, bias and shift:
+    the 32-bit words of the parameters, [O, 4] or, of an add, [1, 4]. A conv into which a residual add is fused has that
+    add's factors (of its own output and of the second input) and the array requant_add; one into which a MaxPool is
+    fused has pool_kernel, pool_strides and pool_pads.
     conv_transpose: as conv, of an input whose values stand strides apart, with pad_value between and around them; its
     own stride is 1, and negative pads leave values at the border out.
     maxpool: as conv, without weight and bias, one shift; always pad_value. rectify: factors (p, q) and floor of

@@ -17,9 +17,9 @@ _LIMITS = {"low": 1, "high": 1}
 _WINDOW = {"kernel": 2, "strides": 2, "pads": 4, "dilations": 2}
 
 ATTRIBUTE_SIZES: dict[str, dict[str, int]] = {
-    "conv": _WINDOW | _LIMITS,
-    "conv_transpose": _WINDOW | _LIMITS,
-    "add": {"factors": 2, "shift": 1} | _LIMITS,
+    "conv": _WINDOW | {"pad_value": 1} | _LIMITS,
+    "conv_transpose": _WINDOW | {"pad_value": 1} | _LIMITS,
+    "add": {"factors": 2, "shift": 1, "bias": 1} | _LIMITS,
     "maxpool": _WINDOW | {"pad_value": 1, "shift": 1} | _LIMITS,
     "rectify": {"factors": 2, "floor": 1, "shift": 1} | _LIMITS,
     "select": _LIMITS,

@@ -34,6 +34,8 @@ class Trained:
     calibration_images: int = 512
     batch: int | None = None
     """Images of one pass on the functional simulator; None: the file fixes it."""
+    test_from: int = 0
+    """Images of the test file before this one are for calibration."""
 
     def missing(self, folder: Path) -> str | None:
         """Why it cannot be measured; None when it can."""
@@ -49,7 +51,9 @@ class Trained:
 
     def data(self, folder: Path, limit: int | None) -> tuple[Images, Labels]:
         """Test images and their classes."""
-        return photos(folder / self.test, limit) if self.test == PHOTOS else arrays(folder / self.test, limit)
+        stop = None if limit is None else self.test_from + limit
+        images, labels = (photos if self.test == PHOTOS else arrays)(folder / self.test, stop)
+        return images[self.test_from :], labels[self.test_from :]
 
     def calibration_data(self, folder: Path) -> Images:
         """Images to calibrate with."""
@@ -62,8 +66,8 @@ TRAINED = (
     Trained("ResNet-20", "resnet20.onnx", "cifar10_test_resnet20.npz", "cifar10_calibration_resnet20.npz", batch=20),
     Trained("ResNet-8", "resnet8_float.onnx", "cifar10_test_u8.npz", "cifar10_calibration_u8.npz", batch=20),
     Trained("ResNet-8 QDQ", "resnet8_int8_qdq.onnx", "cifar10_test_u8.npz", None, batch=20),
-    Trained("DS-CNN", "dscnn_kws_float.onnx", "kws_test_400.npz", "kws_test_400.npz", 100, batch=20),
-    Trained("DS-CNN QDQ", "dscnn_kws_int8_qdq.onnx", "kws_test_400.npz", None, batch=20),
+    Trained("DS-CNN", "dscnn_kws_float.onnx", "kws_test_400.npz", "kws_test_400.npz", 100, batch=20, test_from=100),
+    Trained("DS-CNN QDQ", "dscnn_kws_int8_qdq.onnx", "kws_test_400.npz", None, batch=20, test_from=100),
     Trained("MNIST CNN", "mnist_cntk.onnx", "mnist_test_u8.npz", "mnist_calibration_u8.npz"),
     Trained("MobileNetV1 0.25", "mobilenet_v1_0.25_224_float.onnx", PHOTOS, PHOTOS, PHOTO_CALIBRATION, batch=5),
 )

@@ -194,7 +194,8 @@ def _narrow(program: Program, layer: Layer, sums: NDArray[np.int64]) -> NDArray[
         return _requantized(program, layer.arrays["requant"], sums)
     limits = layer.scalar("low"), layer.scalar("high")
     if "shift" in layer.attributes:
-        return requantize_shift(sums, 0, layer.scalar("shift"), *limits)
+        added = layer.scalar("bias") if layer.op == "add" else 0
+        return requantize_shift(sums, added, layer.scalar("shift"), *limits)
     bias, shift = (program.arrays[layer.arrays[key]].astype(np.int64).reshape(1, -1, 1, 1) for key in ("bias", "shift"))
     return requantize_shift(sums, bias, shift, *limits)
 

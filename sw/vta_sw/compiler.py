@@ -195,14 +195,17 @@ class Compilation:
     def _accept(self) -> list[IntLayer]:
         """Layers that this configuration can run; the others get a reason."""
         accepted = []
+        inside: dict[str, str] = {}  # layers that only run as a part of another one, and why
         for number, layer in enumerate(self._graph.layers):
             self._progress("tile", number, len(self._graph.layers))
             try:
-                check_types(self._cfg, layer)
+                inside |= self._too_wide(layer)
                 layer = drop_dead_channels(self._cfg, layer)
-                self._lowerings[layer.name] = lower(self._context, layer)
+                if layer.op == "conv" or layer.name not in inside:
+                    self._lowerings[layer.name] = lower(self._context, layer)
             except NotLowerableError as reason:
                 self._reasons[layer.name] = str(reason)
+                inside.pop(layer.name, None)
                 continue
             accepted.append(layer)
         if self._fuse:
@@ -211,7 +214,23 @@ class Compilation:
                 self._context, self._graph, accepted, self._lowerings, self._options.may_fuse, packing
             )
             self._reasons |= fused
-        return accepted
+        left = {layer.name for layer in accepted if layer.name in inside and layer.fused is None}
+        for name in left:
+            self._reasons[name] = inside[name]
+            self._lowerings.pop(name, None)
+        return [layer for layer in accepted if layer.name not in left]
+
+    def _too_wide(self, layer: IntLayer) -> dict[str, str]:
+        """The layer's name and the reason, if its values only fit as long as they stay in the accumulators.
+
+        Raises NotLowerableError where they do not fit at all.
+        """
+        check_types(self._cfg, layer, inside=True)
+        try:
+            check_types(self._cfg, layer)
+        except NotLowerableError as reason:
+            return {layer.name: str(reason)}
+        return {}
 
     def lowering(self, name: str) -> Lowering:
         """How a layer that the accelerator can run is lowered."""

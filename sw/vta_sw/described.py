@@ -18,8 +18,8 @@ def reference_data(layer: IntLayer) -> tuple[dict[str, tuple[int, ...]], dict[st
     """Attributes and arrays from which the integer reference computes the layer."""
     window = {"kernel": layer.kernel, "strides": layer.strides, "pads": layer.pads, "dilations": layer.dilations}
     attributes: dict[str, tuple[int, ...]] = {
-        "conv": window,
-        "conv_transpose": window,
+        "conv": window | {"pad_value": (layer.pad_value,)},
+        "conv_transpose": window | {"pad_value": (layer.pad_value,)},
         "maxpool": window | {"pad_value": (layer.pad_value,)},
         "rectify": {"factors": layer.factors, "floor": (layer.floor,)},
         "select": {},
@@ -39,8 +39,10 @@ def reference_data(layer: IntLayer) -> tuple[dict[str, tuple[int, ...]], dict[st
         attributes["pool_pads"] = layer.fused.pads
     if layer.requant is not None:
         values["requant"] = layer.requant.pack().view("<i4")
-        return attributes | ({"pad_value": (layer.pad_value,)} if layer.is_weighted else {}), values
+        return attributes, values
     attributes |= {"low": (layer.low,), "high": (layer.high,)}
+    if layer.op == "add":
+        attributes["bias"] = (int(layer.bias.sum()),)
     if not layer.own_channels:
         return attributes | {"shift": (int(layer.shift[0]),)}, values
     return attributes, values | {"bias": layer.bias, "shift": layer.shift.astype(np.int32)}

@@ -17,7 +17,7 @@ from .lower.add import AddLowering
 from .lower.context import Context
 from .lower.conv import ConvLowering
 from .lower.errors import NotLowerableError
-from .lower.operators import Lowering
+from .lower.operators import Lowering, check_types
 from .lower.pooled import PooledLowering
 from .lower.residual import ResidualLowering
 from .stem import packed_cost, packs_input
@@ -131,10 +131,12 @@ def fuse(
         if not (may_fuse(layer.name) and may_fuse(absorbed)):
             continue
         try:
+            check_types(context.cfg, layer)
             lowering = FUSED[type(layer.fused)](context, layer)
         except NotLowerableError:
             continue
         # What is not on the accelerator by itself is fused in any case: its input would have to go to the CPU.
+        # Neither is what only fits inside.
         apart = _cycles(lowerings[absorbed]) if absorbed in lowerings else float("inf")
         gain = apart + cost(alone[layer.name], lowerings[layer.name]) - cost(layer, lowering)
         gains.append((gain, layer, absorbed, lowering))

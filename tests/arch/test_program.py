@@ -34,6 +34,7 @@ def sample() -> Program:
         "strides": (1, 1),
         "pads": (0, 0, 0, 0),
         "dilations": (1, 1),
+        "pad_value": (0,),
         "low": (0,),
         "high": (9,),
     }

@@ -27,7 +27,7 @@ from vta_sw.lower.depthwise_steps import depthwise_steps, depthwise_tiles
 from vta_sw.lower.errors import NotLowerableError
 from vta_sw.lower.geometry import Axis, ConvGeometry
 from vta_sw.models import NetworkBuilder
-from vta_sw.quantize import quantize
+from vta_sw.quantize import QConfig, quantize
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 BOTH = frozenset({"overlap", "depthwise"})
@@ -235,7 +235,7 @@ def separable_network() -> onnx.ModelProto:
 def test_separable_network(name: str) -> None:
     """Through quantizer and compiler: the simulator equals the reference, and with 8 bits nearly onnxruntime."""
     cfg, x = CONFIGS[name], np.random.default_rng(1).normal(size=(12, 3, 15, 15)).astype(np.float32)
-    model = quantize(separable_network(), cfg, x)
+    model = quantize(separable_network(), cfg, x, config=QConfig(edge_bits=None))
     program = compile(model, cfg)
     convolutions = {f"{kind}{number}" for kind in ("deep", "wide") for number in range(3)}
     assert {layer.name for layer in program.layers} == {"stem", "pool", "dense", *convolutions}

@@ -16,7 +16,7 @@ from vta_sim.functional import FunctionalDevice
 from vta_sim.rtl import RtlDevice
 from vta_sw.compiler import compile
 from vta_sw.frontend import open_session, run_session
-from vta_sw.quantize import quantize
+from vta_sw.quantize import QConfig, quantize
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 NETWORKS = {
@@ -40,7 +40,7 @@ def test_a_whole_network_is_one_region(name: str, file: str) -> None:
     model = onnx.load(DATA / file)
     shape = [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim]
     x = x.reshape(len(x), *shape[1:])
-    program = compile(quantize(model, cfg, x), cfg, batch=1)
+    program = compile(quantize(model, cfg, x, config=QConfig(edge_bits=None)), cfg, batch=1)
     assert not program.on_cpu
     assert (len(program.layers) + len(program.offload), regions(program)) == (layers, 1)
     executor = Executor(program, FunctionalDevice(cfg))
@@ -88,7 +88,7 @@ def float_network() -> onnx.ModelProto:
 def test_quantized_operators_stay_together(name: str) -> None:
     """The quantizer puts its pairs so that every operator becomes a layer."""
     cfg, x = CONFIGS[name], images((3, 12, 12), 6)
-    model = quantize(float_network(), cfg, x)
+    model = quantize(float_network(), cfg, x, config=QConfig(edge_bits=None))
     program = compile(model, cfg)
     coarse = cfg.wgt_width < 8  # sums with constants, and a slope of 1/10, need finer weights
     assert coarse or (len(program.layers), regions(program)) == (15, 1), program.offload

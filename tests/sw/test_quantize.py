@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+from quantized_networks import images, run, small_network
 from vta_arch.config import VTAConfig
 from vta_arch.errors import DataError, ModelError
 from vta_arch.presets import load_preset
@@ -21,7 +22,7 @@ from vta_sw.frontend.graph import Graph
 from vta_sw.models import MODELS, NetworkBuilder
 from vta_sw.quantize import (
     Decision,
-    QuantizeOptions,
+    QConfig,
     View,
     annotation_rules,
     quantize,
@@ -33,27 +34,6 @@ from vta_sw.quantize.types import IntType
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ["tiny", "pynq-z1", "classic", "w4a8", "int4", "int2"]
-
-
-def small_network(seed: int = 0) -> ModelProto:
-    """Convolution, pooling, a residual block, depthwise, dense: one of each thing that can happen."""
-    net = NetworkBuilder("small", seed, (3, 12, 12))
-    out = net.relu("relu1", net.batch_norm("bn1", net.conv("conv1", "input", 8, 3)))
-    out = pooled = net.max_pool("pool", out, 2, stride=2)
-    out = net.conv("conv2", out, 8, 3, bias=True)
-    out = net.clip("clip", net.add("add", out, pooled), 0.0, 6.0)
-    out = net.relu("relu3", net.conv("depthwise", out, 8, 3, group=8))
-    out = net.relu("relu4", net.conv("conv3", out, 16, 1))
-    out = net.flatten("flatten", net.global_average_pool("gap", out))
-    return net.model(net.dense("fc", out, 5))
-
-
-def images(count: int = 16, seed: int = 1) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=(count, 3, 12, 12)).astype(np.float32)
-
-
-def run(model: ModelProto, x: np.ndarray, name: str = "output") -> np.ndarray:
-    return np.asarray(run_session(open_session(model, exact=True), [name], {"input": x})[0])
 
 
 def constant(graph: Graph, node: NodeProto, index: int) -> np.ndarray:
@@ -77,9 +57,10 @@ def test_file_follows_the_convention(name: str) -> None:
     for layer in layers:
         source, weight, bias = (makers[tensor] for tensor in layers[layer].input)
         assert {source.op_type, weight.op_type, bias.op_type} == {"DequantizeLinear"}
-        assert graph.constants[weight.input[0]].data_type == IntType(cfg.wgt_width, True).onnx_type
+        kind = IntType(8 if layer in ("conv1", "fc") else cfg.wgt_width, True)
+        assert graph.constants[weight.input[0]].data_type == kind.onnx_type
         stored = constant(graph, weight, 0).astype(np.int64)
-        assert np.abs(stored).max() <= cfg.wgt_max
+        assert np.abs(stored).max() <= kind.high
         scale, input_scale = constant(graph, weight, 1), constant(graph, source, 1)
         assert scale.shape == stored.shape[:1]
         if "requant" not in cfg.extensions:
@@ -290,21 +271,19 @@ def test_a_rule_can_be_replaced() -> None:
 
 
 def test_options_keep_layers_float_and_correct_biases() -> None:
-    options = QuantizeOptions(keep_float=("conv[12]",), bias_correction=True)
-    done = quantize_with_report(small_network(), load_preset("w4a8"), images(), options=options)
+    options = QConfig(keep_float=("conv[12]",), bias_correction=True)
+    done = quantize_with_report(small_network(), load_preset("w4a8"), images(), config=options)
     assert {"conv1", "conv2"} <= set(done.report.floats)
     plain = quantize_with_report(small_network(), load_preset("w4a8"), images())
     for layer in ("depthwise", "fc"):
         assert np.any(plain.weights[layer].bias != done.weights[layer].bias)
     with pytest.raises(ModelError, match="nothing_like_it"):
-        quantize(
-            small_network(), load_preset("tiny"), images(), options=QuantizeOptions(keep_float=("nothing_like_it",))
-        )
+        quantize(small_network(), load_preset("tiny"), images(), config=QConfig(keep_float=("nothing_like_it",)))
 
 
 def test_report_is_data() -> None:
-    options = QuantizeOptions(keep_float=("gap",))
-    report = quantize_with_report(small_network(), load_preset("int4"), images(), options=options).report
+    options = QConfig(keep_float=("gap",))
+    report = quantize_with_report(small_network(), load_preset("int4"), images(), config=options).report
     values = report.to_dict()
     assert {layer["name"] for layer in values["layers"]} == {"conv1", "conv2", "add", "depthwise", "conv3", "fc"}
     assert values["tensor_types"]["int4"] > 0

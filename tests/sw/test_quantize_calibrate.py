@@ -57,15 +57,6 @@ def test_the_order_of_batches_does_not_matter() -> None:
     np.testing.assert_array_equal(stats[0].counts, stats[1].counts)
 
 
-def test_channel_means() -> None:
-    values = np.random.default_rng(2).normal(size=(6, 3, 4, 4)).astype(np.float32)
-    stats = TensorStats()
-    for part in np.split(values, 3):
-        stats.add(part)
-    assert stats.channel_sum is not None
-    np.testing.assert_allclose(stats.channel_sum / stats.channel_count, values.mean(axis=(0, 2, 3)), atol=1e-5)
-
-
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_not_finite_is_refused(bad: float) -> None:
     with pytest.raises(ValueError, match="finite"):
@@ -129,7 +120,7 @@ def test_scales_of_additions_become_ratios_of_integers(name: str, most: int, mov
         plan = Annotation(layers=[LayerPlan("".join(add), "Add", add[:2], add[2]) for add in adds])
         plan.groups = {tensor: tensor for tensor in before}
         after = dict(before)
-        any_scale.align_additions(Graph(onnx.ModelProto()), plan, after, cfg)
+        any_scale.align_additions(Graph(onnx.ModelProto()), plan, after, cfg, bits=cfg.inp_width)
         for left, right, _ in adds[:2]:
             ratio = Fraction(after[left] / after[right]).limit_denominator(most)
             assert ratio.numerator <= most

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from numpy.typing import NDArray
 from vta_arch.errors import DataError, DeviceError
 from vta_arch.program import Program
 from vta_runtime.evaluators import Evaluator
 
-from ..arrays import read_array, split_key, write_arrays
+from ..arrays import read_array, write_arrays
+from ..calibration import read_inputs
 from ..devices import Backend, check_clocked, check_traceable
 from ..listing import check_configuration
 from ..options import ConfigOrNone, JsonFile, check_output
@@ -85,7 +85,7 @@ def run(
     with progress_bars() as progress:
         report = run_program(
             loaded,
-            _read_inputs(loaded, input_file),
+            read_inputs(input_file, loaded.inputs),
             backend=backend,
             labels=None if labels is None else read_array(labels, "y"),
             limit=limit,
@@ -124,13 +124,6 @@ def _layer_names(option: str | None) -> list[str]:
     if option is not None and not names:
         raise DataError(f"--layer {option!r} names no layer; expected NAME[,NAME]")
     return names
-
-
-def _read_inputs(program: Program, argument: str) -> dict[str, NDArray[Any]]:
-    if len(program.inputs) == 1:
-        return {program.inputs[0]: read_array(argument, "x")}
-    path, _ = split_key(argument, "x")
-    return {name: read_array(f"{path}:{name}", name) for name in program.inputs}
 
 
 def _print(report: RunReport) -> None:

@@ -34,6 +34,7 @@ def open_session(model: ModelProto, *, exact: bool = False) -> Any:
     """
     options = ort.SessionOptions()
     options.log_severity_level = 4
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others may need the cores
     if exact:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .patterns import conv_layer, finish
-from .qdq import NotALayerError, Scope, activation, exponent, quantized
+from .qdq import NotALayerError, Scope, activation, exponent, quantized, require_no_zero_points
 from .scales import copy_requant
 from .types import IntLayer, Ints, QTensor, nchw_axes
 from .view import GraphView, attributes
@@ -166,6 +166,7 @@ def leaky_relu(view: GraphView, index: int, scope: Scope) -> IntLayer:
     if scope.any_scale:
         zeros = np.array([source.zero * unit])
         return replace(layer, requant=copy_requant([source], np.array([1.0 / unit]), zeros, output))
+    require_no_zero_points(source, output)
     return replace(layer, shift=np.array([exponent(output.scale, source.scale / unit)], np.int64))
 
 

@@ -25,7 +25,7 @@ def import_graph(model: onnx.ModelProto, cfg: VTAConfig) -> IntGraph:
     kinds = {node.op_type for node in model.graph.node}
     if kinds & set(_COMPUTING) and not kinds & set(_QUANTIZED):
         raise ModelError("the network is not quantized (it has no QuantizeLinear): run `vta quantize` on it first")
-    view = GraphView(normalize(model))
+    view = GraphView(normalize(model, cfg))
     layers: list[IntLayer] = []
     reasons: dict[str, str] = {}
     scope = Scope(cfg, {})

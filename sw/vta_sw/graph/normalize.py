@@ -1,12 +1,15 @@
-"""Bring a QDQ network into the form that the patterns expect: shapes known, constants as initializers,
-a QuantizeLinear/DequantizeLinear pair behind every reshape or transpose of an integer tensor."""
+"""Bring a QDQ network into the form that the patterns expect: shapes known, constants as initializers, activations
+of the accelerator's signedness, a QuantizeLinear/DequantizeLinear pair behind every reshape or transpose of an integer
+tensor."""
 
 from __future__ import annotations
 
 import onnx
 from onnx import helper, shape_inference
+from vta_arch.config import VTAConfig
 from vta_arch.errors import ModelError
 
+from .signs import use_own_signs
 from .view import TYPE_NUMBERS, GraphView, attributes
 
 RESHAPES = ("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Identity")
@@ -16,15 +19,17 @@ _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _LAYER_OPS = (*_WEIGHTED, "Add", "Sub", "Mul", "Div", "Concat", "AveragePool", "GlobalAveragePool")
 
 
-def normalize(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A normalized copy of ``model``. Raises ModelError when it is inconsistent."""
+def normalize(model: onnx.ModelProto, cfg: VTAConfig) -> onnx.ModelProto:
+    """A normalized copy of ``model`` for the accelerator ``cfg``. Raises ModelError when it is inconsistent."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     _constants_to_initializers(copy)
     try:
         if not _has_shapes(copy):
             copy = shape_inference.infer_shapes(copy, data_prop=True)
-        return shape_inference.infer_shapes(copy, data_prop=True) if _requantize_reshapes(copy) else copy
+        changed = use_own_signs(copy, cfg)
+        changed = _requantize_reshapes(copy) or changed
+        return shape_inference.infer_shapes(copy, data_prop=True) if changed else copy
     except (shape_inference.InferenceError, RuntimeError, ValueError) as error:
         line = (str(error).splitlines() or ["unknown reason"])[0]
         raise ModelError(f"shapes of the model cannot be inferred: {line}") from None

@@ -18,6 +18,7 @@ from .qdq import (
     exponent,
     flat_activation,
     quantized,
+    shifted,
 )
 from .scales import add_requant, conv_requant
 from .types import IntLayer, Ints, QTensor
@@ -109,7 +110,8 @@ def conv_layer(
     if scope.any_scale:
         return replace(layer, requant=conv_requant(source, scale, layer.bias, weight, output))
     shift = np.array([exponent(output.scale, float(value)) for value in step], dtype=np.int64)
-    return replace(layer, shift=shift)
+    sums = weight.reshape(channels, -1).sum(axis=1)
+    return replace(layer, shift=shift, bias=layer.bias - source.zero * sums + shifted(output.zero, shift))
 
 
 def pad_value(scope: Scope, source: QTensor, pads: tuple[int, ...]) -> int:
@@ -282,4 +284,6 @@ def add(view: GraphView, index: int, scope: Scope) -> IntLayer:
         return replace(layer, factors=factors, requant=requant)
     fine = min(left.scale, right.scale)
     factors = 1 << exponent(left.scale, fine), 1 << exponent(right.scale, fine)
-    return replace(layer, factors=factors, shift=np.array([exponent(output.scale, fine)], dtype=np.int64))
+    shift = np.array([exponent(output.scale, fine)], dtype=np.int64)
+    bias = shifted(output.zero, shift) - (left.zero * factors[0] + right.zero * factors[1])
+    return replace(layer, factors=factors, shift=shift, bias=bias)

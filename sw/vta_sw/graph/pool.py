@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .patterns import conv_layer, explicit_pads, finish, rank_of
-from .qdq import NotALayerError, Scope, activation, exponent
+from .qdq import NotALayerError, Scope, activation, exponent, require_no_zero_points
 from .scales import copy_requant
 from .types import IntLayer, QTensor
 from .view import GraphView, attributes
@@ -103,4 +103,5 @@ def rescaled(layer: IntLayer, scope: Scope) -> IntLayer:
         return replace(layer, output=exact, low=exact.low, high=high, shift=np.zeros(1, np.int64))
     if scope.any_scale:
         return replace(layer, requant=copy_requant([source], np.ones(1), np.array([source.zero]), output))
+    require_no_zero_points(source, output)
     return replace(layer, shift=np.array([exponent(output.scale, source.scale)], np.int64))

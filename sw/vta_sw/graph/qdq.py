@@ -12,7 +12,7 @@ from vta_arch.program import INTEGER_TYPES
 
 from .moves import PLACES_LIMIT, Places, own_places, places_before, stays
 from .normalize import MOVES
-from .types import QTensor
+from .types import Ints, QTensor
 from .view import TYPE_NAMES, GraphView, attributes
 
 _RANGE_KEEPING = ("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Identity", "MaxPool", "GlobalAveragePool", "Transpose")
@@ -32,8 +32,13 @@ class Scope:
 
     @property
     def any_scale(self) -> bool:
-        """Whether scales may be any positive number and activations have zero points."""
+        """Whether scales may be any positive number."""
         return "requant" in self.cfg.extensions
+
+    @property
+    def zero_points(self) -> bool:
+        """Whether activations may have zero points."""
+        return self.any_scale or "pad_value" in self.cfg.extensions
 
 
 @dataclass(frozen=True)
@@ -216,7 +221,7 @@ def quantized(view: GraphView, index: int, low: float, high: float, scope: Scope
 
 def _tensor(view: GraphView, index: int, name: str, scope: Scope) -> QTensor:
     """The integer tensor ``name`` with the scale and zero point of the Q or DQ node ``index``."""
-    scale, dtype, zero = _parameters(view, index, zero_point=scope.any_scale)
+    scale, dtype, zero = _parameters(view, index, zero_point=scope.zero_points)
     if scale.size != 1:
         raise NotALayerError(f"activation {name!r} has a scale per channel")
     if dtype not in INTEGER_TYPES:
@@ -239,6 +244,20 @@ def constant(view: GraphView, real: str) -> Constant:
     scale, _, _ = _parameters(view, index, zero_point=False)
     axis = attributes(view.nodes[index]).get("axis", 1)
     return Constant(values.astype(np.int64), scale, axis % max(values.ndim, 1))
+
+
+def require_no_zero_points(*tensors: QTensor) -> None:
+    """Raises NotALayerError for a tensor whose zero point is not 0, where only scales can be changed."""
+    for tensor in tensors:
+        if tensor.zero:
+            raise NotALayerError(f"{tensor.name!r} has the zero point {tensor.zero}, and passes only change its scale")
+
+
+def shifted(zero: int, shift: Ints) -> Ints:
+    """What is added before a shift to the right by ``shift`` adds ``zero`` behind it. Raises NotALayerError."""
+    if zero and shift.min() < 0:
+        raise NotALayerError(f"its output has the zero point {zero}, and a sum is shifted left")
+    return np.int64(zero) << np.maximum(shift, 0)
 
 
 def exponent(numerator: float, denominator: float) -> int:

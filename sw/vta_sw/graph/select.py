@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .patterns import finish, rank_of
-from .qdq import NotALayerError, Scope, activation, exponent
+from .qdq import NotALayerError, Scope, activation, exponent, require_no_zero_points
 from .scales import copy_requant
 from .types import IntLayer, Ints, QTensor, nchw_axes
 from .view import GraphView, attributes
@@ -79,6 +79,7 @@ def selection(view: GraphView, index: int, scope: Scope, sources: list[QTensor],
     if scope.any_scale:
         zeros: NDArray[np.int64] = np.array([source.zero for source in used], np.int64)
         return replace(layer, requant=copy_requant(used, np.ones(len(used)), zeros, output))
+    require_no_zero_points(*used, output)
     return replace(layer, shift=np.array([exponent(output.scale, source.scale) for source in used], np.int64))
 
 

@@ -85,8 +85,8 @@ class IntLayer:
 
     Without it, where all scales are powers of two:
     conv: clip(round_half_up((conv(x, weight) + bias) / 2**shift), low, high).
-    add: clip(round_half_up((a * factors[0] + b * factors[1]) / 2**shift[0]), low, high); the others likewise, select
-    with a shift for each output channel.
+    add: clip(round_half_up((a * factors[0] + b * factors[1] + bias[0]) / 2**shift[0]), low, high); the others likewise,
+    without a bias, select with a shift for each output channel. Zero points are in the biases.
 
     ``fused``: what follows a convolution within the layer; its requantization comes before that.
     """

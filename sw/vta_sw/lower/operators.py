@@ -32,9 +32,16 @@ LOWERINGS: dict[str, Callable[[Context, IntLayer], Lowering]] = {
 """How each operator is lowered. Making one raises NotLowerableError when it cannot be."""
 
 
-def check_types(cfg: VTAConfig, layer: IntLayer) -> None:
-    """Raises NotLowerableError unless the layer's values fit the configuration's widths."""
-    for tensor in (*layer.inputs, layer.output):
+def check_types(cfg: VTAConfig, layer: IntLayer, *, inside: bool = False) -> None:
+    """Raises NotLowerableError unless the layer's values fit the configuration's widths.
+
+    ``inside``: what passes between a convolution and an add, which may stay in the accumulators, is not looked at:
+    the convolution's output and the inputs of the add.
+    """
+    tensors = (*layer.inputs, layer.output)
+    if inside and layer.op in ("conv", "add"):
+        tensors = layer.inputs if layer.op == "conv" else (layer.output,)
+    for tensor in tensors:
         if tensor.low < cfg.inp_min or tensor.high > cfg.inp_max:
             raise NotLowerableError(
                 f"activation {tensor.name!r} of {tensor.dtype} has values from {tensor.low} to {tensor.high}, "

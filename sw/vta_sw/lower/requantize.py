@@ -131,7 +131,7 @@ def plan_requantization(cfg: VTAConfig, layer: IntLayer) -> Requantization:
 def _plan_passes(cfg: VTAConfig, layer: IntLayer, low: Ints, high: Ints) -> Requantization:
     """Passes for sums from ``low`` to ``high`` of each channel."""
     channels = layer.own_channels or max(cfg.block_in, cfg.block_out)
-    bias = layer.bias if layer.own_channels else np.zeros(channels, np.int64)
+    bias = layer.bias if layer.own_channels else np.full(channels, layer.bias.sum(), np.int64)
     shift = np.broadcast_to(layer.shift, (channels,))
     if np.abs(shift).max() > cfg.acc_width - 1:
         raise NotLowerableError(f"a shift of {shift.min()} is too large for {cfg.acc_width}-bit accumulators")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 
@@ -10,6 +10,7 @@ from onnx import NodeProto
 from vta_arch.errors import ModelError
 
 from ..frontend.graph import Graph
+from .config import QConfig
 from .types import Annotation, LayerPlan, SameScale
 
 
@@ -97,22 +98,36 @@ def layer_of(
     )
 
 
-def annotate(graph: Graph, keep_float: Sequence[str] = ()) -> Annotation:
+def kept_float(graph: Graph, config: QConfig) -> set[str]:
+    """Nodes that stay float as asked. Raises ModelError for a pattern or a number that no node has."""
+    kept: set[str] = set()
+    for pattern in config.keep_float:
+        found = {node.name for node in graph.nodes if fnmatchcase(node.name, pattern)}
+        if not found:
+            raise ModelError(f"no node of the network is called {pattern!r}, so it cannot be kept float")
+        kept |= found
+    convolutions = [node.name for node in graph.nodes if node.op_type == "Conv"]
+    for number in config.skip_conv_layers:
+        if not 0 <= number < len(convolutions):
+            raise ModelError(f"skip_conv_layers {number}: the network has convolutions 0 to {len(convolutions) - 1}")
+        kept.add(convolutions[number])
+    if config.skip_dense_layer:
+        kept |= {node.name for node in graph.nodes if node.op_type in ("Gemm", "MatMul")}
+    return kept | {node.name for node in graph.nodes if config.overrides.of(node.name).keep_float}
+
+
+def annotate(graph: Graph, keep_float: Collection[str] = (), enabled: Collection[str] | None = None) -> Annotation:
     """Ask the rule of every node, in execution order; then find which tensors share a scale.
 
-    ``keep_float``: names, or shell patterns of names, of nodes that nobody asks. Raises ModelError for a
-    pattern that matches no node.
+    ``keep_float``: names of nodes that nobody asks; ``enabled``: operator types that may become integer, None: all.
     """
-    for pattern in keep_float:
-        if not any(fnmatchcase(node.name, pattern) for node in graph.nodes):
-            raise ModelError(f"no node of the network is called {pattern!r}, so it cannot be kept float")
     view, result = View(graph), Annotation()
     links: dict[str, SameScale] = {}
     fused: set[str] = set()
     for node in graph.nodes:
         if node.name in fused:
             continue
-        decision = _decide(view, node, keep_float)
+        decision = _decide(view, node, keep_float, enabled)
         if isinstance(decision, LayerPlan):
             result.layers.append(decision)
             view.integer.add(decision.output)
@@ -127,11 +142,16 @@ def annotate(graph: Graph, keep_float: Sequence[str] = ()) -> Annotation:
     return result
 
 
-def _decide(view: View, node: NodeProto, keep_float: Sequence[str]) -> Decision:
-    if any(fnmatchcase(node.name, pattern) for pattern in keep_float):
+def _decide(view: View, node: NodeProto, keep_float: Collection[str], enabled: Collection[str] | None) -> Decision:
+    if node.name in keep_float:
         return "kept float as asked"
     rule = None if node.domain else RULES.get(node.op_type)
-    return f"{node.op_type} runs on the CPU" if rule is None else rule(view, node)
+    if rule is None:
+        return f"{node.op_type} runs on the CPU"
+    decision = rule(view, node)
+    if isinstance(decision, LayerPlan) and enabled is not None and node.op_type not in enabled:
+        return f"{node.op_type} is not among the operators to quantize"
+    return decision
 
 
 def regroup(graph: Graph, plan: Annotation, links: Mapping[str, SameScale]) -> None:

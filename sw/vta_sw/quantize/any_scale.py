@@ -11,7 +11,7 @@ from vta_arch.config import VTAConfig
 from ..frontend.graph import Graph
 from .calibrate import TensorStats
 from .scales import best_weight_scales, mean_error
-from .types import Annotation, IntType, activation_type
+from .types import Annotation, IntType
 
 _CLIPPED = np.geomspace(1.0, 1 / 16, 49)
 """Parts of the largest magnitude that are tried as the one that is not clipped."""
@@ -44,47 +44,64 @@ def search_activation_scale(stats: TensorStats, kind: IntType) -> float:
     return min(candidates, key=lambda scale: mean_error(stats, scale, kind, power))
 
 
-def search_weight_scales(flat: NDArray[np.float64], limit: int) -> NDArray[np.float64]:
+def search_weight_scales(flat: NDArray[np.float64], limit: int, *, clip: bool = True) -> NDArray[np.float64]:
     """Float32 scales of ``flat`` [channels, n]: max|w| / limit, or less where clipping a few weights is better.
 
-    1 for a row of zeros.
+    1 for a row of zeros. Without ``clip`` nothing is clipped.
     """
     largest = np.abs(flat).max(axis=1, initial=0.0)
     largest[largest == 0.0] = limit
-    parts = _CLIPPED if limit < (1 << (_FINE_BITS - 1)) - 1 else _CLIPPED[:1]
+    coarse = limit < (1 << (_FINE_BITS - 1)) - 1
+    parts = _CLIPPED if clip and coarse else _CLIPPED[:1]
     trials = [np.maximum(largest * part / limit, _LEAST).astype(np.float32).astype(np.float64) for part in parts]
     return best_weight_scales(flat, trials, limit)
 
 
-def align_additions(graph: Graph, plan: Annotation, scales: dict[str, float], cfg: VTAConfig) -> None:
+def align_additions(
+    graph: Graph,
+    plan: Annotation,
+    scales: dict[str, float],
+    cfg: VTAConfig,
+    *,
+    bits: int,
+    kept: frozenset[str] = frozenset(),
+) -> None:
     """Move scales a little, so that the inputs of an addition have the ratio of two integers that weights can hold.
 
     The accelerator multiplies both inputs by integers before it adds them. What only an addition reads is moved first:
     a convolution's output then has the factor that lets the addition be fused into it. A scale group that one addition
-    has used keeps its scale; two of them keep their ratio, which then costs more products.
+    has used keeps its scale; two of them keep their ratio, which then costs more products. ``bits``: of activations;
+    ``kept``: groups that have bits to spare, so that their scale may grow as far as it takes.
     """
-    bits = max(_LEAST_FACTOR_BITS, activation_type(cfg).bits - _SPARE_BITS)
+    bits, coarse = max(_LEAST_FACTOR_BITS, bits - _SPARE_BITS), bits < _FINE_BITS
     digits = -(-bits // max(cfg.wgt_width - 1, 1))
     most = (1 << digits * max(cfg.wgt_width - 1, 1)) - 1
     fixed: set[str] = set()
-    private = _private(graph, plan)
+    private = private_outputs(graph, plan)
     for layer in plan.layers:
         if layer.op_type != "Add" or len(layer.inputs) != 2:
             continue
         anchor, moved = (plan.groups[name] for name in layer.inputs)
-        if moved in fixed or (anchor not in fixed and private.get(anchor, -1) > private.get(moved, -1)):
+        first = (anchor in kept, private.get(anchor, -1)) > (moved in kept, private.get(moved, -1))
+        if moved in fixed or (anchor not in fixed and first):
             anchor, moved = moved, anchor
         if anchor != moved and moved not in fixed:
             fusable = moved in private
-            scales[moved] = _aligned(scales[moved], scales[anchor], _ratios(cfg, most, fusable=fusable))
+            choices = _ratios(cfg, most, fusable=fusable, coarse=coarse)
+            if moved in kept:
+                scales[moved] = _grown(scales[moved], scales[anchor], choices[0][0])
+            else:
+                scales[moved] = _aligned(scales[moved], scales[anchor], choices)
         fixed |= {anchor, moved}
 
 
-def _private(graph: Graph, plan: Annotation) -> dict[str, int]:
+def private_outputs(graph: Graph, plan: Annotation) -> dict[str, int]:
     """Scale groups of one tensor that a convolution makes and one addition alone reads -> the convolution's number."""
     readers = graph.consumers()
     sizes = Counter(plan.groups.values())
-    additions = {name for layer in plan.layers if layer.weight is None for name in layer.inputs}
+    additions = {
+        name for layer in plan.layers if layer.op_type == "Add" and len(layer.inputs) == 2 for name in layer.inputs
+    }
     return {
         plan.groups[layer.output]: number
         for number, layer in enumerate(plan.layers)
@@ -93,7 +110,7 @@ def _private(graph: Graph, plan: Annotation) -> dict[str, int]:
     }
 
 
-def _ratios(cfg: VTAConfig, most: int, *, fusable: bool) -> list[tuple[NDArray[np.float64], float]]:
+def _ratios(cfg: VTAConfig, most: int, *, fusable: bool, coarse: bool) -> list[tuple[NDArray[np.float64], float]]:
     """Ratios of the moved scale to the other one that a list of factors offers, and how far it may move for them.
 
     The best first. To be fused the moved side's factor is a shift or an immediate, the other's is one weight.
@@ -104,7 +121,6 @@ def _ratios(cfg: VTAConfig, most: int, *, fusable: bool) -> list[tuple[NDArray[n
         return [(every, _MOST_MOVED)]
     weights = np.arange(1, cfg.wgt_max + 1)
     shifts, factors = 1 << np.arange(_MOST_SHIFT + 1), np.arange(1, most + 1)
-    coarse = activation_type(cfg).bits < _FINE_BITS
     return [
         ((shifts[:, None] / weights).reshape(-1), _LITTLE_MOVED),
         ((factors[:, None] / weights).reshape(-1), _MOST_MOVED if coarse else _FUSED_MOVED),
@@ -122,3 +138,10 @@ def _aligned(scale: float, anchor: float, choices: list[tuple[NDArray[np.float64
         if away.min() <= most:
             return float(np.float32(anchor * float(ratios[np.argmin(away)])))
     return scale
+
+
+def _grown(scale: float, anchor: float, ratios: NDArray[np.float64]) -> float:
+    """The least of ``anchor`` * ratios that is not below ``scale``; the greatest where all are."""
+    offered = np.sort(ratios * anchor)
+    at = int(np.searchsorted(offered, scale * (1 - _LITTLE_MOVED)))
+    return float(np.float32(offered[min(at, len(offered) - 1)]))

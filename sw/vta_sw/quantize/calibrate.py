@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper
-from vta_arch.errors import DataError, ModelError
+from vta_arch.errors import ModelError
 
 from ..frontend.graph import Graph, copy_model
 from ..frontend.session import open_session, run_session
+from .samples import Samples
 
 Progress = Callable[[str, int, int], None]
-"""Called with (step, done, total)."""
+"""Called with (step, done, total); total is 0 while nobody knows it."""
 
 BINS = 4096
 _BATCH_BYTES = 48 << 20
@@ -33,9 +33,8 @@ class TensorStats:
     low: float = math.inf
     high: float = -math.inf
     total: int = 0
-    channel_sum: NDArray[np.float64] | None = None
-    """Sum over everything but axis 1; divided by ``channel_count`` it is each channel's mean."""
-    channel_count: int = 0
+    zeros: int = 0
+    """Values that are zero exactly; they are in the first bin."""
 
     @property
     def largest(self) -> float:
@@ -43,7 +42,7 @@ class TensorStats:
         return max(-self.low, self.high, 0.0)
 
     def add(self, values: NDArray[np.float32]) -> None:
-        """Count the values of one batch; axis 1 is the channel. Raises ValueError for NaN or infinity."""
+        """Count the values of one batch. Raises ValueError for NaN or infinity."""
         if values.size == 0:
             return
         low, high = float(values.min()), float(values.max())
@@ -51,11 +50,6 @@ class TensorStats:
             raise ValueError("not finite")
         self.low, self.high = min(self.low, low), max(self.high, high)
         self.total += values.size
-        if values.ndim > 1:
-            axes = (0, *range(2, values.ndim))
-            sums = values.sum(axis=axes, dtype=np.float64)
-            self.channel_sum = sums if self.channel_sum is None else self.channel_sum + sums
-            self.channel_count += values.size // values.shape[1]
         if self.largest == 0.0:
             return
         self._grow(math.frexp(self.largest)[1])
@@ -63,6 +57,7 @@ class TensorStats:
         index = (np.abs(values.reshape(-1)) * np.float32(math.ldexp(BINS, -self.log_range))).astype(np.int32)
         np.minimum(index, BINS - 1, out=index)
         self.counts += np.bincount(index, minlength=BINS)
+        self.zeros += values.size - int(np.count_nonzero(values))
 
     def _grow(self, log_range: int) -> None:
         if self.log_range is None:
@@ -79,66 +74,7 @@ class TensorStats:
         return middles
 
 
-def calibration_inputs(
-    model: ModelProto, data: NDArray[np.generic] | Mapping[str, NDArray[np.generic]]
-) -> dict[str, NDArray[np.generic]]:
-    """The calibration array of each network input, cast to what it takes.
-
-    Raises DataError for a wrong shape, type or count, an empty array, NaN or infinity.
-    """
-    graph = Graph(model)
-    if not isinstance(data, Mapping):
-        if len(graph.inputs) != 1:
-            names = ", ".join(value.name for value in graph.inputs)
-            raise DataError(
-                f"calibration data: the network has {len(graph.inputs)} inputs ({names}), one array was given"
-            )
-        data = {graph.inputs[0].name: data}
-    missing = [value.name for value in graph.inputs if value.name not in data]
-    if missing:
-        raise DataError(f"calibration data: no array for input {missing[0]!r}")
-    arrays = {value.name: _checked_array(value, data[value.name]) for value in graph.inputs}
-    if len({len(array) for array in arrays.values()}) > 1:
-        raise DataError("calibration data: the arrays of the inputs differ in length")
-    return arrays
-
-
-def _checked_array(value: onnx.ValueInfoProto, data: NDArray[np.generic]) -> NDArray[np.generic]:
-    array, name = np.asarray(data), value.name
-    wanted = [d.dim_value if d.HasField("dim_value") else None for d in value.type.tensor_type.shape.dim]
-    shown = "[N" + "".join(f", {d}" for d in wanted[1:]) + "]"
-    if array.dtype.kind not in "fiub":
-        raise DataError(f"calibration data for {name!r}: type {array.dtype} is not numeric")
-    if array.ndim != len(wanted) or any(
-        w is not None and w != d for w, d in zip(wanted[1:], array.shape[1:], strict=True)
-    ):
-        raise DataError(f"calibration data for {name!r}: shape {list(array.shape)}, the network takes {shown}")
-    if array.size == 0:
-        raise DataError(
-            f"calibration data for {name!r}: empty (shape {list(array.shape)}); at least one sample is needed"
-        )
-    dtype = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
-    with np.errstate(over="ignore"):
-        cast = array.astype(dtype, copy=False)
-    if cast.dtype.kind == "f" and not np.isfinite(cast).all():
-        raise DataError(f"calibration data for {name!r}: contains NaN or infinity (as {cast.dtype})")
-    return cast
-
-
-def _batches(
-    inputs: Mapping[str, NDArray[np.generic]], size: int, fixed: bool
-) -> Iterator[tuple[dict[str, NDArray[np.generic]], int]]:
-    """Slices of ``size`` samples and how many of them count; with a fixed batch the last is filled up."""
-    total = len(next(iter(inputs.values())))
-    for start in range(0, total, size):
-        count = min(size, total - start)
-        chunk = {name: array[start : start + count] for name, array in inputs.items()}
-        if fixed and count < size:
-            chunk = {n: np.concatenate([a, np.repeat(a[-1:], size - count, axis=0)]) for n, a in chunk.items()}
-        yield chunk, count
-
-
-def _batch_size(graph: Graph, tensors: list[str]) -> tuple[int, bool]:
+def batch_size(graph: Graph, tensors: Collection[str]) -> tuple[int, bool]:
     """Samples to run at once, and whether the network fixes that number."""
     first = graph.shape(graph.inputs[0].name) if graph.inputs else None
     if first and first[0] is not None:
@@ -148,15 +84,23 @@ def _batch_size(graph: Graph, tensors: list[str]) -> tuple[int, bool]:
 
 
 def observe(
-    model: ModelProto, tensors: list[str], inputs: Mapping[str, NDArray[np.generic]], progress: Progress | None = None
+    model: ModelProto,
+    tensors: list[str],
+    samples: Samples,
+    progress: Progress | None = None,
+    *,
+    chunk_by: int | None = None,
 ) -> dict[str, TensorStats]:
     """Histograms of ``tensors`` while ``model`` runs over all samples, one batch in memory at a time.
 
-    Raises ModelError if the network cannot be run or makes NaN or infinity.
+    ``chunk_by``: samples of a batch, where the network leaves it open.
+
+    Raises ModelError if the network cannot be run or makes NaN or infinity, DataError for samples that do not fit.
     """
     graph = Graph(model)
-    given = [name for name in tensors if name in inputs]
-    inner = [name for name in tensors if name not in inputs]
+    fed = {value.name for value in graph.inputs}
+    given = [name for name in tensors if name in fed]
+    inner = [name for name in tensors if name not in fed]
     watched = copy_model(model)
     known = {value.name for value in watched.graph.output}
     watched.graph.output.extend(
@@ -164,9 +108,10 @@ def observe(
     )
     session = open_session(watched)
     stats = {name: TensorStats() for name in tensors}
-    size, fixed = _batch_size(graph, tensors)
-    total, done = len(next(iter(inputs.values()))), 0
-    for chunk, count in _batches(inputs, size, fixed):
+    size, fixed = batch_size(graph, tensors)
+    size = size if fixed else chunk_by or size
+    done = 0
+    for chunk, count in samples.batches(size, fixed):
         results = dict(zip(inner, run_session(session, inner, chunk), strict=True)) if inner else {}
         for name in given:
             results[name] = chunk[name]
@@ -180,5 +125,5 @@ def observe(
                 ) from None
         done += count
         if progress is not None:
-            progress("calibrate", done, total)
+            progress("calibrate", done, samples.total)
     return stats

@@ -6,37 +6,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from onnx import ModelProto
 from vta_arch.config import VTAConfig
 from vta_arch.errors import ModelError
 
 from ..frontend import prepare_float
-from ..frontend.graph import Graph
-from ..frontend.transposed import output_first
-from . import any_scale, power_of_two
-from .annotate import annotate, regroup
+from ..frontend.graph import Graph, copy_model
+from ..quantize_choices import CalibrateMode, PartitionConversions
+from .activation_scales import activation_scale
+from .annotate import annotate, kept_float, regroup
 from .any_scale import align_additions
-from .calibrate import Progress, TensorStats, calibration_inputs, observe
+from .calibrate import Progress, TensorStats, observe
+from .config import QConfig
+from .equalize import equalize
+from .integral import fully_integral
+from .kinds import Kinds, choose_kinds
+from .layers import Fitting, fit_layers, samples_looked_at
+from .overrides import LayerOverride
+from .prefix import prefix_snr
 from .realize import realize, required_versions
-from .report import LayerReport, QuantizationReport, count_types
+from .report import LayerReport, QuantizationReport, count_types, settings_of
+from .samples import Calibration, Samples
 from .scales import saturated_share, signal_to_noise_db
-from .types import Annotation, LayerPlan, WeightQuant, activation_type, has_any_scale, weight_type
-from .weights import addition_problem, quantize_weights
-
-_SCALE_LIMIT = 2.0**40
-"""Activation scales stay within 2**-40 to 2**40, so that every product of scales is a normal float32."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class QuantizeOptions:
-    """Choices that are not the configuration's."""
-
-    bias_correction: bool = False
-    """Put the mean error that rounding the weights makes on the calibration data into the bias."""
-    keep_float: tuple[str, ...] = ()
-    """Names of nodes, or shell patterns of names, that stay float."""
+from .simulate import simulate
+from .types import Annotation, LayerPlan, WeightQuant, activation_type, has_any_scale
 
 
 @dataclass
@@ -44,92 +37,129 @@ class Quantization:
     """Everything the steps found, and the model."""
 
     model: ModelProto
+    prepared: ModelProto
+    """The float network that the annotation speaks of: in canonical form, and equalized if that was asked for."""
     annotation: Annotation
     stats: dict[str, TensorStats]
     scales: dict[str, float]
     """Scale group (see Annotation.groups) -> scale, a float32 number."""
     weights: dict[str, WeightQuant]
+    kinds: Kinds
     report: QuantizationReport
 
 
 def quantize(
     model: ModelProto | Path | str,
     cfg: VTAConfig,
-    calibration: NDArray[np.generic] | Mapping[str, NDArray[np.generic]],
+    calibration: Calibration,
     *,
     batch: int | None = None,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     progress: Progress | None = None,
-    options: QuantizeOptions | None = None,
+    config: QConfig | None = None,
 ) -> ModelProto:
     """The QDQ model of a float network, with the integer types of ``cfg``.
 
     Scales are powers of two, or any number where ``cfg`` has the extension ``requant``.
 
-    ``calibration``: samples [n, ...] as the network takes them (or one array for each input name).
+    ``calibration``: samples [n, ...] as the network takes them (or one array for each input name), or an iterable of
+    batches of them, which is gone through once. Of an iterable one batch at a time is in memory, and what is needed
+    again: the first 128 samples, or 512 for adaround. Observed tensors are
+    histograms; those of a batch that runs take about 48 MiB at most, or one sample if that is more.
     ``batch``: fixes the batch dimension; None keeps it as it is in the file.
     ``progress(step, done, total)`` is called now and then.
 
     Raises ModelError for a network that cannot be read or quantized, DataError for unusable calibration data.
     """
-    done = quantize_with_report(model, cfg, calibration, batch=batch, shapes=shapes, progress=progress, options=options)
+    done = quantize_with_report(model, cfg, calibration, batch=batch, shapes=shapes, progress=progress, config=config)
     return done.model
 
 
 def quantize_with_report(
     model: ModelProto | Path | str,
     cfg: VTAConfig,
-    calibration: NDArray[np.generic] | Mapping[str, NDArray[np.generic]],
+    calibration: Calibration,
     *,
     batch: int | None = None,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     progress: Progress | None = None,
-    options: QuantizeOptions | None = None,
+    config: QConfig | None = None,
 ) -> Quantization:
     """As :func:`quantize`, with what each step found."""
-    options = options or QuantizeOptions()
-    if 1 in (cfg.inp_width, cfg.wgt_width):
-        raise ModelError(
-            f"configuration {cfg.name!r} has 1-bit data: post-training quantization to 1 bit is not offered, "
-            "a network must be trained with 1-bit weights and activations"
-        )
-    prepared = prepare_float(model, batch=batch, shapes=shapes, least_opset=required_versions(cfg)[1])
-    inputs = calibration_inputs(prepared, calibration)
+    config = config or QConfig()
+    _checked(cfg, config)
+    opset = required_versions(_narrowest(cfg, config))[1]
+    prepared = prepare_float(model, batch=batch, shapes=shapes, least_opset=opset)
+    samples = Samples(prepared, calibration, keep=samples_looked_at(config))
     graph = Graph(prepared)
-    plan = annotate(graph, options.keep_float)
+    config.overrides.require_used(node.name for node in graph.nodes)
+    if config.equalize:
+        prepared = equalize(graph)
+        graph = Graph(prepared)
+    plan = annotate(graph, kept_float(graph, config), config.debug_enabled_ops)
     if not plan.layers:
         raise ModelError(
             "the network has no layer that the accelerator runs (a convolution, Gemm or MatMul with constant weights)"
         )
     watched = set(plan.roots())
-    if options.bias_correction:
-        watched |= {layer.inputs[0] for layer in plan.layers if layer.weight is not None}
-    stats = observe(prepared, sorted(watched), inputs, progress)
-    scales = {root: _activation_scale(root, stats[root], cfg) for root in plan.roots()}
+    stats = observe(prepared, sorted(watched), samples, progress, chunk_by=config.calibrate_chunk_by)
     if not cfg.inp_is_signed:
         _drop_negative(graph, plan, stats, cfg)
+    kinds = choose_kinds(graph, plan, stats, cfg, config)
+    scales = _activation_scales(plan, stats, kinds, cfg, config)
     if has_any_scale(cfg):
-        align_additions(graph, plan, scales, cfg)
-    weights = _fit_layers(graph, plan, scales, stats, cfg, options, progress)
+        align_additions(graph, plan, scales, cfg, bits=config.resolve(cfg).activation.bits, kept=kinds.kept)
+    fitting = Fitting(prepared, graph, plan, scales, kinds, cfg, config, samples.kept, progress)
+    weights, dropped = fit_layers(fitting)
+    if dropped:
+        _drop(graph, plan, dropped)
     if not plan.layers:
         name, reason = next(iter(plan.floats.items()))
         raise ModelError(f"no layer of the network fits configuration {cfg.name!r}: for example {name!r}: {reason}")
-    result = realize(prepared, cfg, plan, scales, weights)
-    report = QuantizationReport(
-        config=cfg.name,
-        layers=[_layer_report(layer, plan, stats, scales, weights.get(layer.name), cfg) for layer in plan.layers],
-        floats=dict(plan.floats),
-        tensor_types=count_types(result),
-    )
-    return Quantization(result, plan, stats, scales, weights, report)
+    simulated = simulate(prepared, cfg, plan, scales, weights, kinds)
+    result = simulated if config.do_simulation else realize(copy_model(prepared), cfg, plan, scales, weights, kinds)
+    if config.partition_conversions is PartitionConversions.FULLY_INTEGRAL:
+        result = fully_integral(result)
+    report = QuantizationReport(cfg.name, settings_of(config), floats=dict(plan.floats))
+    done = Quantization(result, prepared, plan, stats, scales, weights, kinds, report)
+    snr = prefix_snr(prepared, simulated, samples.kept, [layer.output for layer in plan.layers])
+    report.layers = [layer_report(done, layer, snr[layer.output]) for layer in plan.layers]
+    report.types_before, report.tensor_types = count_types(prepared), count_types(result)
+    return done
 
 
-def _activation_scale(name: str, stats: TensorStats, cfg: VTAConfig) -> float:
-    search = any_scale.search_activation_scale if has_any_scale(cfg) else power_of_two.search_activation_scale
-    scale = search(stats, activation_type(cfg))
-    if scale > _SCALE_LIMIT:
-        raise ModelError(f"tensor {name!r} reaches {stats.largest:.3g} on the calibration data: too large to quantize")
-    return max(scale, 1 / _SCALE_LIMIT)
+def _narrowest(cfg: VTAConfig, config: QConfig) -> int:
+    """Least bits that any tensor of the file can have."""
+    widths = config.resolve(cfg)
+    asked = [bits for _, entry in config.overrides.entries for bits in (entry.weight_bits, entry.activation_bits)]
+    return min(widths.activation.bits, widths.weight.bits, *(bits for bits in asked if bits is not None))
+
+
+def _checked(cfg: VTAConfig, config: QConfig) -> None:
+    """Raises ModelError for 1-bit data, ConfigError for choices that ``cfg`` does not have."""
+    if 1 in (cfg.inp_width, cfg.wgt_width):
+        raise ModelError(
+            f"configuration {cfg.name!r} has 1-bit data: post-training quantization to 1 bit is not offered, "
+            "a network must be trained with 1-bit weights and activations"
+        )
+    config.resolve(cfg)
+
+
+def _activation_scales(
+    plan: Annotation, stats: dict[str, TensorStats], kinds: Kinds, cfg: VTAConfig, config: QConfig
+) -> dict[str, float]:
+    """The scale of every group; an override of the layer that makes it prevails."""
+    makers = {plan.groups[layer.output]: layer.name for layer in plan.layers}
+    scales = {}
+    for root in plan.roots():
+        asked = config.overrides.of(makers[root]) if root in makers else LayerOverride()
+        mode = CalibrateMode(asked.calibrate_mode or config.calibrate_mode)
+        value = config.global_scale if asked.global_scale is None else asked.global_scale
+        if mode is CalibrateMode.PERCENTILE:
+            value = config.percentile if asked.percentile is None else asked.percentile
+        kind = kinds.activations[root]
+        scales[root] = activation_scale(root, stats[root], kind, mode, value, powers=not has_any_scale(cfg))
+    return scales
 
 
 def _drop(graph: Graph, plan: Annotation, dropped: Mapping[str, str]) -> None:
@@ -150,81 +180,27 @@ def _drop_negative(graph: Graph, plan: Annotation, stats: dict[str, TensorStats]
     _drop(graph, plan, dropped)
 
 
-def _fit_layers(
-    graph: Graph,
-    plan: Annotation,
-    scales: dict[str, float],
-    stats: dict[str, TensorStats],
-    cfg: VTAConfig,
-    options: QuantizeOptions,
-    progress: Progress | None,
-) -> dict[str, WeightQuant]:
-    """Integer weights of every layer; a layer that cannot be done exactly leaves the plan."""
-    weights: dict[str, WeightQuant] = {}
-    dropped: dict[str, str] = {}
-    for index, layer in enumerate(plan.layers):
-        ends = [scales[plan.groups[name]] for name in (*layer.inputs, layer.output)]
-        if layer.weight is None:
-            addition = layer.op_type == "Add" and len(layer.inputs) == 2
-            problem = addition_problem(ends[0], ends[1], ends[2], cfg) if addition else None
-            if problem is not None:
-                dropped[layer.name] = problem
-        else:
-            corrected = options.bias_correction and (layer.op_type != "MatMul" or layer.adder is not None)
-            mean = _mean(stats[layer.inputs[0]]) if corrected else None
-            shared = max(layer.transposed, 1)
-            result = quantize_weights(*_floats(graph, layer), ends[0], ends[1], cfg, input_mean=mean, shared=shared)
-            if isinstance(result, str):
-                dropped[layer.name] = result
-            else:
-                weights[layer.name] = result
-        if progress is not None:
-            progress("weights", index + 1, len(plan.layers))
-    if dropped:
-        _drop(graph, plan, dropped)
-    return weights
-
-
-def _mean(stats: TensorStats) -> NDArray[np.float64] | None:
-    return None if stats.channel_sum is None else stats.channel_sum / max(stats.channel_count, 1)
-
-
-def _floats(graph: Graph, layer: LayerPlan) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """Weight [out, ...] and bias of a layer. Raises ModelError for NaN or infinity."""
-    values: list[NDArray[np.float32] | None] = []
-    for name in (layer.weight, layer.bias):
-        value = None if name is None else graph.array(name)
-        if value is not None and not np.isfinite(value).all():
-            raise ModelError(f"layer {layer.name!r}: constant {name!r} contains NaN or infinity")
-        values.append(None if value is None else value.astype(np.float32))
-    weight, bias = values
-    assert weight is not None
-    return output_first(weight, layer.transposed) if layer.transposed else weight, bias
-
-
-def _layer_report(
-    layer: LayerPlan,
-    plan: Annotation,
-    stats: dict[str, TensorStats],
-    scales: dict[str, float],
-    weight: WeightQuant | None,
-    cfg: VTAConfig,
-) -> LayerReport:
-    root, kind = plan.groups[layer.output], activation_type(cfg)
+def layer_report(done: Quantization, layer: LayerPlan, prefix_db: float) -> LayerReport:
+    """What the steps did to a layer."""
+    groups, stats = done.annotation.groups, done.stats
+    root, weight = groups[layer.output], done.weights.get(layer.name)
+    kind, scale = done.kinds.activations[root], done.scales[root]
     spread = None if weight is None else (float(weight.scales.min()), float(weight.scales.max()))
     return LayerReport(
         name=layer.name,
         op_type=layer.op_type,
         inputs=layer.inputs,
         output=layer.output,
+        input_types=tuple(str(done.kinds.activations[groups[name]]) for name in layer.inputs),
         activation_type=str(kind),
-        weight_type=None if weight is None else str(weight_type(cfg)),
-        input_scales=tuple(scales[plan.groups[name]] for name in layer.inputs),
+        weight_type=None if weight is None else str(done.kinds.weights[layer.name]),
+        input_scales=tuple(done.scales[groups[name]] for name in layer.inputs),
         weight_scale_range=spread,
-        output_scale=scales[root],
+        output_scale=scale,
         output_range=(stats[root].low, stats[root].high),
-        output_snr_db=signal_to_noise_db(stats[root], scales[root], kind),
-        output_saturated=saturated_share(stats[root], scales[root], kind),
+        output_snr_db=signal_to_noise_db(stats[root], scale, kind),
+        output_saturated=saturated_share(stats[root], scale, kind),
+        prefix_snr_db=prefix_db,
         weight_snr_db=None if weight is None else weight.snr_db,
         coarsened_channels=0 if weight is None else weight.coarsened,
     )

@@ -30,8 +30,13 @@ def search_activation_scale(stats: TensorStats, kind: IntType) -> float:
     return min(candidates, key=lambda scale: mean_error(stats, scale, kind))
 
 
-def search_weight_scales(flat: NDArray[np.float64], limit: int) -> NDArray[np.float64]:
-    """Scale of least squared error for each row of ``flat`` [channels, n]; 1 for a row of zeros."""
+def search_weight_scales(flat: NDArray[np.float64], limit: int, *, clip: bool = True) -> NDArray[np.float64]:
+    """Scale of least squared error for each row of ``flat`` [channels, n]; 1 for a row of zeros.
+
+    Without ``clip`` the least one that clips nothing.
+    """
     largest = np.abs(flat).max(axis=1, initial=0.0)
     top = np.array([ceiling_exponent(float(value), limit) for value in largest])
-    return best_weight_scales(flat, [np.ldexp(1.0, top - step) for step in range(_FINER_STEPS + 1)], limit)
+    return best_weight_scales(
+        flat, [np.ldexp(1.0, top - step) for step in range(_FINER_STEPS + 1 if clip else 1)], limit
+    )

@@ -10,15 +10,16 @@ from vta_arch.config import VTAConfig
 
 from ..frontend.graph import Graph, reads
 from ..frontend.transposed import input_first
-from .types import Annotation, IntType, LayerPlan, WeightQuant, activation_type, weight_type
+from .kinds import Kinds
+from .types import Annotation, IntType, LayerPlan, WeightQuant
 
 _REQUIREMENTS = {8: (8, 17), 4: (10, 21), 2: (13, 25)}
 """Narrowest type in the file -> least IR version and operator set that have it."""
 
 
-def required_versions(cfg: VTAConfig) -> tuple[int, int]:
-    """Least (IR version, operator set) that can hold the types of a configuration."""
-    return _REQUIREMENTS[min(cfg.inp_width, cfg.wgt_width)]
+def required_versions(bits: int) -> tuple[int, int]:
+    """Least (IR version, operator set) that have integers of ``bits`` bits."""
+    return _REQUIREMENTS[bits]
 
 
 def pack_tensor(name: str, values: NDArray[np.integer], kind: IntType) -> TensorProto:
@@ -37,15 +38,14 @@ def pack_tensor(name: str, values: NDArray[np.integer], kind: IntType) -> Tensor
 class QdqWriter:
     """Rewrites a float graph into QDQ form in place. One writer for one graph."""
 
-    def __init__(self, graph: Graph, cfg: VTAConfig) -> None:
-        self.graph = graph
-        self.activation = activation_type(cfg)
-        self.weight = weight_type(cfg)
+    def __init__(self, graph: Graph, kinds: Kinds) -> None:
+        self.graph, self.kinds = graph, kinds
 
     def write(self, plan: Annotation, scales: dict[str, float], weights: dict[str, WeightQuant]) -> None:
         """Insert the pairs of every quantized tensor, then the integer weights of every layer."""
         for tensor in sorted(plan.groups):
-            self._activation_pair(tensor, scales[plan.groups[tensor]])
+            root = plan.groups[tensor]
+            self._activation_pair(tensor, scales[root], self.kinds.activations[root])
         by_name = {node.name: node for node in self.graph.nodes}
         for layer in plan.layers:
             if layer.weight is not None:
@@ -65,20 +65,20 @@ class QdqWriter:
         self.graph.constants[name] = pack_tensor(name, np.zeros(shape, dtype=np.int64), kind)
         return [name]
 
-    def _activation_pair(self, tensor: str, value: float) -> None:
+    def _activation_pair(self, tensor: str, value: float, integer: IntType) -> None:
         """tensor -> QuantizeLinear -> DequantizeLinear; all readers move behind the pair."""
         graph = self.graph
         float_name = tensor
         readers = [node for node in graph.nodes if tensor in reads(node)]
         if tensor in graph.output_names:
             float_name = graph.fresh(f"{tensor}_float")
-            _rename_output(graph.producers()[tensor], tensor, float_name)
+            rename_output(graph.producers()[tensor], tensor, float_name)
         back = tensor if float_name != tensor else graph.fresh(f"{tensor}_dq")
         quantized = graph.fresh(f"{tensor}_q")
         graph.replace_uses(tensor, back, readers)
         scale = self._scale(f"{tensor}_scale", np.array(value, dtype=np.float32))
-        zero = self._zero(f"{tensor}_zero_point", (), self.activation)
-        kind = {} if zero else {"output_dtype": self.activation.onnx_type}
+        zero = self._zero(f"{tensor}_zero_point", (), integer)
+        kind = {} if zero else {"output_dtype": integer.onnx_type}
         inputs = [float_name, scale, *zero]
         pair = (
             helper.make_node("QuantizeLinear", inputs, [quantized], name=f"{tensor}_QuantizeLinear", **kind),
@@ -90,16 +90,16 @@ class QdqWriter:
         self, layer: LayerPlan, node: NodeProto, adder: NodeProto, input_scale: float, quant: WeightQuant
     ) -> None:
         """``adder``: the node that reads the bias, which is ``node`` itself unless that is a MatMul."""
-        graph, name = self.graph, layer.name
+        graph, name, kind = self.graph, layer.name, self.kinds.weights[layer.name]
         scales = quant.scales.astype(np.float32)
         stored = graph.fresh(f"{name}_weight_q")
         # ONNX has one weight scale for the channels of the same number in all groups of a transposed convolution.
         groups = layer.transposed
         values = input_first(quant.values, groups) if groups else quant.values
         own = scales[: len(scales) // groups] if groups else scales
-        graph.constants[stored] = pack_tensor(stored, values, self.weight)
+        graph.constants[stored] = pack_tensor(stored, values, kind)
         scale = self._scale(f"{name}_weight_scale", own)
-        zero = self._zero(f"{name}_weight_zero_point", own.shape, self.weight)
+        zero = self._zero(f"{name}_weight_zero_point", own.shape, kind)
         node.input[1] = self._dequantize(f"{name}_weight", [stored, scale, *zero], axis=1 if groups else 0)
         if node.op_type == "MatMul" and adder is node:
             return
@@ -121,23 +121,32 @@ class QdqWriter:
 
 
 def realize(
-    model: ModelProto, cfg: VTAConfig, plan: Annotation, scales: dict[str, float], weights: dict[str, WeightQuant]
+    model: ModelProto,
+    cfg: VTAConfig,
+    plan: Annotation,
+    scales: dict[str, float],
+    weights: dict[str, WeightQuant],
+    kinds: Kinds,
 ) -> ModelProto:
     """The QDQ model of a prepared float ``model`` (its operator set must hold the types).
 
     ``scales``: scale group -> scale; ``weights``: layer name -> its integers.
     """
     graph = Graph(model)
-    QdqWriter(graph, cfg).write(plan, scales, weights)
-    ir_version, _ = required_versions(cfg)
-    result = graph.model(ir_version=max(ir_version, model.ir_version))
-    result.producer_name = "vta-codesign"
-    item = result.metadata_props.add()
+    QdqWriter(graph, kinds).write(plan, scales, weights)
+    ir_version, _ = required_versions(kinds.narrowest())
+    return finished(graph.model(ir_version=max(ir_version, model.ir_version)), cfg)
+
+
+def finished(model: ModelProto, cfg: VTAConfig) -> ModelProto:
+    """The model with its shapes, and the fingerprint of the configuration that it was made for."""
+    model.producer_name = "vta-codesign"
+    item = model.metadata_props.add()
     item.key, item.value = "vta_fingerprint", cfg.fingerprint_hex
-    return onnx.shape_inference.infer_shapes(result)
+    return onnx.shape_inference.infer_shapes(model)
 
 
-def _rename_output(node: NodeProto, old: str, new: str) -> None:
+def rename_output(node: NodeProto, old: str, new: str) -> None:
     for index, name in enumerate(node.output):
         if name == old:
             node.output[index] = new

@@ -55,6 +55,11 @@ def weight_type(cfg: VTAConfig) -> IntType:
     return IntType(cfg.wgt_width, True)
 
 
+def has_zero_points(cfg: VTAConfig) -> bool:
+    """Whether activations may have zero points, and so be unsigned on an accelerator of signed ones."""
+    return "pad_value" in cfg.extensions
+
+
 def has_any_scale(cfg: VTAConfig) -> bool:
     """Whether scales may be any positive float32 number; powers of two otherwise."""
     return "requant" in cfg.extensions

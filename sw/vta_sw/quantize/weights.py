@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +11,11 @@ from vta_arch.config import VTAConfig
 from vta_arch.requant import MULTIPLIER_BITS, REQ_FIELDS
 
 from ..graph import NotALayerError, add_factors
+from ..quantize_choices import WeightScale
 from . import any_scale, power_of_two
+from .config import QConfig
 from .scales import decibels, round_weights
-from .types import WeightQuant, activation_type, has_any_scale, weight_type
+from .types import IntType, WeightQuant, has_any_scale
 
 _LEAST_COARSENED_SNR_DB = 10.0
 """A layer whose weights are worse than this after making room in the accumulator stays float."""
@@ -22,6 +25,7 @@ _DEAD_BITS = 4
 """The scale of a channel without weights makes an output step of 2**(accumulator bits / this) accumulator steps."""
 
 Floats = NDArray[np.float64]
+DEFAULT = QConfig()
 
 
 @dataclass(frozen=True)
@@ -36,12 +40,29 @@ class Accumulator:
     shift_limit: int
     any_scale: bool
 
+    power_of_two: bool
+    """Whether weight scales are powers of two in any case."""
+    largest_scale: bool
+    """Whether no weight is clipped, rather than the squared error minimised."""
+
     @classmethod
-    def of(cls, cfg: VTAConfig) -> Accumulator:
-        """The limits of a configuration."""
-        kind = activation_type(cfg)
-        largest = max(-kind.low, kind.high)
-        return cls(weight_type(cfg).high, largest, cfg.acc_max, cfg.acc_width - 1, has_any_scale(cfg))
+    def of(cls, cfg: VTAConfig, source: IntType, weight: IntType, config: QConfig = DEFAULT) -> Accumulator:
+        """The limits of a layer that reads activations of type ``source`` and has weights of type ``weight``."""
+        largest = max(-source.low, source.high)
+        if not source.signed and cfg.inp_is_signed:
+            # On the accelerator it is signed, with a zero point, which passes have to add in the accumulators.
+            largest = 1 << (source.bits - 1 if has_any_scale(cfg) else source.bits)
+        bits = config.resolve(cfg).acc_bits
+        any_scale = has_any_scale(cfg)
+        return cls(
+            weight.high,
+            largest,
+            (1 << (bits - 1)) - 1,
+            bits - 1,
+            any_scale,
+            config.weight_scale is WeightScale.POWER2 or not any_scale,
+            config.weight_scale is WeightScale.MAX,
+        )
 
     def excess(self, magnitude: NDArray[np.int64], bias: Floats, ratio: Floats) -> Floats:
         """By how much each channel is beyond the limits: up to 1 is within.
@@ -60,8 +81,8 @@ class Accumulator:
 
     def first_scales(self, flat: Floats, gap: float, acc_width: int) -> Floats:
         """Scales of the rows of ``flat`` [channels, n] before coarsening. ``gap``: output scale / input scale."""
-        search = any_scale.search_weight_scales if self.any_scale else power_of_two.search_weight_scales
-        scales = search(flat, self.weight_limit)
+        search = power_of_two.search_weight_scales if self.power_of_two else any_scale.search_weight_scales
+        scales = search(flat, self.weight_limit, clip=not self.largest_scale)
         scales[~flat.any(axis=1)] = np.float32(np.ldexp(gap, -(acc_width // _DEAD_BITS)))
         if self.any_scale:
             return scales
@@ -69,48 +90,50 @@ class Accumulator:
 
     def coarser(self, scales: Floats, excess: Floats) -> Floats:
         """The next coarser scales for channels beyond the limits."""
-        if not self.any_scale:
+        if self.power_of_two:
             return np.where(excess > 1, scales * 2, scales)
         factor = np.clip(excess, _LEAST_COARSER, _MOST_COARSER)
         return np.where(excess > 1, np.float32(scales * factor).astype(np.float64), scales)
 
 
+Rounder = Callable[[Floats], tuple[NDArray[np.int64], Floats]]
+"""From the scales [channels] to the integers [channels, n] and what the float bias [channels] gets on top."""
+
+
 def quantize_weights(
     weight: NDArray[np.float32],
     bias: NDArray[np.float32] | None,
-    input_scale: float,
-    output_scale: float,
-    cfg: VTAConfig,
+    ends: tuple[float, float],
+    room: Accumulator,
+    rounder: Rounder,
     *,
-    input_mean: Floats | None = None,
     shared: int = 1,
 ) -> WeightQuant | str:
     """Integers of a layer whose weight is [out, in, ...]; or the reason why there are none.
 
-    ``input_mean`` [in]: each input channel's mean; given, the bias takes back the mean error of the rounding.
-    ``shared``: so many parts of the channels have the same scales.
-    A channel whose accumulators could leave the limits (see :meth:`Accumulator.excess`) gets a coarser scale.
+    ``ends``: scales of its input and output; ``shared``: so many parts of the channels have the same scales. A channel
+    whose accumulators could leave the limits (see :meth:`Accumulator.excess`) gets a coarser scale.
     """
-    room = Accumulator.of(cfg)
     flat = weight.reshape(len(weight), -1).astype(np.float64)
     real_bias = np.zeros(len(flat)) if bias is None else bias.astype(np.float64).reshape(-1)
-    gap = output_scale / input_scale
-    scales = searched = _share(room.first_scales(flat, gap, cfg.acc_width), shared)
+    input_scale, gap = ends[0], ends[1] / ends[0]
+    width = room.high.bit_length() + 1
+    scales = searched = _share(room.first_scales(flat, gap, width), shared)
+    scales = _share(_roomy(flat, real_bias, input_scale, scales, gap, room), shared)
     for _ in range(_STEPS):
-        rounded = round_weights(flat, scales, room.weight_limit)
-        wanted = real_bias + _rounding_error(weight, rounded, scales, input_mean)
-        biases = np.floor(wanted / (input_scale * scales) + 0.5)
+        rounded, correction = rounder(scales)
+        biases = np.floor((real_bias + correction) / (input_scale * scales) + 0.5)
         excess = room.excess(np.abs(rounded).sum(axis=1), biases, scales / gap)
         if (excess <= 1).all():
             break
         scales = _share(room.coarser(scales, excess), shared)
     else:
-        return f"its accumulators do not fit acc_width {cfg.acc_width}"
+        return f"its accumulators do not fit acc_width {width}"
     restored = rounded * scales[:, None]
     snr = decibels(float((flat**2).sum()), float(((flat - restored) ** 2).sum()))
     coarsened = int((scales > searched).sum())
     if coarsened and snr < _LEAST_COARSENED_SNR_DB:
-        return f"keeping its accumulators inside acc_width {cfg.acc_width} leaves its weights {snr:.1f} dB of signal"
+        return f"keeping its accumulators inside acc_width {width} leaves its weights {snr:.1f} dB of signal"
     return WeightQuant(
         values=rounded.reshape(weight.shape).astype(np.int8),
         scales=scales,
@@ -125,26 +148,43 @@ def _share(scales: Floats, parts: int) -> Floats:
     return np.tile(scales.reshape(parts, -1).max(axis=0), parts)
 
 
-def _rounding_error(
-    weight: NDArray[np.float32], rounded: NDArray[np.int64], scales: Floats, input_mean: Floats | None
-) -> Floats:
-    """Mean of (float weight - integer weight) * input for each output channel, 0 if no mean is known.
-
-    A weight of fewer input channels than there are means has groups of channels.
-    """
-    outputs, depth = weight.shape[:2]
-    if input_mean is None or len(input_mean) % depth or outputs % (len(input_mean) // depth):
-        return np.zeros(len(weight))
-    groups = len(input_mean) // depth
-    means = np.repeat(input_mean.reshape(groups, depth), outputs // groups, axis=0)
-    restored = (rounded * scales[:, None]).reshape(weight.shape)
-    error = (weight - restored).reshape(len(weight), weight.shape[1], -1).sum(axis=2)
-    return np.asarray((error * means).sum(axis=1), dtype=np.float64)
+def _roomy(flat: Floats, bias: Floats, input_scale: float, scales: Floats, gap: float, room: Accumulator) -> Floats:
+    """Scales at which weights rounded to the nearest fit the accumulators, as far as a few steps find them."""
+    for _ in range(_STEPS):
+        magnitude = np.abs(round_weights(flat, scales, room.weight_limit)).sum(axis=1)
+        excess = room.excess(magnitude, bias / (input_scale * scales), scales / gap)
+        if (excess <= 1).all():
+            break
+        scales = room.coarser(scales, excess)
+    return scales
 
 
-def addition_problem(left: float, right: float, output: float, cfg: VTAConfig) -> str | None:
-    """Why an Add of tensors with these scales cannot run in the accumulator, None if it can."""
-    room = Accumulator.of(cfg)
+def nearest(weight: NDArray[np.float32], limit: int) -> Rounder:
+    """Rounding to the nearest integer."""
+    flat = weight.reshape(len(weight), -1).astype(np.float64)
+
+    def rounder(scales: Floats) -> tuple[NDArray[np.int64], Floats]:
+        return round_weights(flat, scales, limit), np.zeros(len(flat))
+
+    return rounder
+
+
+def stochastic(weight: NDArray[np.float32], limit: int, seed: int) -> Rounder:
+    """Rounding up with the probability of the fraction."""
+    flat = weight.reshape(len(weight), -1).astype(np.float64)
+
+    def rounder(scales: Floats) -> tuple[NDArray[np.int64], Floats]:
+        chance = np.random.default_rng(seed).random(flat.shape)
+        rounded = np.clip(np.floor(flat / scales[:, None] + chance), -limit, limit).astype(np.int64)
+        return rounded, np.zeros(len(flat))
+
+    return rounder
+
+
+def addition_problem(ends: tuple[float, float, float], kinds: tuple[IntType, IntType], cfg: VTAConfig) -> str | None:
+    """Why an Add cannot run in the accumulator, None if it can. ``ends``: scales of both inputs and the output."""
+    left, right, output = ends
+    room = Accumulator.of(cfg, max(kinds, key=lambda kind: kind.bits), kinds[0])
     finer = min(left, right)
     try:
         factors = (
