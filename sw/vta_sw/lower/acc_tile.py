@@ -200,7 +200,7 @@ class AccTile:
         table = np.array([(base + dst, constants + block, 0) for block, dst in places], np.int64)
         uops = self._uops.place(("constant", half, number, first, *places), lambda: table)
         insn = alu(self._cfg, AluOp.ADD, **uops, **loops, **self._declared)
-        self._stream.add(insn, writes=[("acc", half)], bank=half if self.overlap else None)
+        self._stream.add(insn, writes=self._touched(half), bank=self._bank(half))
 
     def alu_across(self, half: int, op: AluOp, dst: int, src: int, **loops: int) -> None:
         """An ALU instruction from the other half's tile into that of ``half``; it holds up the products of both."""
