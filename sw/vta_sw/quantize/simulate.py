@@ -1,7 +1,7 @@
 """The network in float with quantization simulated: SimQuantize nodes, and weights rounded to their integers.
 
 SimQuantize is a function inside the file, of standard operators, so any runtime runs it:
-``clip(round(x / scale), low, high) * scale``.
+``clip(round(x / scale), low, high) * scale``, rounded as the accelerator does.
 """
 
 from __future__ import annotations
@@ -18,17 +18,24 @@ from ..frontend.graph import Graph, copy_model, reads
 from ..frontend.transposed import input_first
 from .kinds import Kinds
 from .realize import finished, rename_output
-from .types import Annotation, IntType, LayerPlan, WeightQuant
+from .types import Annotation, IntType, LayerPlan, WeightQuant, has_any_scale
 
 DOMAIN = "vta"
 SIM_QUANTIZE = "SimQuantize"
 
 
-def sim_quantize(opset: int) -> FunctionProto:
-    """The function, in terms of the standard operators of ``opset``."""
-    nodes = [
-        helper.make_node("Div", ["x", "scale"], ["steps"]),
-        helper.make_node("Round", ["steps"], ["rounded"]),
+def sim_quantize(opset: int, *, half_up: bool) -> FunctionProto:
+    """The function, in terms of the standard operators of ``opset``. ``half_up``: halves are rounded up, not to even."""
+    nodes = [helper.make_node("Div", ["x", "scale"], ["steps"])]
+    if half_up:
+        nodes += [
+            helper.make_node("Constant", [], ["half"], value_float=0.5),
+            helper.make_node("Add", ["steps", "half"], ["moved"]),
+            helper.make_node("Floor", ["moved"], ["rounded"]),
+        ]
+    else:
+        nodes.append(helper.make_node("Round", ["steps"], ["rounded"]))
+    nodes += [
         helper.make_node("Clip", ["rounded", "low", "high"], ["kept"]),
         helper.make_node("Mul", ["kept", "scale"], ["y"]),
     ]
@@ -65,7 +72,8 @@ def simulate(
     graph.sort()
     graph.drop_dead()
     result = graph.model()
-    result.functions.append(sim_quantize(graph.opset))
+    # Passes round halves up, which power-of-two scales make many of.
+    result.functions.append(sim_quantize(graph.opset, half_up=not has_any_scale(cfg)))
     result.opset_import.append(helper.make_opsetid(DOMAIN, 1))
     return finished(result, cfg)
 
