@@ -14,6 +14,7 @@ from . import cleanup, fusion
 from .graph import Graph, copy_model, default_opset, int_attribute
 from .load import check_model, infer_shapes, read_model
 from .qonnx import DOMAINS, lower_qonnx
+from .qoperator import MICROSOFT, expand_qoperators
 from .shapes import fix_input_shapes, set_batch
 
 LEAST_OPSET = 17
@@ -101,7 +102,10 @@ def _check_channels(graph: Graph) -> None:
 
 
 def _modernise(model: ModelProto, opset: int) -> ModelProto:
-    """Functions inlined, initializers no longer inputs, the operator set at least ``opset``, QONNX lowered."""
+    """Functions inlined, initializers no longer inputs, the operator set at least ``opset``, one form of operators.
+
+    QONNX operators and those on quantized tensors become standard float operators.
+    """
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
     if default_opset(model) < opset:
@@ -113,9 +117,12 @@ def _modernise(model: ModelProto, opset: int) -> ModelProto:
             raise ModelError(f"operator set {old} cannot be converted to {opset}: {text}") from None
     graph = Graph(model)
     cleanup.name_nodes(graph)
+    cleanup.lift_constants(graph)
+    expand_qoperators(graph)
     lower_qonnx(graph)
     result = graph.model(ir_version=max(model.ir_version, LEAST_IR))
-    imports = [item for item in result.opset_import if item.domain not in DOMAINS]
+    foreign = {*DOMAINS, MICROSOFT} - {node.domain for node in graph.nodes}
+    imports = [item for item in result.opset_import if item.domain not in foreign]
     del result.opset_import[:]
     result.opset_import.extend(imports)
     return result

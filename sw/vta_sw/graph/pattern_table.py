@@ -27,6 +27,9 @@ def _refused(reason: str) -> Pattern:
     return pattern
 
 
+_RUNTIME_SCALE = "the scale of its input or result is computed while the network runs, or its result is not only scaled"
+_OTHER_FORM = "its scales are computed, or its dimensions are in another order"
+
 PATTERNS: dict[str, Pattern] = {
     "Conv": patterns.conv,
     "Gemm": patterns.gemm,
@@ -47,6 +50,11 @@ PATTERNS: dict[str, Pattern] = {
     "Pad": spatial.pad,
     "Resize": spatial.resize,
     "ConvTranspose": _refused("a transposed convolution spreads its input, which no LOAD does"),
+    "DynamicQuantizeLinear": _refused("it finds its scale while the network runs"),
+    "ConvInteger": _refused(_RUNTIME_SCALE),
+    "MatMulInteger": _refused(_RUNTIME_SCALE),
+    "QLinearConv": _refused(_OTHER_FORM),
+    "QLinearMatMul": _refused(_OTHER_FORM),
     "Transpose": _refused("it moves channels, which stand in blocks"),
 }
 """ONNX operator -> its pattern, which makes a layer of a node or raises NotALayerError with the reason."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 from vta_arch.config import VTAConfig
 from vta_arch.program import INTEGER_TYPES
@@ -36,7 +38,7 @@ class Scope:
 
 @dataclass(frozen=True)
 class Constant:
-    """A dequantized constant: integers, and their scale per element of ``axis`` (or one)."""
+    """A dequantized constant: integers without their zero point, and their scale per element of ``axis`` (or one)."""
 
     values: NDArray[np.int64]
     scale: NDArray[np.float64]
@@ -51,6 +53,20 @@ def type_range(dtype: str) -> tuple[int, int]:
 
 def _parameters(view: GraphView, index: int, *, zero_point: bool) -> tuple[NDArray[np.float64], str, int]:
     """Scale (flat), integer type and zero point of a Q or DQ node; without ``zero_point`` it must be 0."""
+    node, scale = view.nodes[index], _scale(view, index)
+    zero = node.input[2] if len(node.input) > 2 and node.input[2] else ""
+    if zero:
+        value = view.constant(zero)
+        if value is None or (np.any(value != 0) and not (zero_point and value.size == 1)):
+            raise NotALayerError(f"the zero point of {view.name_of(index)!r} is not 0")
+        return scale, view.types[zero], int(value.reshape(-1)[0]) if value.size else 0
+    named = attributes(node).get("output_dtype", 0)
+    default = view.types.get(node.input[0], "uint8") if node.op_type == "DequantizeLinear" else "uint8"
+    return scale, TYPE_NAMES[named] if named else default, 0
+
+
+def _scale(view: GraphView, index: int) -> NDArray[np.float64]:
+    """The scale of a Q or DQ node, flat. Raises NotALayerError unless it is constant and positive."""
     node = view.nodes[index]
     if attributes(node).get("block_size"):
         raise NotALayerError("blocked quantization")
@@ -59,15 +75,7 @@ def _parameters(view: GraphView, index: int, *, zero_point: bool) -> tuple[NDArr
         raise NotALayerError(f"the scale of {view.name_of(index)!r} is not a constant")
     if not np.all(np.isfinite(scale)) or not np.all(scale > 0):
         raise NotALayerError(f"the scale of {view.name_of(index)!r} is not positive")
-    zero = node.input[2] if len(node.input) > 2 and node.input[2] else ""
-    if zero:
-        value = view.constant(zero)
-        if value is None or (np.any(value != 0) and not (zero_point and value.size == 1)):
-            raise NotALayerError(f"the zero point of {view.name_of(index)!r} is not 0")
-        return scale.astype(np.float64).reshape(-1), view.types[zero], int(value.reshape(-1)[0]) if value.size else 0
-    named = attributes(node).get("output_dtype", 0)
-    default = view.types.get(node.input[0], "uint8") if node.op_type == "DequantizeLinear" else "uint8"
-    return scale.astype(np.float64).reshape(-1), TYPE_NAMES[named] if named else default, 0
+    return scale.astype(np.float64).reshape(-1)
 
 
 def activation(view: GraphView, real: str, scope: Scope, *, flattened: bool = False) -> QTensor:
@@ -178,12 +186,25 @@ def constant(view: GraphView, real: str) -> Constant:
     index = view.producer.get(real)
     if index is None or view.nodes[index].op_type != "DequantizeLinear":
         raise NotALayerError(f"its constant {real!r} is not quantized")
-    values = view.constant(view.nodes[index].input[0])
+    node = view.nodes[index]
+    values = view.constant(node.input[0])
     if values is None:
         raise NotALayerError(f"{real!r} is not a constant")
-    scale, _, _ = _parameters(view, index, zero_point=False)
-    axis = attributes(view.nodes[index]).get("axis", 1)
-    return Constant(values.astype(np.int64), scale, axis % max(values.ndim, 1))
+    scale = _scale(view, index)
+    axis = attributes(node).get("axis", 1) % max(values.ndim, 1)
+    zero = _constant_zero(view, node, values, axis)
+    return Constant(values.astype(np.int64) - zero, scale, axis)
+
+
+def _constant_zero(view: GraphView, node: onnx.NodeProto, values: NDArray[Any], axis: int) -> NDArray[np.int64]:
+    """Zero points of a dequantized constant, of a shape that is subtracted from it. Raises NotALayerError."""
+    if len(node.input) < 3 or not node.input[2]:
+        return np.zeros((), np.int64)
+    zero = view.constant(node.input[2])
+    if zero is None or (zero.size != 1 and zero.size != values.shape[axis]):
+        raise NotALayerError(f"the zero point of its constant {node.output[0]!r} is not one per tensor or channel")
+    wide = zero.astype(np.int64).reshape(-1)
+    return wide[0] if zero.size == 1 else wide.reshape([-1 if at == axis else 1 for at in range(values.ndim)])
 
 
 def exponent(numerator: float, denominator: float) -> int:

@@ -51,11 +51,11 @@ class _Rewriter:
     def rewrite(self) -> bool:
         changed: dict[str, str] = {}
         for index, node in enumerate(self._view.nodes):
-            if node.op_type == "QuantizeLinear" and node.output[0] not in self._view.outputs:
+            if node.op_type == "QuantizeLinear":
                 changed |= self._pair(index)
         for name in self._view.inputs:
             self._input(name)
-        if not changed and not self._before:
+        if not changed and not self._before and not self._after:
             return False
         nodes = [
             item
@@ -107,12 +107,29 @@ class _Rewriter:
             return {}
         if any(view.nodes[at].op_type != "DequantizeLinear" or self._read(at) != item for at in readers):
             return {}
+        if name in view.outputs and INTEGER_TYPES[item.dtype][0] < _BYTE:
+            return {}  # its zero point would have to be stored in less than a byte
         zero = self._constant(f"{name}/own_zero", np.array(target[1], np.dtype(target[0])))
         if INTEGER_TYPES[item.dtype][0] < _BYTE:
             self._clip(index, item)
         for at in (index, *readers):
             _set_zero(view.nodes[at], zero)
-        return {name: target[0]}
+        return self._output(index, readers, item, zero) if name in view.outputs else {name: target[0]}
+
+    def _output(self, index: int, readers: list[int], item: _Quantized, zero: str) -> dict[str, str]:
+        """An output of the network keeps its name and type: it is made anew of the accelerator's own integers."""
+        node = self._view.nodes[index]
+        name, scale = node.output[0], node.input[1]
+        own, real = f"{name}/own", f"{name}/real"
+        given = self._constant(f"{name}/given_zero", np.array(item.zero, np.dtype(item.dtype)))
+        node.output[0] = own
+        for at in readers:
+            self._view.nodes[at].input[0] = own
+        self._after[index] = [
+            helper.make_node("DequantizeLinear", [own, scale, zero], [real], name=f"{real}_DequantizeLinear"),
+            helper.make_node("QuantizeLinear", [real, scale, given], [name], name=f"{name}/QuantizeLinear"),
+        ]
+        return {}
 
     def _clip(self, index: int, item: _Quantized) -> None:
         """Keep the real values inside what the narrow type holds."""
@@ -152,7 +169,6 @@ class _Rewriter:
                     "DequantizeLinear", [again, node.input[1], zero], [result], name=f"{again}_Dequantize"
                 ),
             ]
-            self._before.setdefault(at, [])
 
     def _constant(self, name: str, value: np.ndarray) -> str:
         self._model.graph.initializer.append(numpy_helper.from_array(value, name))

@@ -318,7 +318,9 @@ class ConvLowering:
         width = cols.window(position.cols.count)
         o, i, y, x = np.nonzero(kept)
         dst = self._acc.base(half) + o * self._block_pitch(position)
-        src = self._inp_base(inp_slot) + i * self._inp_pitch(position) + y * rows.dilation * width + x * cols.dilation
+        column = x % cols.kernel  # the parts of weights that are sums meet the same input
+        src = self._inp_base(inp_slot) + i * self._inp_pitch(position)
+        src = src + y * rows.dilation * width + column * cols.dilation
         wgt = self._wgt_base(wgt_slot) + np.arange(len(o))
         table = np.stack([dst, src, wgt], axis=-1).astype(np.int64)
         begins = np.diff(o, prepend=-1) > 0  # the first product of each output block, to the front

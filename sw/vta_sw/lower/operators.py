@@ -15,6 +15,7 @@ from .depthwise import DepthwiseLowering
 from .errors import NotLowerableError
 from .select import SelectLowering
 from .upsample import UpsampleLowering
+from .weight_parts import MOST_PARTS, weight_parts
 
 Lowering = ConvLowering | AddLowering | SelectLowering | UpsampleLowering
 
@@ -48,10 +49,10 @@ def check_types(cfg: VTAConfig, layer: IntLayer, *, inside: bool = False) -> Non
     weight = layer.weight
     if weight.size == 0:
         return
-    if int(weight.min()) < cfg.wgt_min or int(weight.max()) > cfg.wgt_max:
+    if weight_parts(cfg, weight) > MOST_PARTS:
         raise NotLowerableError(
             f"its weights go from {weight.min()} to {weight.max()}, configuration {cfg.name} holds "
-            f"{cfg.wgt_min} to {cfg.wgt_max}"
+            f"{cfg.wgt_min} to {cfg.wgt_max} and adds up at most {MOST_PARTS} of them"
         )
     if cfg.wgt_width == 1 and not weight.all():
         raise NotLowerableError("a weight is 0, which 1-bit weights (+1 or -1) cannot be")
