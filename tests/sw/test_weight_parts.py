@@ -80,12 +80,12 @@ def test_networks(name: str, per_channel: bool) -> None:
 def test_behind_residual_add() -> None:
     """A convolution that takes in an add has split weights, too."""
     cfg = load_preset("tiny")
-    model = residual_network(cfg, 4, any_scale=True)
+    model = residual_network(cfg, 0, (16, 32), 12)
     for node in model.graph.node:
         if node.op_type in ("Conv", "Gemm"):
             del node.input[2:]
     with_zero_points(model, cfg, per_channel=True)
-    x = np.random.default_rng(1).normal(0, 2, (2, 3, 9, 9)).astype(np.float32)
+    x = np.random.default_rng(1).normal(0, 2, (2, 3, 12, 12)).astype(np.float32)
     found = compare(model, cfg, {"x": x})
     assert any("fused into" in text for text in found.program.offload.values())
 

@@ -11,6 +11,7 @@ from onnx import version_converter as converter
 from vta_arch.errors import ModelError
 
 from . import cleanup, fusion
+from .affine import integer_activations
 from .graph import Graph, copy_model, default_opset, int_attribute
 from .load import check_model, infer_shapes, read_model
 from .qonnx import DOMAINS, lower_qonnx
@@ -78,7 +79,7 @@ def prepare(
     model = _clean(graph.model(), dequantize=dequantize)
     model = set_batch(model, batch)
     model = _clean(model, dequantize=dequantize)
-    model = _fuse(model)
+    model = _fuse(model, dequantize=dequantize)
     model = set_batch(model, batch)
     check_model(model)
     _check_channels(Graph(model))
@@ -154,8 +155,11 @@ def _clean(model: ModelProto, *, dequantize: bool) -> ModelProto:
     return infer_shapes(model)
 
 
-def _fuse(model: ModelProto) -> ModelProto:
+def _fuse(model: ModelProto, *, dequantize: bool) -> ModelProto:
     graph = Graph(model)
+    fusion.transpose_dequantized(graph)
+    if not dequantize:
+        integer_activations(graph)
     fusion.explicit_padding(graph)
     fusion.fold_pad(graph)
     fusion.mean_to_pool(graph)

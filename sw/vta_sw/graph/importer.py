@@ -45,6 +45,8 @@ def import_graph(model: onnx.ModelProto, cfg: VTAConfig) -> IntGraph:
         taken.add(name)
         scope.bounds[layer.output.name] = (layer.low, layer.high)
         layers.append(layer)
+    for index in {index for layer in layers for index in (*layer.before, *layer.nodes[1:])}:
+        reasons.pop(view.name_of(index), None)
     return IntGraph(view.model, tuple(layers), reasons, view.shapes, view.types)
 
 

@@ -9,9 +9,8 @@ from vta_arch.config import VTAConfig
 from vta_arch.errors import ModelError
 
 from .signs import use_own_signs
-from .view import TYPE_NUMBERS, GraphView, attributes
+from .view import RESHAPES, TYPE_NUMBERS, GraphView, attributes
 
-RESHAPES = ("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Identity")
 _LAYER_OPS = ("Conv", "Gemm", "MatMul", "Add", "Sub", "Mul", "Div", "Concat", "AveragePool", "GlobalAveragePool")
 
 

@@ -5,13 +5,27 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from .qdq import Constant, NotALayerError, Scope, activation, clip_bounds, constant, exponent, quantized
+from .epilogue import fit_epilogue, follow
+from .qdq import (
+    Affine,
+    Constant,
+    NotALayerError,
+    Scope,
+    activation,
+    affine_activation,
+    clip_bounds,
+    constant,
+    exponent,
+    quantized,
+)
 from .scales import add_requant, conv_requant
 from .types import IntLayer, Ints, QTensor
 from .view import GraphView, attributes
 
 ACTIVATIONS = ("Relu", "Clip")
+Floats = NDArray[np.float64]
 _SAME_SCALE = 1e-6
 """Scales closer than this, relatively, are the same number computed in another order."""
 
@@ -35,10 +49,10 @@ def finish(view: GraphView, index: int, scope: Scope) -> tuple[QTensor, tuple[in
         low, high = min(max(low, least), most), min(max(high, least), most)
 
 
-def _bias(view: GraphView, name: str, channels: int, step: Ints | np.ndarray) -> Ints:
-    """The bias in steps of the accumulator, one a channel. Raises NotALayerError unless it is exact."""
+def _bias(view: GraphView, name: str, channels: int, step: Ints | np.ndarray) -> Floats:
+    """The bias in steps of the accumulator, one a channel; whole where it nearly is. Raises NotALayerError."""
     if not name:
-        return np.zeros(channels, np.int64)
+        return np.zeros(channels)
     value = view.constant(name)
     if value is None:
         item = constant(view, name)
@@ -46,16 +60,22 @@ def _bias(view: GraphView, name: str, channels: int, step: Ints | np.ndarray) ->
         if item.scale.size != 1:
             _require_channels("bias's scale", item.scale.size, channels)
         if np.allclose(item.scale, step, rtol=_SAME_SCALE, atol=0):
-            return item.values.reshape(-1)
+            return item.values.reshape(-1).astype(np.float64)
         real = item.values.reshape(-1).astype(np.float64) * item.scale
     else:
         real = value.astype(np.float64).reshape(-1)
     _require_channels("bias", real.size, channels)
     steps = real / step
     rounded = np.rint(steps)
-    if np.any(np.abs(steps - rounded) > 1e-5 * np.maximum(np.abs(steps), 1)):
+    exact = np.abs(steps - rounded) <= 1e-5 * np.maximum(np.abs(steps), 1)
+    return np.asarray(np.where(exact, rounded, steps))
+
+
+def _whole(bias: Floats) -> Ints:
+    """A bias of whole steps. Raises NotALayerError for another, which powers of two cannot make."""
+    if np.any(bias != np.rint(bias)):
         raise NotALayerError("its bias is not a multiple of the accumulator's step (input scale x weight scale)")
-    return rounded.astype(np.int64)
+    return bias.astype(np.int64)
 
 
 def _require_channels(what: str, size: int, channels: int) -> None:
@@ -71,15 +91,23 @@ def conv_layer(
     weight: Ints,
     scale: np.ndarray,
     bias: str | Ints,
+    *,
+    given: Affine | None = None,
     **geometry: tuple[int, ...],
 ) -> IntLayer:
     """The layer of node ``index`` whose weight [out, in, ...] has ``scale``, one number or one a channel.
 
-    ``bias``: a tensor's name, or integers in steps of the accumulator.
+    ``bias``: a tensor's name, or integers in steps of the accumulator; ``given``: the input, if it has an offset.
     """
-    output, nodes = finish(view, index, scope)
     channels = weight.shape[0]
     step = np.broadcast_to(scale, (channels,)) * source.scale
+    steps = _bias(view, bias, channels, step) if isinstance(bias, str) else bias.astype(np.float64)
+    if given is not None and given.offset:
+        if any(geometry.get("pads", ())):
+            raise NotALayerError("it pads an input whose real 0 is no integer")
+        steps = steps + given.offset / source.scale * weight.reshape(channels, -1).sum(axis=1)
+    chain = follow(view, index) if scope.any_scale else None
+    output, nodes = finish(view, index, scope) if chain is None else (chain.output(scope), chain.nodes)
     layer = IntLayer(
         name=view.name_of(index),
         op="conv",
@@ -89,12 +117,15 @@ def conv_layer(
         low=output.low,
         high=output.high,
         weight=weight,
-        bias=_bias(view, bias, channels, step) if isinstance(bias, str) else bias,
+        bias=np.zeros(channels, np.int64) if scope.any_scale else _whole(steps),
+        before=() if given is None else given.nodes,
         pad_value=_pad_value(scope, source, geometry.get("pads", ())),
         **geometry,  # type: ignore[arg-type]  # strides, pads, dilations: each of its own length
     )
+    if chain is not None:
+        return fit_epilogue(layer, chain, step, steps)
     if scope.any_scale:
-        return replace(layer, requant=conv_requant(source, scale, layer.bias, weight, output))
+        return replace(layer, requant=conv_requant(source, scale, steps, weight, output))
     shift = np.array([exponent(output.scale, float(value)) for value in step], dtype=np.int64)
     return replace(layer, shift=shift)
 
@@ -146,7 +177,8 @@ def pool_window(view: GraphView, index: int) -> tuple[tuple[int, int], tuple[int
 def conv(view: GraphView, index: int, scope: Scope) -> IntLayer:
     """A Conv of any number of groups on 4-dimensional tensors. Raises NotALayerError."""
     node, named = view.nodes[index], attributes(view.nodes[index])
-    source = activation(view, node.input[0], scope)
+    given = affine_activation(view, node.input[0], scope)
+    source = given.source
     weight = constant(view, node.input[1])
     if len(source.shape) != 4 or weight.values.ndim != 4:
         raise NotALayerError("it is not 2-dimensional")
@@ -162,6 +194,7 @@ def conv(view: GraphView, index: int, scope: Scope) -> IntLayer:
         weight.values,
         weight.scale,
         node.input[2] if len(node.input) > 2 else "",
+        given=given,
         strides=tuple(named.get("strides", [1, 1])),
         pads=explicit_pads(view, index, kernel, *source.shape[2:]),
         dilations=tuple(named.get("dilations", [1, 1])),
@@ -181,7 +214,8 @@ def _dense(view: GraphView, index: int, scope: Scope, item: Constant, transposed
     rank = len(view.shapes.get(real, ()))
     if rank != 2 or item.values.ndim != 2:
         raise NotALayerError(f"its input has {rank} dimensions, its weight {item.values.ndim}: 2 of each can run")
-    source = activation(view, real, scope, flattened=True)
+    given = affine_activation(view, real, scope, flattened=True)
+    source = given.source
     matrix = item.values if transposed else item.values.T
     axis = 0 if transposed else 1
     if item.scale.size not in (1, matrix.shape[0]) or (item.scale.size > 1 and item.axis != axis):
@@ -190,7 +224,7 @@ def _dense(view: GraphView, index: int, scope: Scope, item: Constant, transposed
     if matrix.shape[1] != features:
         raise NotALayerError(f"its weight has {matrix.shape[1]} input features, its input {features}")
     weight = matrix.reshape(-1, *source.nchw[1:])  # a kernel that is the whole input needs no flattening
-    return conv_layer(view, index, scope, source, weight, item.scale, bias)
+    return conv_layer(view, index, scope, source, weight, item.scale, bias, given=given)
 
 
 def gemm(view: GraphView, index: int, scope: Scope) -> IntLayer:

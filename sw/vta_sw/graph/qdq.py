@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from vta_arch.config import VTAConfig
 from vta_arch.program import INTEGER_TYPES
 
-from .normalize import RESHAPES
 from .types import QTensor
-from .view import TYPE_NAMES, GraphView, attributes
+from .view import RESHAPES, TYPE_NAMES, GraphView, attributes
 
 _RANGE_KEEPING = ("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Identity", "MaxPool", "GlobalAveragePool", "Transpose")
 """Operators whose results are not beyond their first input's range."""
@@ -97,7 +96,48 @@ def activation(view: GraphView, real: str, scope: Scope, *, flattened: bool = Fa
     inner = _behind_reshapes(view, view.nodes[maker].input[0], tensor, scope)
     if inner is not None and (inner.nchw == tensor.nchw or (flattened and _flattens(inner, tensor, scope))):
         return inner
-    return quantized(view, maker, *_real_range(view, view.nodes[maker].input[0], scope), scope)
+    return quantized(view, maker, *real_range(view, view.nodes[maker].input[0], scope), scope)
+
+
+@dataclass(frozen=True)
+class Affine:
+    """A real tensor that is an activation, its scale included, plus ``offset``; ``nodes``: what makes it from that."""
+
+    source: QTensor
+    offset: float
+    nodes: tuple[int, ...]
+
+
+def affine_activation(view: GraphView, real: str, scope: Scope, *, flattened: bool = False) -> Affine:
+    """The activation behind ``real``, through products with and sums of single numbers. Raises NotALayerError."""
+    factor, offset, nodes = 1.0, 0.0, []
+    while (index := view.producer.get(real)) is not None:
+        found = _scaling(view, index) if scope.any_scale else None
+        if found is None:
+            break
+        real, times, plus = found
+        offset, factor = offset + factor * plus, factor * times
+        nodes.append(index)
+    source = activation(view, real, scope, flattened=flattened)
+    return Affine(replace(source, scale=source.scale * factor), offset, tuple(nodes))
+
+
+def _scaling(view: GraphView, index: int) -> tuple[str, float, float] | None:
+    """(x, a, b) of a node that makes a * x + b of single numbers a > 0 and b, None for other nodes."""
+    node = view.nodes[index]
+    if node.op_type not in ("Mul", "Div", "Add", "Sub"):
+        return None
+    at = next((at for at in (1, 0) if view.constant(node.input[at]) is not None), None)
+    value = None if at is None else view.constant(node.input[at])
+    if at is None or value is None or value.size != 1 or (at == 0 and node.op_type in ("Sub", "Div")):
+        return None
+    if view.shapes.get(node.input[1 - at]) != view.shapes.get(node.output[0]):
+        return None
+    number = float(value.reshape(-1)[0])
+    if node.op_type in ("Add", "Sub"):
+        return node.input[1 - at], 1.0, number if node.op_type == "Add" else -number
+    factor = number if node.op_type == "Mul" else 1 / number if number else 0.0
+    return (node.input[1 - at], factor, 0.0) if factor > 0 else None
 
 
 def _behind_reshapes(view: GraphView, real: str, tensor: QTensor, scope: Scope) -> QTensor | None:
@@ -124,7 +164,7 @@ def _flattens(inner: QTensor, tensor: QTensor, scope: Scope) -> bool:
     return inner.name in scope.bounds and tensor.shape == (n, c * h * w)
 
 
-def _real_range(view: GraphView, name: str, scope: Scope) -> tuple[float, float]:
+def real_range(view: GraphView, name: str, scope: Scope) -> tuple[float, float]:
     """Bounds of a real tensor, as far as the nodes that make it tell."""
     low, high = -np.inf, np.inf
     while (index := view.producer.get(name)) is not None:
@@ -136,10 +176,23 @@ def _real_range(view: GraphView, name: str, scope: Scope) -> tuple[float, float]
         if node.op_type in ("Relu", "Clip"):
             least, most = clip_bounds(view, index)
             low, high = max(low, least), min(high, most)
+        elif (values := _two_values(view, node)) is not None:
+            return max(low, values[0]), min(high, values[1])
         elif node.op_type not in _RANGE_KEEPING:
             break
         name = node.input[0]
     return low, max(low, high)
+
+
+def _two_values(view: GraphView, node: onnx.NodeProto) -> tuple[float, float] | None:
+    """Least and greatest value of a Where of constants, or of a bool as a number."""
+    if node.op_type == "Cast" and view.types.get(node.input[0]) == "bool":
+        return 0.0, 1.0
+    values = [view.constant(name) for name in node.input[1:3]] if node.op_type == "Where" else [None]
+    if any(value is None or value.size == 0 for value in values):
+        return None
+    ends = [float(end) for value in values if value is not None for end in (value.min(), value.max())]
+    return min(ends), max(ends)
 
 
 def clip_bounds(view: GraphView, index: int) -> tuple[float, float]:

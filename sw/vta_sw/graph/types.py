@@ -104,6 +104,8 @@ class IntLayer:
     true_weights: int = 0
     """Weights of the convolution as it was given, where ``weight`` has more; 0: all of ``weight``."""
     fused: Residual | Pool | None = None
+    before: tuple[int, ...] = ()
+    """Nodes in front of the layer that scale its input by single numbers, which the layer does itself."""
 
     @property
     def made(self) -> QTensor:

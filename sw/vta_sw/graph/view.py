@@ -16,6 +16,9 @@ TYPE_NAMES: dict[int, str] = {number: name.lower() for name, number in TensorPro
 TYPE_NAMES |= {TensorProto.FLOAT: "float32", TensorProto.DOUBLE: "float64"}
 TYPE_NUMBERS: dict[str, int] = {name: number for number, name in TYPE_NAMES.items()}
 
+RESHAPES = ("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Identity")
+"""Operators that move nothing."""
+
 
 class GraphView:
     """Indices into ``model.graph``. Raises ModelError for a graph that uses a name twice."""
