@@ -60,6 +60,11 @@ class Expansion:
         return self._dequantize([name for name in inputs if name], suffix, axis)
 
     def _dequantize(self, inputs: list[str], suffix: str, axis: int | None) -> str:
+        known = [value for name in inputs[1:] if (value := self.graph.array(name)) is not None]
+        if len(known) == 2 and known[0].size != known[1].size:
+            shape = np.broadcast_shapes(*(value.shape for value in known))
+            spread = [np.broadcast_to(value, shape) for value in known]  # both one a channel
+            inputs = [inputs[0], *(self.graph.add_constant(self.name("spread"), value) for value in spread)]
         scale = self.graph.shape(inputs[1])
         named = {} if axis is None or scale is None or len(scale) == 0 else {"axis": axis}
         return self.add("DequantizeLinear", inputs, self.name(suffix), f"{suffix}_DequantizeLinear", **named)
@@ -178,7 +183,10 @@ def _integer(op_type: str, axis: int) -> Rule:
 
     def rule(new: Expansion) -> bool:
         graph = new.graph
-        maker = graph.producers().get(new.input(0))
+        makers = graph.producers()
+        maker = makers.get(new.input(0))
+        while maker is not None and maker.op_type in _CARRYING:
+            maker = makers.get(maker.input[0])
         if maker is not None and maker.op_type != "QuantizeLinear":
             return False
         scale = graph.array(maker.input[1]) if maker is not None else np.ones((), np.float32)
