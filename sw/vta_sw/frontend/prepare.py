@@ -20,6 +20,8 @@ from .shapes import fix_input_shapes, set_batch
 
 LEAST_OPSET = 17
 LEAST_IR = 8
+MOST_IR = 13
+"""The newest that onnxruntime 1.31 reads; exporters stamp newer ones on files that need nothing of them."""
 _ROUNDS = 8
 """Most times that the clean-up is repeated; each round lets shape inference see more."""
 _QUANTIZED = frozenset(
@@ -121,7 +123,7 @@ def _modernise(model: ModelProto, opset: int) -> ModelProto:
     cleanup.lift_constants(graph)
     expand_qoperators(graph)
     lower_qonnx(graph)
-    result = graph.model(ir_version=max(model.ir_version, LEAST_IR))
+    result = graph.model(ir_version=min(max(model.ir_version, LEAST_IR), MOST_IR))
     foreign = {*DOMAINS, MICROSOFT} - {node.domain for node in graph.nodes}
     imports = [item for item in result.opset_import if item.domain not in foreign]
     del result.opset_import[:]
