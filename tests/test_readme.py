@@ -1,7 +1,8 @@
-"""What the README shows runs as it stands there."""
+"""What the README and docs/from-frameworks.md show runs as it stands there."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -15,11 +16,12 @@ from vta_arch.c_header import HEADER_NAME, registers_header
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("arch", "hw", "sw", "sim", "boards", "app")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+FRAMEWORKS = (ROOT / "docs/from-frameworks.md").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> str:
-    """The README's code blocks of a language, joined."""
-    return "\n".join(re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL))
+def blocks(language: str, page: str = README) -> str:
+    """A page's code blocks of a language, joined."""
+    return "\n".join(re.findall(rf"```{language}\n(.*?)```", page, flags=re.DOTALL))
 
 
 @pytest.fixture
@@ -44,6 +46,25 @@ def test_commands_and_python(folder: Path) -> None:
         module = ["-m", "vta_app.main"] if words[0] == "vta" else []
         _run([sys.executable, *module, *words[1:]], folder)
     _run([sys.executable, "-c", blocks("python")], folder)
+
+
+def test_onnxruntime_quantizer(folder: Path) -> None:
+    """Its file, then the commands of the page."""
+    _run([sys.executable, "examples/digits_data.py", "build/digits"], folder)
+    _run([sys.executable, "-c", blocks("python", FRAMEWORKS)], folder)
+    for line in blocks("sh", FRAMEWORKS).splitlines():
+        _run([sys.executable, "-m", "vta_app.main", *line.split()[1:]], folder)
+
+
+@pytest.mark.parametrize(("framework", "compiled"), [("torch", ""), ("brevitas", "trained")])
+def test_framework(framework: str, compiled: str, folder: Path) -> None:
+    """A framework's block of the page, where it is installed; what it exports compiles if it is quantized."""
+    if importlib.util.find_spec(framework) is None:
+        pytest.skip(f"{framework} is not installed")
+    _run([sys.executable, "-c", blocks(f"python {framework}", FRAMEWORKS)], folder)
+    if compiled:
+        ends = [f"build/{compiled}.onnx", "--config", "int4", "-o", f"build/{compiled}.vta"]
+        _run([sys.executable, "-m", "vta_app.main", "compile", *ends], folder)
 
 
 def test_every_command_is_described() -> None:
