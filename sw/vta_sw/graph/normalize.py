@@ -8,6 +8,7 @@ from onnx import helper, shape_inference
 from vta_arch.config import VTAConfig
 from vta_arch.errors import ModelError
 
+from .digits import add_digits
 from .signs import use_own_signs
 from .view import RESHAPES, TYPE_NUMBERS, GraphView, attributes
 
@@ -24,7 +25,8 @@ def normalize(model: onnx.ModelProto, cfg: VTAConfig) -> onnx.ModelProto:
             copy = shape_inference.infer_shapes(copy, data_prop=True)
         changed = use_own_signs(copy, cfg)
         changed = _requantize_reshapes(copy) or changed
-        return shape_inference.infer_shapes(copy, data_prop=True) if changed else copy
+        copy = shape_inference.infer_shapes(copy, data_prop=True) if changed else copy
+        return shape_inference.infer_shapes(copy, data_prop=True) if add_digits(copy, cfg) else copy
     except (shape_inference.InferenceError, RuntimeError, ValueError) as error:
         line = (str(error).splitlines() or ["unknown reason"])[0]
         raise ModelError(f"shapes of the model cannot be inferred: {line}") from None

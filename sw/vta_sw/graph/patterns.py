@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from .digits import in_digits
 from .epilogue import fit_epilogue, follow
 from .qdq import (
     Affine,
@@ -93,6 +94,7 @@ def conv_layer(
     bias: str | Ints,
     *,
     given: Affine | None = None,
+    true_weights: int = 0,
     **geometry: tuple[int, ...],
 ) -> IntLayer:
     """The layer of node ``index`` whose weight [out, in, ...] has ``scale``, one number or one a channel.
@@ -105,7 +107,8 @@ def conv_layer(
     if given is not None and given.offset:
         if any(geometry.get("pads", ())):
             raise NotALayerError("it pads an input whose real 0 is no integer")
-        steps = steps + given.offset / source.scale * weight.reshape(channels, -1).sum(axis=1)
+        sums = weight.reshape(channels, -1).sum(axis=1) // given.powers
+        steps = steps + given.offset / source.scale * sums
     chain = follow(view, index) if scope.any_scale else None
     output, nodes = finish(view, index, scope) if chain is None else (chain.output(scope), chain.nodes)
     layer = IntLayer(
@@ -118,6 +121,7 @@ def conv_layer(
         high=output.high,
         weight=weight,
         bias=np.zeros(channels, np.int64) if scope.any_scale else _whole(steps),
+        true_weights=true_weights,
         before=() if given is None else given.nodes,
         pad_value=_pad_value(scope, source, geometry.get("pads", ())),
         **geometry,  # type: ignore[arg-type]  # strides, pads, dilations: each of its own length
@@ -186,18 +190,21 @@ def conv(view: GraphView, index: int, scope: Scope) -> IntLayer:
         raise NotALayerError("its weight scale is not one per tensor or output channel")
     _check_groups(named.get("group", 1), weight.values.shape, source.shape[1])
     kernel = weight.values.shape[2], weight.values.shape[3]
+    pads = explicit_pads(view, index, kernel, *source.shape[2:])
+    given, values, split = in_digits(view, index, scope, given, weight.values)
     return conv_layer(
         view,
         index,
         scope,
-        source,
-        weight.values,
+        given.source,
+        values,
         weight.scale,
         node.input[2] if len(node.input) > 2 else "",
         given=given,
         strides=tuple(named.get("strides", [1, 1])),
-        pads=explicit_pads(view, index, kernel, *source.shape[2:]),
+        pads=(0, 0, 0, 0) if split else pads,
         dilations=tuple(named.get("dilations", [1, 1])),
+        true_weights=weight.values.size if split else 0,
     )
 
 
@@ -220,6 +227,9 @@ def _dense(view: GraphView, index: int, scope: Scope, item: Constant, transposed
     axis = 0 if transposed else 1
     if item.scale.size not in (1, matrix.shape[0]) or (item.scale.size > 1 and item.axis != axis):
         raise NotALayerError("its weight scale is not one per tensor or output channel")
+    given, wide, split = in_digits(view, index, scope, given, matrix)
+    if split:
+        return conv_layer(view, index, scope, given.source, wide[:, :, None, None], item.scale, bias, given=given)
     features = int(np.prod(source.nchw[1:]))
     if matrix.shape[1] != features:
         raise NotALayerError(f"its weight has {matrix.shape[1]} input features, its input {features}")

@@ -101,11 +101,15 @@ def activation(view: GraphView, real: str, scope: Scope, *, flattened: bool = Fa
 
 @dataclass(frozen=True)
 class Affine:
-    """A real tensor that is an activation, its scale included, plus ``offset``; ``nodes``: what makes it from that."""
+    """A real tensor that is an activation, its scale included, plus ``offset``; ``nodes``: what makes it from that.
+
+    Of an activation in digits ``powers`` is the sum of what each digit counts.
+    """
 
     source: QTensor
     offset: float
     nodes: tuple[int, ...]
+    powers: int = 1
 
 
 def affine_activation(view: GraphView, real: str, scope: Scope, *, flattened: bool = False) -> Affine:

@@ -12,6 +12,7 @@ from .chain import ChainLowering
 from .context import Context
 from .conv import ConvLowering
 from .depthwise import DepthwiseLowering
+from .digits import DigitConvLowering, needs_digits
 from .errors import NotLowerableError
 from .select import SelectLowering
 from .upsample import UpsampleLowering
@@ -22,6 +23,7 @@ Lowering = ConvLowering | AddLowering | SelectLowering | UpsampleLowering
 LOWERINGS: dict[str, Callable[[Context, IntLayer], Lowering]] = {
     "conv": ConvLowering,
     "depthwise": DepthwiseLowering,
+    "digits": DigitConvLowering,
     "add": AddLowering,
     "maxpool": ChainLowering,
     "rectify": ChainLowering,
@@ -49,7 +51,7 @@ def check_types(cfg: VTAConfig, layer: IntLayer, *, inside: bool = False) -> Non
     weight = layer.weight
     if weight.size == 0:
         return
-    if weight_parts(cfg, weight) > MOST_PARTS:
+    if weight_parts(cfg, weight) > MOST_PARTS and not needs_digits(cfg, layer):
         raise NotLowerableError(
             f"its weights go from {weight.min()} to {weight.max()}, configuration {cfg.name} holds "
             f"{cfg.wgt_min} to {cfg.wgt_max} and adds up at most {MOST_PARTS} of them"
@@ -60,4 +62,5 @@ def check_types(cfg: VTAConfig, layer: IntLayer, *, inside: bool = False) -> Non
 
 def lower(context: Context, layer: IntLayer) -> Lowering:
     """The lowering of a layer. Raises NotLowerableError with the reason when the configuration cannot run it."""
-    return LOWERINGS["depthwise" if layer.is_depthwise else layer.op](context, layer)
+    kind = "depthwise" if layer.is_depthwise else "digits" if needs_digits(context.cfg, layer) else layer.op
+    return LOWERINGS[kind](context, layer)

@@ -16,7 +16,7 @@ from vta_arch.layout import ceil_div, tile_weight
 
 from ..graph.types import IntLayer
 from .errors import NotLowerableError
-from .weight_parts import split_weight
+from .weight_parts import MOST_PARTS, split_weight, weight_parts
 
 PLACES_LIMIT = 1 << 24
 """Most tiles, zero ones included, of a convolution."""
@@ -70,6 +70,8 @@ class WeightTiles:
     """
 
     def __init__(self, cfg: VTAConfig, layer: IntLayer) -> None:
+        if weight_parts(cfg, layer.weight) > MOST_PARTS:
+            raise NotLowerableError("its weights are in digits, which nothing is fused with")
         parts = split_weight(cfg, layer.weight)
         weight = np.concatenate(parts, axis=3)
         outs, depth, *kernel = weight.shape
