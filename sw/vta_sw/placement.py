@@ -97,14 +97,17 @@ class Placement:
         if both:
             raise ModelError(f"node {both[0]!r} is in both --keep-on-cpu and --force")
         self._crossing = self._tensors()
+        view, needed = self._view, self._view.makers_of(self._view.outputs)
+        self._beside = {layer.name: view.makers_of(item.name for item in layer.inputs) - needed for layer in layers}
         self.chosen = self._choose()
         self.nodes = tuple(self._described(layer) for layer in layers)
         self.crossings = tuple(self._crossings(self.chosen))
 
     # Costs ---------------------------------------------------------------------------------
     def accelerator_seconds(self, layer: IntLayer) -> float:
-        """Seconds of a layer on the accelerator, alone."""
-        return self._cycles[layer.name] / self._hertz
+        """Seconds of a layer on the accelerator, alone, and of what the CPU makes for it (digits of its input)."""
+        beside = sum(self._costs.node(index) for index in self._beside[layer.name])
+        return self._cycles[layer.name] / self._hertz + beside
 
     def cpu_seconds(self, layer: IntLayer) -> float:
         """Seconds of a layer's nodes on the CPU, its inputs dequantized."""

@@ -30,9 +30,10 @@ def import_graph(model: onnx.ModelProto, cfg: VTAConfig) -> IntGraph:
     reasons: dict[str, str] = {}
     scope = Scope(cfg, {})
     taken: set[str] = set()
+    needed = view.makers_of(view.outputs)
     for index, node in enumerate(view.nodes):
         pattern = PATTERNS.get(node.op_type)
-        if pattern is None or _belongs_to_maker(view, node):
+        if pattern is None or index not in needed or _belongs_to_maker(view, node):
             continue
         name = view.name_of(index)
         try:
