@@ -7,10 +7,12 @@ import onnx
 import pytest
 from qonnx_models import QonnxBuilder, evaluate
 from vta_arch.presets import load_preset
+from vta_arch.program import CpuStep
 from vta_runtime.executor import Executor
 from vta_sim.functional import FunctionalDevice
 from vta_sw.compiler import compile
 from vta_sw.lower.digits import weight_digits
+from vta_sw.placement import Offload, PlacementOptions
 
 
 def network(bits: int, first: tuple[int, int], channels: int = 3, **attributes: list[int]) -> onnx.ModelProto:
@@ -42,11 +44,21 @@ def test_first_and_last_layer(preset: str, bits: int, first: tuple[int, int]) ->
     model, cfg = network(bits, first, pads=[1, 1, 1, 1]), load_preset(preset)
     program = compile(model, cfg)
     assert {"conv1", "dense"} <= {layer.name for layer in program.layers}, program.offload
-    executor = Executor(program, FunctionalDevice(cfg))
     x = np.random.default_rng(1).normal(0, 2, (4, 3, 8, 8)).astype(np.float32)
+    executor = Executor(program, FunctionalDevice(cfg))
     found = executor.run({"x": x}, check=True)["y"]
     assert executor.report.mismatches == 0, executor.report.mismatches_by_layer
     assert np.array_equal(found, np.concatenate([evaluate(model, image[None]) for image in x]))
+
+
+def test_placement() -> None:
+    """The CPU's work for the digits counts: a layer that stays on the CPU has none."""
+    model, cfg = network(4, (8, 4), pads=[1, 1, 1, 1]), load_preset("int4")
+    for offload in (Offload.AUTO, Offload.NONE):
+        program = compile(model, cfg, placement=PlacementOptions(offload=offload))
+        steps = [name for step in program.steps if isinstance(step, CpuStep) for name in step.nodes]
+        layers = {layer.name for layer in program.layers}
+        assert any(name.startswith("conv1/digits") for name in steps) == ("conv1" in layers)
 
 
 def test_many_channels() -> None:

@@ -9,6 +9,7 @@ from foreign_models import DATA, compare
 from qonnx_models import QonnxBuilder, evaluate
 from vta_arch.presets import load_preset
 from vta_arch.program import Program
+from vta_runtime.evaluators import Evaluator
 from vta_runtime.executor import Executor
 from vta_sim.functional import FunctionalDevice
 from vta_sw.compiler import compile
@@ -58,6 +59,8 @@ def test_widths(bits: int, preset: str) -> None:
     assert "QuantizeLinear" in program.offload["dense2"]
     expected = np.concatenate([evaluate(model, image[None]) for image in x])
     assert np.array_equal(found, expected)
+    alone = Executor(program, cpu=Evaluator.NUMPY).run({"x": x})["dense2"]
+    assert np.array_equal(alone, expected), "a board without onnxruntime"
 
 
 def test_narrow_hardware_says_why() -> None:
