@@ -88,6 +88,7 @@ CASES = {
     "QDQ, int8, per channel": (QuantFormat.QDQ, INT8, INT8, True),
     "QDQ, uint8": (QuantFormat.QDQ, UINT8, INT8, False),
     "QDQ, uint8, uint8 weights": (QuantFormat.QDQ, UINT8, UINT8, False),
+    "QDQ of com.microsoft": (QuantFormat.QDQ, UINT8, INT8, True),
     "QOperator, int8": (QuantFormat.QOperator, INT8, INT8, False),
     "QOperator, uint8, per channel": (QuantFormat.QOperator, UINT8, INT8, True),
     "QOperator, uint8, uint8 weights": (QuantFormat.QOperator, UINT8, UINT8, False),
@@ -99,7 +100,12 @@ def test_onnxruntime_files(case: str, tmp_path: Path) -> None:
     """Every layer runs on the accelerator, with onnxruntime's results."""
     form, activations, weights, per_channel = CASES[case]
     path = quantized(
-        tmp_path, quant_format=form, activation_type=activations, weight_type=weights, per_channel=per_channel
+        tmp_path,
+        quant_format=form,
+        activation_type=activations,
+        weight_type=weights,
+        per_channel=per_channel,
+        extra_options={"UseQDQContribOps": "com.microsoft" in case},
     )
     found = compare(path, load_preset("tiny"), {"x": images(8)})
     assert_close(found)

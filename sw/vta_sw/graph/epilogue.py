@@ -35,7 +35,7 @@ _PLAIN = (*_BOUNDS, "QuantizeLinear")
 _OPERATORS = frozenset(
     {"BatchNormalization", "Mul", "Div", "Add", "Sub", "Neg", "Relu", "Clip", "Floor", "Ceil", "Round", "Sign", "Abs"}
     | {"Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "Cast", "Where", "LeakyRelu", "PRelu", "Min", "Max"}
-    | {"QuantizeLinear", "DequantizeLinear", "Tanh", "Sigmoid", "HardSigmoid"}
+    | {"QuantizeLinear", "Tanh", "Sigmoid", "HardSigmoid"}
 )
 
 

@@ -101,14 +101,11 @@ def conv_layer(
 
     ``bias``: a tensor's name, or integers in steps of the accumulator; ``given``: the input, if it has an offset.
     """
-    channels = weight.shape[0]
+    channels, pads = weight.shape[0], geometry.get("pads", ())
     step = np.broadcast_to(scale, (channels,)) * source.scale
     steps = _bias(view, bias, channels, step) if isinstance(bias, str) else bias.astype(np.float64)
     if given is not None and given.offset:
-        if any(geometry.get("pads", ())):
-            raise NotALayerError("it pads an input whose real 0 is no integer")
-        sums = weight.reshape(channels, -1).sum(axis=1) // given.powers
-        steps = steps + given.offset / source.scale * sums
+        steps = steps + _offset_steps(given, weight, pads)
     chain = follow(view, index) if scope.any_scale else None
     output, nodes = finish(view, index, scope) if chain is None else (chain.output(scope), chain.nodes)
     layer = IntLayer(
@@ -123,7 +120,7 @@ def conv_layer(
         bias=np.zeros(channels, np.int64) if scope.any_scale else _whole(steps),
         true_weights=true_weights,
         before=() if given is None else given.nodes,
-        pad_value=_pad_value(scope, source, geometry.get("pads", ())),
+        pad_value=_pad_value(scope, source, pads),
         **geometry,  # type: ignore[arg-type]  # strides, pads, dilations: each of its own length
     )
     if chain is not None:
@@ -132,6 +129,14 @@ def conv_layer(
         return replace(layer, requant=conv_requant(source, scale, steps, weight, output))
     shift = np.array([exponent(output.scale, float(value)) for value in step], dtype=np.int64)
     return replace(layer, shift=shift)
+
+
+def _offset_steps(given: Affine, weight: Ints, pads: tuple[int, ...]) -> Floats:
+    """What the input's offset adds to each channel's sum. Raises NotALayerError for one that is padded without it."""
+    if any(pads):
+        raise NotALayerError("it pads an input whose real 0 is no integer")
+    sums = weight.reshape(len(weight), -1).sum(axis=1) // given.powers
+    return np.asarray(given.offset / given.source.scale * sums)
 
 
 def _pad_value(scope: Scope, source: QTensor, pads: tuple[int, ...]) -> int:
