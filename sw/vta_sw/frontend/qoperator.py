@@ -20,12 +20,12 @@ _STANDARD = ("QuantizeLinear", "DequantizeLinear")
 
 
 class Expansion:
-    """The nodes that replace one node, and how they are called."""
+    """The nodes that replace one node, and how they are called: not like any of ``taken``, which grows."""
 
-    def __init__(self, graph: Graph, node: NodeProto) -> None:
+    def __init__(self, graph: Graph, node: NodeProto, taken: set[str]) -> None:
         self.graph, self.node = graph, node
         self.nodes: list[NodeProto] = []
-        self._names: set[str] = set()
+        self._taken = taken
 
     def input(self, index: int) -> str:
         """Name of an input, empty where it is left out."""
@@ -33,12 +33,11 @@ class Expansion:
 
     def name(self, suffix: str) -> str:
         """A tensor's or node's name that is not in use."""
-        wanted, count = f"{self.node.name}.{suffix}", 0
-        name = self.graph.fresh(wanted)
-        while name in self._names:
+        name, count = f"{self.node.name}.{suffix}", 0
+        while name in self._taken:
             count += 1
-            name = self.graph.fresh(f"{wanted}_{count}")
-        self._names.add(name)
+            name = f"{self.node.name}.{suffix}_{count}"
+        self._taken.add(name)
         return name
 
     def parameter(self, name: str) -> str:
@@ -156,6 +155,15 @@ def _unary(op_type: str, *dropped: str) -> Rule:
     return rule
 
 
+def _softmax(new: Expansion) -> bool:
+    """com.microsoft QLinearSoftmax; before operator set 13 it is over all axes from its own on."""
+    before = int_attribute(new.node, "opset", 13) < 13
+    axis, shape = int_attribute(new.node, "axis", 1 if before else -1), new.graph.shape(new.input(0))
+    if before and axis != -1 and (shape is None or axis != len(shape) - 1):
+        return False
+    return _unary("Softmax", "opset")(new)
+
+
 def _concat(new: Expansion) -> bool:
     """com.microsoft QLinearConcat: y scale, zero, then x, scale, zero of each part."""
     parts = [new.real(first, f"x{first}") for first in range(2, len(new.node.input), 3)]
@@ -240,7 +248,7 @@ RULES: dict[str, Rule] = {
     "QLinearReduceMean": _reduce_mean,
     "QLinearLeakyRelu": _unary("LeakyRelu"),
     "QLinearSigmoid": _unary("Sigmoid"),
-    "QLinearSoftmax": _unary("Softmax", "opset"),
+    "QLinearSoftmax": _softmax,
     "ConvInteger": _integer("Conv", 0),
     "MatMulInteger": _integer("MatMul", 1),
 }
@@ -252,16 +260,17 @@ _CARRYING = frozenset({"MaxPool", "Reshape", "Flatten", "Transpose", "Squeeze", 
 
 def expand_qoperators(graph: Graph) -> None:
     """Replace every operator of RULES that can be, and give integers that are only moved scales of their own."""
+    taken = graph.names()
     for node in list(graph.nodes):
         if node.domain == MICROSOFT and node.op_type in _STANDARD:
             node.domain = ""  # the standard's, of the same meaning
         rule = RULES.get(node.op_type)
         if rule is None or node.domain not in ("", "ai.onnx", MICROSOFT):
             continue
-        new = Expansion(graph, node)
+        new = Expansion(graph, node, taken)
         if rule(new):
             _replace(graph, node, new.nodes)
-    _carry_scales(graph)
+    _carry_scales(graph, taken)
     graph.drop_dead()
 
 
@@ -270,7 +279,7 @@ def _replace(graph: Graph, node: NodeProto, nodes: list[NodeProto]) -> None:
     graph.nodes[place : place + 1] = nodes
 
 
-def _carry_scales(graph: Graph) -> None:
+def _carry_scales(graph: Graph, taken: set[str]) -> None:
     """Integers -> MaxPool -> integers becomes DequantizeLinear -> MaxPool -> QuantizeLinear, of one scale."""
     scales = {node.output[0]: list(node.input[1:]) for node in graph.nodes if node.op_type == "QuantizeLinear"}
     inputs = {value.name for value in graph.inputs}
@@ -281,7 +290,7 @@ def _carry_scales(graph: Graph) -> None:
         known = scales.get(node.input[0]) if node.op_type in _CARRYING and not node.domain else None
         if known is None or len(known) < 2:
             continue
-        new = Expansion(graph, node)
+        new = Expansion(graph, node, taken)
         carried = NodeProto()
         carried.CopyFrom(node)
         carried.input[0] = new.add("DequantizeLinear", [node.input[0], *known], new.name("real"), "DequantizeLinear")
