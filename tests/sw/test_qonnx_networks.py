@@ -12,7 +12,7 @@ from vta_arch.program import Program
 from vta_runtime.evaluators import Evaluator
 from vta_runtime.executor import Executor
 from vta_sim.functional import FunctionalDevice
-from vta_sw.compiler import compile
+from vta_sw.compiler import Compilation, compile
 
 
 def run(model: onnx.ModelProto, preset: str, x: np.ndarray) -> tuple[Program, np.ndarray]:
@@ -61,6 +61,17 @@ def test_widths(bits: int, preset: str) -> None:
     assert np.array_equal(found, expected)
     alone = Executor(program, cpu=Evaluator.NUMPY).run({"x": x})["dense2"]
     assert np.array_equal(alone, expected), "a board without onnxruntime"
+
+
+def test_scalings_between_layers_cost_nothing() -> None:
+    """What a layer reads through is no reader of its own on the CPU: only the last layer's output leaves."""
+    compilation = Compilation(network(1), load_preset("int1"), predict=True)
+    compilation.run()
+    assert compilation.placement is not None
+    made = {layer.name: layer.output.name for layer in compilation.layers}
+    leaving = [item.tensor for item in compilation.placement.crossings if not item.to_accelerator]
+    assert made["dense1"] in leaving
+    assert made["conv1"] not in leaving
 
 
 def test_narrow_hardware_says_why() -> None:

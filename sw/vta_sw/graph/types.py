@@ -108,6 +108,11 @@ class IntLayer:
     """Nodes in front of the layer that scale its input by single numbers, which the layer does itself."""
 
     @property
+    def all_nodes(self) -> tuple[int, ...]:
+        """The nodes that it stands for, and those in front of it that only scale its input."""
+        return *self.before, *self.nodes
+
+    @property
     def made(self) -> QTensor:
         """The output of the layer's own operator, before what is fused behind it."""
         return self.output if self.fused is None else self.fused.made
