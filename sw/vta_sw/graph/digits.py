@@ -13,6 +13,7 @@ import onnx
 from onnx import NodeProto, helper, numpy_helper
 from vta_arch.config import VTAConfig
 
+from .padding import explicit_pads
 from .qdq import Affine, NotALayerError, Scope, activation, constant, quantized, real_range
 from .types import Ints, QTensor
 from .view import GraphView, attributes
@@ -133,8 +134,6 @@ class _Digits:
 
     def _padded(self) -> str:
         """The layer's real input with its padding around it."""
-        from .patterns import explicit_pads
-
         node = self._view.nodes[self._index]
         shape = self._view.shapes.get(node.input[0], ())
         real: str = node.input[0]

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from .digits import in_digits
 from .epilogue import fit_epilogue, follow
+from .padding import explicit_pads
 from .qdq import (
     Affine,
     Constant,
@@ -150,27 +151,6 @@ def _pad_value(scope: Scope, source: QTensor, pads: tuple[int, ...]) -> int:
     if scope.cfg.wgt_width == 1:
         raise NotALayerError("it pads an input with a zero point, and 1-bit weights cannot leave padded channels out")
     return source.zero
-
-
-def explicit_pads(
-    view: GraphView, index: int, kernel: tuple[int, int], height: int, width: int
-) -> tuple[int, int, int, int]:
-    """Padding of a Conv: top, left, bottom, right; auto_pad is worked out for an input of ``height`` x ``width``."""
-    named = attributes(view.nodes[index])
-    mode = named.get("auto_pad", b"NOTSET").decode()
-    if mode in ("NOTSET", ""):
-        top, left, bottom, right = named.get("pads", [0, 0, 0, 0])
-        return top, left, bottom, right
-    if mode == "VALID":
-        return 0, 0, 0, 0
-    strides, dilations = named.get("strides", [1, 1]), named.get("dilations", [1, 1])
-    first, last = [], []
-    for size, window, stride, dilation in zip((height, width), kernel, strides, dilations, strict=True):
-        total = max(0, (-(-size // stride) - 1) * stride + (window - 1) * dilation + 1 - size)
-        small = total // 2
-        first.append(small if mode == "SAME_UPPER" else total - small)
-        last.append(total - first[-1])
-    return first[0], first[1], last[0], last[1]
 
 
 def pool_window(view: GraphView, index: int) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int, int, int]]:

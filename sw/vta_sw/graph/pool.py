@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .patterns import conv_layer, explicit_pads, finish
+from .padding import explicit_pads
+from .patterns import conv_layer, finish
 from .qdq import NotALayerError, Scope, activation, exponent
 from .scales import copy_requant
 from .types import IntLayer, QTensor
