@@ -1,7 +1,8 @@
-"""What the README and the page on quantization show runs as it stands there."""
+"""What the README and the pages on quantization and frameworks show runs as it stands there."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -19,7 +20,7 @@ PARTS = ("arch", "hw", "sw", "sim", "boards", "app")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-QUANTIZATION = "docs/quantization.md"
+QUANTIZATION, FRAMEWORKS = "docs/quantization.md", "docs/from-frameworks.md"
 
 
 def blocks(page: str, language: str) -> str:
@@ -52,6 +53,25 @@ def test_commands_and_python(page: str, folder: Path) -> None:
         module = ["-m", "vta_app.main"] if words[0] == "vta" else []
         _run([sys.executable, *module, *words[1:]], folder)
     _run([sys.executable, "-c", blocks(page, "python")], folder)
+
+
+def test_onnxruntime_quantizer(folder: Path) -> None:
+    """Its file, then the commands of the page."""
+    _run([sys.executable, "examples/digits_data.py", "build/digits"], folder)
+    _run([sys.executable, "-c", blocks(FRAMEWORKS, "python")], folder)
+    for line in blocks(FRAMEWORKS, "sh").splitlines():
+        _run([sys.executable, "-m", "vta_app.main", *line.split()[1:]], folder)
+
+
+@pytest.mark.parametrize(("framework", "compiled"), [("torch", ""), ("brevitas", "trained")])
+def test_framework(framework: str, compiled: str, folder: Path) -> None:
+    """A framework's block of the page, where it is installed; what it exports compiles if it is quantized."""
+    if importlib.util.find_spec(framework) is None:
+        pytest.skip(f"{framework} is not installed")
+    _run([sys.executable, "-c", blocks(FRAMEWORKS, f"python {framework}")], folder)
+    if compiled:
+        ends = [f"build/{compiled}.onnx", "--config", "int4", "-o", f"build/{compiled}.vta"]
+        _run([sys.executable, "-m", "vta_app.main", "compile", *ends], folder)
 
 
 def test_every_command_is_described() -> None:

@@ -144,7 +144,7 @@ class Executor:
             collected.append({name: value[:keep] if value.ndim else value for name, value in result.items()})
         if progress is not None:
             progress("run", images, images)
-        return {name: np.concatenate([part[name] for part in collected]) for name in collected[0]}
+        return {name: _joined(name, [part[name] for part in collected]) for name in collected[0]}
 
     def _checked(self, inputs: Mapping[str, Array]) -> tuple[Values, int]:
         """Inputs in the network's types, and the number of images."""
@@ -262,3 +262,12 @@ def _padded(chunk: Array, batch: int) -> Array:
     if len(chunk) == batch:
         return chunk
     return np.concatenate([chunk, np.zeros((batch - len(chunk), *chunk.shape[1:]), chunk.dtype)])
+
+
+def _joined(name: str, parts: list[Array]) -> Array:
+    """An output of several batches as one array. Raises DataError for a single number, of which each has its own."""
+    if parts[0].ndim:
+        return np.concatenate(parts)
+    if len(parts) > 1:
+        raise DataError(f"output {name!r} is one number a batch, of which there are {len(parts)}: run one at a time")
+    return parts[0]

@@ -133,22 +133,48 @@ def _cast(inputs: list[Array | None], attributes: Attributes) -> Array:
     return _some(inputs[0]).astype(_CASTS[attributes["to"]])
 
 
+def _elementwise(function: Callable[..., Any]) -> Operator:
+    """An operator of one element each of all its inputs, which broadcast."""
+    return lambda inputs, _: np.asarray(function(*map(_some, inputs)))
+
+
+def _gemm(inputs: list[Array | None], attributes: Attributes) -> Array:
+    a, b = _some(inputs[0]), _some(inputs[1])
+    a, b = (a.T if attributes.get("transA", 0) else a), (b.T if attributes.get("transB", 0) else b)
+    alpha, beta = (a.dtype.type(attributes.get(key, 1.0)) for key in ("alpha", "beta"))
+    product: Array = alpha * (a @ b)
+    return product if len(inputs) < 3 or inputs[2] is None else product + beta * inputs[2]
+
+
 OPERATORS: dict[str, Operator] = {
-    "Add": lambda inputs, _: _some(inputs[0]) + _some(inputs[1]),
+    "Add": _elementwise(np.add),
     "Cast": _cast,
+    "Ceil": _elementwise(np.ceil),
     "Clip": _clip,
     "Concat": _concat,
     "DequantizeLinear": _dequantize,
+    "Div": _elementwise(np.divide),
     "Flatten": _flatten,
+    "Floor": _elementwise(np.floor),
+    "Gemm": _gemm,
     "GlobalAveragePool": _global_average,
+    "Greater": _elementwise(np.greater),
+    "GreaterOrEqual": _elementwise(np.greater_equal),
     "Identity": lambda inputs, _: _some(inputs[0]),
+    "Less": _elementwise(np.less),
+    "LessOrEqual": _elementwise(np.less_equal),
+    "MatMul": _elementwise(np.matmul),
     "MaxPool": _max_pool,
-    "Mul": lambda inputs, _: _some(inputs[0]) * _some(inputs[1]),
+    "Mul": _elementwise(np.multiply),
+    "Neg": _elementwise(np.negative),
     "Pad": _pad,
     "QuantizeLinear": _quantize,
     "Relu": lambda inputs, _: np.maximum(_some(inputs[0]), 0),
     "Reshape": _reshape,
+    "Round": _elementwise(np.rint),
     "Softmax": _softmax,
+    "Sub": _elementwise(np.subtract),
     "Transpose": _transpose,
+    "Where": _elementwise(np.where),
 }
 """ONNX operator -> function from inputs and attributes to its one output."""

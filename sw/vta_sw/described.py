@@ -14,6 +14,12 @@ def tensor_of(item: QTensor) -> Tensor:
     return Tensor(item.name, item.shape, item.dtype, item.low, item.high)
 
 
+def _fits_bytes(layer: IntLayer) -> bool:
+    """Weights minus their zero point may need 9 bits."""
+    limits = np.iinfo(np.int8)
+    return int(layer.weight.min(initial=0)) >= limits.min and int(layer.weight.max(initial=0)) <= limits.max
+
+
 def reference_data(layer: IntLayer) -> tuple[dict[str, tuple[int, ...]], dict[str, NDArray[np.integer]]]:
     """Attributes and arrays from which the integer reference computes the layer."""
     window = {"kernel": layer.kernel, "strides": layer.strides, "pads": layer.pads, "dilations": layer.dilations}
@@ -28,7 +34,7 @@ def reference_data(layer: IntLayer) -> tuple[dict[str, tuple[int, ...]], dict[st
         attributes["positions"] = layer.inputs[0].positions
     values: dict[str, NDArray[np.integer]] = {}
     if layer.is_weighted:
-        values["weight"] = layer.weight.astype(np.int8)
+        values["weight"] = layer.weight.astype(np.int8 if _fits_bytes(layer) else np.int16)
     if layer.op == "select":
         values["channels"] = layer.channels.astype(np.int32)
     if isinstance(layer.fused, Residual):

@@ -115,7 +115,7 @@ class _Explainer:
     def _nodes(self) -> Iterator[NodeReport]:
         """Layers with all their nodes as one, and every other node that is computed at run time."""
         last = {layer.nodes[-1]: layer for layer in self._layers.values()}
-        inner = {node for layer in self._layers.values() for node in layer.nodes}
+        inner = {node for layer in self._layers.values() for node in layer.all_nodes}
         dequantized = {node for layer in self._layers.values() for node in self._placement.dequantizers(layer)}
         for index, node in enumerate(self._view.nodes):
             if index in last:

@@ -18,6 +18,11 @@ from .graph import IntGraph, IntLayer
 from .graph.qdq import type_range
 from .graph.view import TYPE_NUMBERS, GraphView, read_names
 
+_HOST_TYPES = frozenset(
+    {"bool", "float16", "float32", "float64", "int16", "int32", "int64", "uint16", "uint32", "uint64"}
+)
+"""Types besides those of activations that a host's arrays have."""
+
 
 @dataclass(frozen=True)
 class Group:
@@ -134,11 +139,16 @@ class Partition:
         return CpuStep(model.SerializeToString(deterministic=True), tuple(inputs), tuple(outputs), names)
 
     def border(self, name: str) -> Tensor:
-        """A tensor at the border of a step. Raises ModelError when its type or shape is unknown."""
+        """A tensor at the border of a step. Raises ModelError when its type or shape is unknown or of no use."""
         dtype, shape = self.view.types.get(name), self.view.shapes.get(name)
         if dtype is None or shape is None:
             raise ModelError(
                 f"tensor {name!r} has no fixed shape and type; a dynamic shape inside the network cannot be run"
+            )
+        if dtype not in INTEGER_TYPES and dtype not in _HOST_TYPES:
+            raise ModelError(
+                f"tensor {name!r} has the type {dtype}, which cannot enter or leave a step of a program: cast it to "
+                "float32 or to integers"
             )
         low, high = type_range(dtype) if dtype in INTEGER_TYPES else (0, 0)
         return Tensor(name, shape, dtype, low, high)

@@ -84,7 +84,7 @@ class Placement:
         self._view = GraphView(graph.model)
         self._layers, self._cycles, self._costs, self._options = layers, cycles, costs, options
         self._hertz = clock_mhz * 1e6
-        self._layer_of = {node: layer.name for layer in layers for node in layer.nodes}
+        self._layer_of = {node: layer.name for layer in layers for node in layer.all_nodes}
         self._floating = {
             node.output[0]: node.input[0]
             for node in self._view.nodes
@@ -97,22 +97,25 @@ class Placement:
         if both:
             raise ModelError(f"node {both[0]!r} is in both --keep-on-cpu and --force")
         self._crossing = self._tensors()
+        view, needed = self._view, self._view.makers_of(self._view.outputs)
+        self._beside = {layer.name: view.makers_of(item.name for item in layer.inputs) - needed for layer in layers}
         self.chosen = self._choose()
         self.nodes = tuple(self._described(layer) for layer in layers)
         self.crossings = tuple(self._crossings(self.chosen))
 
     # Costs ---------------------------------------------------------------------------------
     def accelerator_seconds(self, layer: IntLayer) -> float:
-        """Seconds of a layer on the accelerator, alone."""
-        return self._cycles[layer.name] / self._hertz
+        """Seconds of a layer on the accelerator, alone, and of what the CPU makes for it (digits of its input)."""
+        beside = sum(self._costs.node(index) for index in self._beside[layer.name])
+        return self._cycles[layer.name] / self._hertz + beside
 
     def cpu_seconds(self, layer: IntLayer) -> float:
         """Seconds of a layer's nodes on the CPU, its inputs dequantized."""
-        return sum(self._costs.node(index) for index in {*layer.nodes, *self.dequantizers(layer)})
+        return sum(self._costs.node(index) for index in {*layer.all_nodes, *self.dequantizers(layer)})
 
     def dequantizers(self, layer: IntLayer) -> set[int]:
         """The nodes before a layer that it needs on the CPU only."""
-        inner = {name for node in layer.nodes for name in self._view.nodes[node].input}
+        inner = {name for node in layer.all_nodes for name in self._view.nodes[node].input}
         return {self._view.producer[name] for name in inner if name in self._floating}
 
     def seconds(self, chosen: Iterable[str] | None = None) -> float:

@@ -98,11 +98,11 @@ def drop_identities(graph: Graph) -> None:
 
 
 def fold_constants(graph: Graph, *, dequantize: bool = False) -> None:
-    """Compute nodes that depend on constants only, and Shape of tensors whose shape is known.
+    """Compute nodes that depend on constants only, QuantizeLinear too, and Shape of tensors whose shape is known.
 
     ``dequantize`` also computes DequantizeLinear of constants (never in a quantized network).
     """
-    foldable = _FOLDABLE | {"DequantizeLinear"} if dequantize else _FOLDABLE
+    foldable = _FOLDABLE | {"QuantizeLinear", "DequantizeLinear" if dequantize else "QuantizeLinear"}
     outputs = set(graph.output_names)
     folded = []
     for node in graph.nodes:
@@ -139,8 +139,8 @@ def _evaluate(graph: Graph, node: NodeProto) -> list[NDArray[np.generic]] | None
     inputs = {name: graph.constants[name] for name in names}
     declared = [helper.make_tensor_value_info(n, t.data_type, list(t.dims)) for n, t in inputs.items()]
     results = [helper.make_empty_tensor_value_info(name) for name in node.output if name]
-    # The reference evaluator has no DequantizeLinear older than 19; what older files can say means the same there.
-    opset = max(graph.opset, 21) if node.op_type == "DequantizeLinear" else graph.opset
+    # The reference evaluator has none of these older than 19; what older files can say means the same there.
+    opset = max(graph.opset, 21) if node.op_type in ("QuantizeLinear", "DequantizeLinear") else graph.opset
     model = helper.make_model(
         helper.make_graph([node], "fold", declared, results), opset_imports=[helper.make_opsetid("", opset)]
     )

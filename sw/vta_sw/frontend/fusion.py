@@ -262,3 +262,23 @@ def split_to_slices(graph: Graph) -> None:
             first = end
         place = graph.nodes.index(node)
         graph.nodes[place : place + 1] = slices
+
+
+def transpose_dequantized(graph: Graph) -> None:
+    """DequantizeLinear of a constant -> Transpose: the constant is stored transposed."""
+    makers = graph.producers()
+    for node in list(graph.nodes):
+        maker = makers.get(node.input[0]) if node.op_type == "Transpose" and not node.domain else None
+        if maker is None or maker.op_type != "DequantizeLinear" or int_attribute(maker, "block_size", 0):
+            continue
+        stored = graph.array(maker.input[0])
+        if stored is None or node.output[0] in graph.output_names:
+            continue
+        order = list(ints_attribute(node, "perm", range(stored.ndim)[::-1]))
+        name = graph.fresh(f"{maker.input[0]}.transposed")
+        graph.add_constant(name, np.ascontiguousarray(stored.transpose(order)))
+        axis = order.index(int_attribute(maker, "axis", 1) % stored.ndim)
+        parameters = [name, *maker.input[1:]]
+        made = helper.make_node("DequantizeLinear", parameters, [node.output[0]], name=node.name, axis=axis)
+        graph.nodes[graph.nodes.index(node)] = made
+    graph.drop_dead()

@@ -11,13 +11,17 @@ from onnx import version_converter as converter
 from vta_arch.errors import ModelError
 
 from . import cleanup, fusion
+from .affine import integer_activations
 from .graph import Graph, copy_model, default_opset, int_attribute
 from .load import check_model, infer_shapes, read_model
 from .qonnx import DOMAINS, lower_qonnx
+from .qoperator import MICROSOFT, expand_qoperators
 from .shapes import fix_input_shapes, set_batch
 
 LEAST_OPSET = 17
 LEAST_IR = 8
+MOST_IR = 13
+"""The newest that onnxruntime 1.31 reads; exporters stamp newer ones on files that need nothing of them."""
 _ROUNDS = 8
 """Most times that the clean-up is repeated; each round lets shape inference see more."""
 _QUANTIZED = frozenset(
@@ -77,7 +81,7 @@ def prepare(
     model = _clean(graph.model(), dequantize=dequantize)
     model = set_batch(model, batch)
     model = _clean(model, dequantize=dequantize)
-    model = _fuse(model)
+    model = _fuse(model, dequantize=dequantize)
     model = set_batch(model, batch)
     check_model(model)
     _check_channels(Graph(model))
@@ -103,7 +107,10 @@ def _check_channels(graph: Graph) -> None:
 
 
 def _modernise(model: ModelProto, opset: int) -> ModelProto:
-    """Functions inlined, initializers no longer inputs, the operator set at least ``opset``, QONNX lowered."""
+    """Functions inlined, initializers no longer inputs, the operator set at least ``opset``, one form of operators.
+
+    QONNX operators and those on quantized tensors become standard float operators.
+    """
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
     if default_opset(model) < opset:
@@ -115,9 +122,12 @@ def _modernise(model: ModelProto, opset: int) -> ModelProto:
             raise ModelError(f"operator set {old} cannot be converted to {opset}: {text}") from None
     graph = Graph(model)
     cleanup.name_nodes(graph)
+    cleanup.lift_constants(graph)
+    expand_qoperators(graph)
     lower_qonnx(graph)
-    result = graph.model(ir_version=max(model.ir_version, LEAST_IR))
-    imports = [item for item in result.opset_import if item.domain not in DOMAINS]
+    result = graph.model(ir_version=min(max(model.ir_version, LEAST_IR), MOST_IR))
+    foreign = {*DOMAINS, MICROSOFT} - {node.domain for node in graph.nodes}
+    imports = [item for item in result.opset_import if item.domain not in foreign]
     del result.opset_import[:]
     result.opset_import.extend(imports)
     return result
@@ -149,8 +159,11 @@ def _clean(model: ModelProto, *, dequantize: bool) -> ModelProto:
     return infer_shapes(model)
 
 
-def _fuse(model: ModelProto) -> ModelProto:
+def _fuse(model: ModelProto, *, dequantize: bool) -> ModelProto:
     graph = Graph(model)
+    fusion.transpose_dequantized(graph)
+    if not dequantize:
+        integer_activations(graph)
     fusion.explicit_padding(graph)
     fusion.fold_pad(graph)
     fusion.mean_to_pool(graph)

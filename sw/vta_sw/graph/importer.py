@@ -6,12 +6,12 @@ import onnx
 from vta_arch.config import VTAConfig
 from vta_arch.errors import ModelError
 
-from .normalize import MOVES, normalize
+from .normalize import normalize
 from .pattern_table import PATTERNS
 from .patterns import ACTIVATIONS
 from .qdq import NotALayerError, Scope
 from .types import IntGraph, IntLayer
-from .view import GraphView, read_names
+from .view import MOVES, GraphView, read_names
 
 _COMPUTING = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _QUANTIZED = ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger")
@@ -31,9 +31,10 @@ def import_graph(model: onnx.ModelProto, cfg: VTAConfig) -> IntGraph:
     scope = Scope(cfg, {})
     taken: set[str] = set()
     within: set[int] = set()
+    needed = view.makers_of(view.outputs)
     for index, node in enumerate(view.nodes):
         pattern = PATTERNS.get(node.op_type)
-        if pattern is None or index in within or _belongs_to_maker(view, node):
+        if pattern is None or index in within or index not in needed or _belongs_to_maker(view, node):
             continue
         name = view.name_of(index)
         try:
@@ -47,6 +48,8 @@ def import_graph(model: onnx.ModelProto, cfg: VTAConfig) -> IntGraph:
         scope.bounds[layer.output.name] = (layer.low, layer.high)
         layers.append(layer)
         within.update(layer.nodes)
+    for index in {index for layer in layers for index in (*layer.before, *layer.nodes[1:])}:
+        reasons.pop(view.name_of(index), None)
     running = _needed(view, layers)
     unneeded = {view.name_of(index) for index, node in enumerate(view.nodes) if node.op_type in MOVES} - running
     reasons = {name: reason for name, reason in reasons.items() if name not in unneeded}

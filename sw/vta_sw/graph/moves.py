@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from vta_arch.program import channels_first, nchw_shape
 
-from .normalize import RESHAPES
-from .view import GraphView, attributes
+from .view import RESHAPES, GraphView, attributes
 
 Places = NDArray[np.int64]
 """Of each element of a tensor, in the tensor's shape, its index among the elements of an older one."""

@@ -9,12 +9,10 @@ from onnx import helper, shape_inference
 from vta_arch.config import VTAConfig
 from vta_arch.errors import ModelError
 
+from .digits import add_digits
 from .signs import use_own_signs
-from .view import TYPE_NUMBERS, GraphView, attributes
+from .view import MOVES, TYPE_NUMBERS, GraphView, attributes
 
-RESHAPES = ("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Identity")
-MOVES = (*RESHAPES, "Transpose")
-"""Operators that only say otherwise where an element stands."""
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _LAYER_OPS = (*_WEIGHTED, "Add", "Sub", "Mul", "Div", "Concat", "AveragePool", "GlobalAveragePool")
 
@@ -29,7 +27,8 @@ def normalize(model: onnx.ModelProto, cfg: VTAConfig) -> onnx.ModelProto:
             copy = shape_inference.infer_shapes(copy, data_prop=True)
         changed = use_own_signs(copy, cfg)
         changed = _requantize_reshapes(copy) or changed
-        return shape_inference.infer_shapes(copy, data_prop=True) if changed else copy
+        copy = shape_inference.infer_shapes(copy, data_prop=True) if changed else copy
+        return shape_inference.infer_shapes(copy, data_prop=True) if add_digits(copy, cfg) else copy
     except (shape_inference.InferenceError, RuntimeError, ValueError) as error:
         line = (str(error).splitlines() or ["unknown reason"])[0]
         raise ModelError(f"shapes of the model cannot be inferred: {line}") from None

@@ -27,6 +27,9 @@ def _refused(reason: str) -> Pattern:
     return pattern
 
 
+_RUNTIME_SCALE = "the scale of its input or result is computed while the network runs, or its result is not only scaled"
+_OTHER_FORM = "its scales are computed, or its dimensions are in another order"
+
 PATTERNS: dict[str, Pattern] = {
     "Conv": patterns.conv,
     "ConvTranspose": transposed.conv_transpose,
@@ -47,6 +50,11 @@ PATTERNS: dict[str, Pattern] = {
     "Slice": spatial.slice_positions,
     "Pad": spatial.pad,
     "Resize": spatial.resize,
+    "DynamicQuantizeLinear": _refused("it finds its scale while the network runs"),
+    "ConvInteger": _refused(_RUNTIME_SCALE),
+    "MatMulInteger": _refused(_RUNTIME_SCALE),
+    "QLinearConv": _refused(_OTHER_FORM),
+    "QLinearMatMul": _refused(_OTHER_FORM),
     "Transpose": _refused(
         "it moves values between tiles, which LOAD and STORE do not take apart (free where all stay in place)"
     ),

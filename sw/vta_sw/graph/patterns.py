@@ -6,17 +6,22 @@ import math
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 from vta_arch.program import channels_first
 
+from .digits import in_digits
+from .epilogue import fit_epilogue, follow
+from .padding import explicit_pads
 from .qdq import (
+    Affine,
     Constant,
     NotALayerError,
     Scope,
     activation,
+    affine_activation,
     clip_bounds,
     constant,
     exponent,
-    flat_activation,
     quantized,
     shifted,
 )
@@ -25,6 +30,7 @@ from .types import IntLayer, Ints, QTensor
 from .view import GraphView, attributes
 
 ACTIVATIONS = ("Relu", "Clip")
+Floats = NDArray[np.float64]
 _SAME_SCALE = 1e-6
 """Scales closer than this, relatively, are the same number computed in another order."""
 
@@ -48,10 +54,10 @@ def finish(view: GraphView, index: int, scope: Scope, behind: tuple[int, ...] = 
         low, high = min(max(low, least), most), min(max(high, least), most)
 
 
-def _bias(view: GraphView, name: str, channels: int, step: Ints | np.ndarray) -> Ints:
-    """The bias in steps of the accumulator, one a channel. Raises NotALayerError unless it is exact."""
+def _bias(view: GraphView, name: str, channels: int, step: Ints | np.ndarray) -> Floats:
+    """The bias in steps of the accumulator, one a channel; whole where it nearly is. Raises NotALayerError."""
     if not name:
-        return np.zeros(channels, np.int64)
+        return np.zeros(channels)
     value = view.constant(name)
     if value is None:
         item = constant(view, name)
@@ -59,16 +65,22 @@ def _bias(view: GraphView, name: str, channels: int, step: Ints | np.ndarray) ->
         if item.scale.size != 1:
             _require_channels("bias's scale", item.scale.size, channels)
         if np.allclose(item.scale, step, rtol=_SAME_SCALE, atol=0):
-            return item.values.reshape(-1)
+            return item.values.reshape(-1).astype(np.float64)
         real = item.values.reshape(-1).astype(np.float64) * item.scale
     else:
         real = value.astype(np.float64).reshape(-1)
     _require_channels("bias", real.size, channels)
     steps = real / step
     rounded = np.rint(steps)
-    if np.any(np.abs(steps - rounded) > 1e-5 * np.maximum(np.abs(steps), 1)):
+    exact = np.abs(steps - rounded) <= 1e-5 * np.maximum(np.abs(steps), 1)
+    return np.asarray(np.where(exact, rounded, steps))
+
+
+def _whole(bias: Floats) -> Ints:
+    """A bias of whole steps. Raises NotALayerError for another, which powers of two cannot make."""
+    if np.any(bias != np.rint(bias)):
         raise NotALayerError("its bias is not a multiple of the accumulator's step (input scale x weight scale)")
-    return rounded.astype(np.int64)
+    return bias.astype(np.int64)
 
 
 def _require_channels(what: str, size: int, channels: int) -> None:
@@ -85,15 +97,27 @@ def conv_layer(
     scale: np.ndarray,
     bias: str | Ints,
     behind: tuple[int, ...] = (),
+    *,
+    given: Affine | None = None,
+    true_weights: int = 0,
     **geometry: tuple[int, ...],
 ) -> IntLayer:
     """The layer of node ``index`` whose weight [out, in, ...] has ``scale``, one number or one a channel.
 
-    ``bias``: a tensor's name, or integers in steps of the accumulator. ``behind``: more nodes of the layer.
+    ``bias``: a tensor's name, or integers in steps of the accumulator; ``behind``: more nodes of the layer; ``given``:
+    the input, if it has an offset.
     """
-    output, nodes = finish(view, index, scope, behind)
-    channels = weight.shape[0]
+    channels, pads = weight.shape[0], geometry.get("pads", ())
     step = np.broadcast_to(scale, (channels,)) * source.scale
+    steps = _bias(view, bias, channels, step) if isinstance(bias, str) else bias.astype(np.float64)
+    if given is not None and given.offset:
+        steps = steps + _offset_steps(given, weight, pads)
+    own = (index, *behind)
+    chain = follow(view, own[-1]) if scope.any_scale else None
+    if chain is None:
+        output, nodes = finish(view, index, scope, behind)
+    else:
+        output, nodes = chain.output(scope), (*own[:-1], *chain.nodes)
     layer = IntLayer(
         name=view.name_of(index),
         op="conv",
@@ -103,15 +127,27 @@ def conv_layer(
         low=output.low,
         high=output.high,
         weight=weight,
-        bias=_bias(view, bias, channels, step) if isinstance(bias, str) else bias,
-        pad_value=pad_value(scope, source, geometry.get("pads", ())),
+        bias=np.zeros(channels, np.int64) if scope.any_scale else _whole(steps),
+        true_weights=true_weights,
+        before=() if given is None else given.nodes,
+        pad_value=pad_value(scope, source, pads),
         **geometry,  # type: ignore[arg-type]  # strides, pads, dilations: each of its own length
     )
+    if chain is not None:
+        return fit_epilogue(layer, chain, step, steps)
     if scope.any_scale:
-        return replace(layer, requant=conv_requant(source, scale, layer.bias, weight, output))
+        return replace(layer, requant=conv_requant(source, scale, steps, weight, output))
     shift = np.array([exponent(output.scale, float(value)) for value in step], dtype=np.int64)
     sums = weight.reshape(channels, -1).sum(axis=1)
     return replace(layer, shift=shift, bias=layer.bias - source.zero * sums + shifted(output.zero, shift))
+
+
+def _offset_steps(given: Affine, weight: Ints, pads: tuple[int, ...]) -> Floats:
+    """What the input's offset adds to each channel's sum. Raises NotALayerError for one that is padded without it."""
+    if any(pads):
+        raise NotALayerError("it pads an input whose real 0 is no integer")
+    sums = weight.reshape(len(weight), -1).sum(axis=1) // given.powers
+    return np.asarray(given.offset / given.source.scale * sums)
 
 
 def pad_value(scope: Scope, source: QTensor, pads: tuple[int, ...]) -> int:
@@ -125,27 +161,6 @@ def pad_value(scope: Scope, source: QTensor, pads: tuple[int, ...]) -> int:
     if scope.cfg.wgt_width == 1:
         raise NotALayerError("it pads an input with a zero point, and 1-bit weights cannot leave padded channels out")
     return source.zero
-
-
-def explicit_pads(
-    view: GraphView, index: int, kernel: tuple[int, int], height: int, width: int
-) -> tuple[int, int, int, int]:
-    """Padding of a Conv: top, left, bottom, right; auto_pad is worked out for an input of ``height`` x ``width``."""
-    named = attributes(view.nodes[index])
-    mode = named.get("auto_pad", b"NOTSET").decode()
-    if mode in ("NOTSET", ""):
-        top, left, bottom, right = named.get("pads", [0, 0, 0, 0])
-        return top, left, bottom, right
-    if mode == "VALID":
-        return 0, 0, 0, 0
-    strides, dilations = named.get("strides", [1, 1]), named.get("dilations", [1, 1])
-    first, last = [], []
-    for size, window, stride, dilation in zip((height, width), kernel, strides, dilations, strict=True):
-        total = max(0, (-(-size // stride) - 1) * stride + (window - 1) * dilation + 1 - size)
-        small = total // 2
-        first.append(small if mode == "SAME_UPPER" else total - small)
-        last.append(total - first[-1])
-    return first[0], first[1], last[0], last[1]
 
 
 def pool_window(view: GraphView, index: int) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int, int, int]]:
@@ -166,7 +181,8 @@ def rank_of(view: GraphView, index: int, source: QTensor) -> int:
 def conv(view: GraphView, index: int, scope: Scope) -> IntLayer:
     """A Conv of any number of groups on 4-dimensional tensors. Raises NotALayerError."""
     node, named = view.nodes[index], attributes(view.nodes[index])
-    source = activation(view, node.input[0], scope)
+    given = affine_activation(view, node.input[0], scope)
+    source = given.source
     weight = constant(view, node.input[1])
     if rank_of(view, index, source) != 4 or weight.values.ndim != 4:
         raise NotALayerError("it is not 2-dimensional")
@@ -174,17 +190,21 @@ def conv(view: GraphView, index: int, scope: Scope) -> IntLayer:
         raise NotALayerError("its weight scale is not one per tensor or output channel")
     _check_groups(named.get("group", 1), weight.values.shape, source.nchw[1])
     kernel = weight.values.shape[2], weight.values.shape[3]
+    pads = explicit_pads(view, index, kernel, *source.nchw[2:])
+    given, values, split = in_digits(view, index, scope, given, weight.values)
     return conv_layer(
         view,
         index,
         scope,
-        source,
-        weight.values,
+        given.source,
+        values,
         weight.scale,
         node.input[2] if len(node.input) > 2 else "",
+        given=given,
         strides=tuple(named.get("strides", [1, 1])),
-        pads=explicit_pads(view, index, kernel, *source.nchw[2:]),
+        pads=(0, 0, 0, 0) if split else pads,
         dilations=tuple(named.get("dilations", [1, 1])),
+        true_weights=weight.values.size if split else 0,
     )
 
 
@@ -219,17 +239,23 @@ def _dense(
     axis = 0 if transposed else 1
     if item.scale.size not in (1, matrix.shape[0]) or (item.scale.size > 1 and item.axis != axis):
         raise NotALayerError("its weight scale is not one per tensor or output channel")
-    source, places = flat_activation(view, real, scope) if rank == 2 else (activation(view, real, scope), None)
+    given, wide, split = in_digits(
+        view, index, scope, affine_activation(view, real, scope, flattened=rank == 2), matrix
+    )
+    source = given.source
+    if split:
+        wide = wide[:, :, None, None]
+        return conv_layer(view, index, scope, source, wide, item.scale, bias, behind, given=given)
     features = source.nchw[1] if rank == 3 else math.prod(source.shape[1:])
     if matrix.shape[1] != features:
         raise NotALayerError(f"its weight has {matrix.shape[1]} input features, its input {features}")
-    if places is not None:
+    if given.places is not None:
         ordered = np.zeros_like(matrix)
-        ordered[:, places] = matrix
+        ordered[:, given.places] = matrix
         matrix = ordered
     # A kernel that is the whole input needs no flattening.
     weight = matrix[:, :, None, None] if rank == 3 else channels_first(matrix.reshape(-1, *source.shape[1:]))
-    return conv_layer(view, index, scope, source, np.ascontiguousarray(weight), item.scale, bias, behind)
+    return conv_layer(view, index, scope, source, np.ascontiguousarray(weight), item.scale, bias, behind, given=given)
 
 
 def gemm(view: GraphView, index: int, scope: Scope) -> IntLayer:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .patterns import conv_layer, explicit_pads, finish, rank_of
+from .padding import explicit_pads
+from .patterns import conv_layer, finish, rank_of
 from .qdq import NotALayerError, Scope, activation, exponent, require_no_zero_points
 from .scales import copy_requant
 from .types import IntLayer, QTensor

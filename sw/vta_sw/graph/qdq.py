@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 from vta_arch.config import VTAConfig
 from vta_arch.program import INTEGER_TYPES
 
 from .moves import PLACES_LIMIT, Places, own_places, places_before, stays
-from .normalize import MOVES
 from .types import Ints, QTensor
-from .view import TYPE_NAMES, GraphView, attributes
+from .view import MOVES, TYPE_NAMES, GraphView, attributes
 
 _RANGE_KEEPING = ("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Identity", "MaxPool", "GlobalAveragePool", "Transpose")
 """Operators whose results are not beyond their first input's range."""
@@ -43,7 +44,7 @@ class Scope:
 
 @dataclass(frozen=True)
 class Constant:
-    """A dequantized constant: integers, and their scale per element of ``axis`` (or one)."""
+    """A dequantized constant: integers without their zero point, and their scale per element of ``axis`` (or one)."""
 
     values: NDArray[np.int64]
     scale: NDArray[np.float64]
@@ -58,6 +59,20 @@ def type_range(dtype: str) -> tuple[int, int]:
 
 def _parameters(view: GraphView, index: int, *, zero_point: bool) -> tuple[NDArray[np.float64], str, int]:
     """Scale (flat), integer type and zero point of a Q or DQ node; without ``zero_point`` it must be 0."""
+    node, scale = view.nodes[index], _scale(view, index)
+    zero = node.input[2] if len(node.input) > 2 and node.input[2] else ""
+    if zero:
+        value = view.constant(zero)
+        if value is None or (np.any(value != 0) and not (zero_point and value.size == 1)):
+            raise NotALayerError(f"the zero point of {view.name_of(index)!r} is not 0")
+        return scale, view.types[zero], int(value.reshape(-1)[0]) if value.size else 0
+    named = attributes(node).get("output_dtype", 0)
+    default = view.types.get(node.input[0], "uint8") if node.op_type == "DequantizeLinear" else "uint8"
+    return scale, TYPE_NAMES[named] if named else default, 0
+
+
+def _scale(view: GraphView, index: int) -> NDArray[np.float64]:
+    """The scale of a Q or DQ node, flat. Raises NotALayerError unless it is constant and positive."""
     node = view.nodes[index]
     if attributes(node).get("block_size"):
         raise NotALayerError("blocked quantization")
@@ -66,15 +81,7 @@ def _parameters(view: GraphView, index: int, *, zero_point: bool) -> tuple[NDArr
         raise NotALayerError(f"the scale of {view.name_of(index)!r} is not a constant")
     if not np.all(np.isfinite(scale)) or not np.all(scale > 0):
         raise NotALayerError(f"the scale of {view.name_of(index)!r} is not positive")
-    zero = node.input[2] if len(node.input) > 2 and node.input[2] else ""
-    if zero:
-        value = view.constant(zero)
-        if value is None or (np.any(value != 0) and not (zero_point and value.size == 1)):
-            raise NotALayerError(f"the zero point of {view.name_of(index)!r} is not 0")
-        return scale.astype(np.float64).reshape(-1), view.types[zero], int(value.reshape(-1)[0]) if value.size else 0
-    named = attributes(node).get("output_dtype", 0)
-    default = view.types.get(node.input[0], "uint8") if node.op_type == "DequantizeLinear" else "uint8"
-    return scale.astype(np.float64).reshape(-1), TYPE_NAMES[named] if named else default, 0
+    return scale.astype(np.float64).reshape(-1)
 
 
 def activation(view: GraphView, real: str, scope: Scope) -> QTensor:
@@ -117,8 +124,57 @@ def _bounded(view: GraphView, tensor: QTensor, scope: Scope) -> QTensor:
     maker = view.producer.get(tensor.name)
     if tensor.name in scope.bounds or maker is None or view.nodes[maker].op_type != "QuantizeLinear":
         return tensor
-    found = quantized(view, maker, *_real_range(view, view.nodes[maker].input[0], scope), scope)
+    found = quantized(view, maker, *real_range(view, view.nodes[maker].input[0], scope), scope)
     return replace(found, positions=tensor.positions)
+
+
+@dataclass(frozen=True)
+class Affine:
+    """A real tensor that is an activation, its scale included, plus ``offset``; ``nodes``: what makes it from that.
+
+    Of an activation in digits ``powers`` is the sum of what each digit counts. ``places``: see :func:`flat_activation`.
+    """
+
+    source: QTensor
+    offset: float
+    nodes: tuple[int, ...]
+    powers: int = 1
+    places: Places | None = None
+
+
+def affine_activation(view: GraphView, real: str, scope: Scope, *, flattened: bool = False) -> Affine:
+    """The activation behind ``real``, through products with and sums of single numbers. Raises NotALayerError.
+
+    ``flattened``: as :func:`flat_activation`.
+    """
+    factor, offset, nodes = 1.0, 0.0, []
+    while (index := view.producer.get(real)) is not None:
+        found = _scaling(view, index) if scope.any_scale else None
+        if found is None:
+            break
+        real, times, plus = found
+        offset, factor = offset + factor * plus, factor * times
+        nodes.append(index)
+    source, places = flat_activation(view, real, scope) if flattened else (activation(view, real, scope), None)
+    return Affine(replace(source, scale=source.scale * factor), offset, tuple(nodes), places=places)
+
+
+def _scaling(view: GraphView, index: int) -> tuple[str, float, float] | None:
+    """(x, a, b) of a node that makes a * x + b of single numbers a > 0 and b, None for other nodes."""
+    node = view.nodes[index]
+    if node.op_type not in ("Mul", "Div", "Add", "Sub"):
+        return None
+    at = next((at for at in (1, 0) if view.constant(node.input[at]) is not None), None)
+    value = None if at is None else view.constant(node.input[at])
+    if at is None or value is None or value.size != 1 or (at == 0 and node.op_type in ("Sub", "Div")):
+        return None
+    if view.shapes.get(node.input[1 - at]) != view.shapes.get(node.output[0]):
+        return None
+    number = float(value.reshape(-1)[0])
+    if node.op_type in ("Add", "Sub"):
+        return node.input[1 - at], 1.0, number if node.op_type == "Add" else -number
+    factor = number if node.op_type == "Mul" else 1 / number if number else 0.0
+    return (node.input[1 - at], factor, 0.0) if factor > 0 else None
 
 
 def _before_moves(
@@ -176,7 +232,7 @@ def _by_image(older: QTensor, tensor: QTensor, places: Places) -> bool:
     return np.array_equal(places - places[:1], np.broadcast_to(np.arange(count)[:, None] * size, places.shape))
 
 
-def _real_range(view: GraphView, name: str, scope: Scope) -> tuple[float, float]:
+def real_range(view: GraphView, name: str, scope: Scope) -> tuple[float, float]:
     """Bounds of a real tensor, as far as the nodes that make it tell."""
     low, high = -np.inf, np.inf
     while (index := view.producer.get(name)) is not None:
@@ -188,10 +244,23 @@ def _real_range(view: GraphView, name: str, scope: Scope) -> tuple[float, float]
         if node.op_type in ("Relu", "Clip"):
             least, most = clip_bounds(view, index)
             low, high = max(low, least), min(high, most)
+        elif (values := _two_values(view, node)) is not None:
+            return max(low, values[0]), min(high, values[1])
         elif node.op_type not in _RANGE_KEEPING:
             break
         name = node.input[0]
     return low, max(low, high)
+
+
+def _two_values(view: GraphView, node: onnx.NodeProto) -> tuple[float, float] | None:
+    """Least and greatest value of a Where of constants, or of a bool as a number."""
+    if node.op_type == "Cast" and view.types.get(node.input[0]) == "bool":
+        return 0.0, 1.0
+    values = [view.constant(name) for name in node.input[1:3]] if node.op_type == "Where" else [None]
+    if any(value is None or value.size == 0 for value in values):
+        return None
+    ends = [float(end) for value in values if value is not None for end in (value.min(), value.max())]
+    return min(ends), max(ends)
 
 
 def clip_bounds(view: GraphView, index: int) -> tuple[float, float]:
@@ -238,12 +307,25 @@ def constant(view: GraphView, real: str) -> Constant:
     index = view.producer.get(real)
     if index is None or view.nodes[index].op_type != "DequantizeLinear":
         raise NotALayerError(f"its constant {real!r} is not quantized")
-    values = view.constant(view.nodes[index].input[0])
+    node = view.nodes[index]
+    values = view.constant(node.input[0])
     if values is None:
         raise NotALayerError(f"{real!r} is not a constant")
-    scale, _, _ = _parameters(view, index, zero_point=False)
-    axis = attributes(view.nodes[index]).get("axis", 1)
-    return Constant(values.astype(np.int64), scale, axis % max(values.ndim, 1))
+    scale = _scale(view, index)
+    axis = attributes(node).get("axis", 1) % max(values.ndim, 1)
+    zero = _constant_zero(view, node, values, axis)
+    return Constant(values.astype(np.int64) - zero, scale, axis)
+
+
+def _constant_zero(view: GraphView, node: onnx.NodeProto, values: NDArray[Any], axis: int) -> NDArray[np.int64]:
+    """Zero points of a dequantized constant, of a shape that is subtracted from it. Raises NotALayerError."""
+    if len(node.input) < 3 or not node.input[2]:
+        return np.zeros((), np.int64)
+    zero = view.constant(node.input[2])
+    if zero is None or (zero.size != 1 and zero.size != values.shape[axis]):
+        raise NotALayerError(f"the zero point of its constant {node.output[0]!r} is not one per tensor or channel")
+    wide = zero.astype(np.int64).reshape(-1)
+    return wide[0] if zero.size == 1 else wide.reshape([-1 if at == axis else 1 for at in range(values.ndim)])
 
 
 def require_no_zero_points(*tensors: QTensor) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 from vta_arch.config import VTAConfig
@@ -12,14 +14,16 @@ from .types import Ints, QTensor
 
 _ADD_TOLERANCE = 1e-4
 """Most that the factors of an add may move a sum, in output steps: so few of all sums change their rounding."""
+_BIAS_TOLERANCE = 2e-5
+"""Most that a bias may be off, in output steps: of all sums as large a share is rounded otherwise."""
 _FACTOR_BITS = 20
 """Factors of an add beyond this gain nothing: the less significant input vanishes in the rounding."""
 
 
 def conv_requant(
-    source: QTensor, scale: NDArray[np.float64], bias: Ints, weight: Ints, output: QTensor
+    source: QTensor, scale: NDArray[np.float64], bias: NDArray[np.float64], weight: Ints, output: QTensor
 ) -> RequantParams:
-    """Parameters of a convolution's channels; the input's zero point is folded into the bias.
+    """Parameters of a convolution's channels; the input's zero point is folded into the bias, which is in sum steps.
 
     The scale is computed in float32, as onnxruntime does: input scale * weight scale / output scale.
     """
@@ -28,7 +32,41 @@ def conv_requant(
     with np.errstate(over="ignore", under="ignore"):
         total = np.float32(source.scale) * wide / np.float32(output.scale)
     sums = weight.reshape(channels, -1).sum(axis=1)
-    return _params(total, bias - source.zero * sums, output)
+    offset = bias - source.zero * sums
+    if np.all(offset == np.rint(offset)):
+        return _params(total, offset.astype(np.int64), output)
+    return affine_params(total, offset * total + output.zero, output)
+
+
+def nearest_offset(
+    scale: NDArray[np.float32], offset: NDArray[np.float64], zero: int
+) -> tuple[Ints, Ints, NDArray[np.float64]]:
+    """Whole numbers b and z for which scale * (sum + b) + z is nearest to scale * sum + offset; how far that is.
+
+    b is a bias and z any zero point: a scale of no whole number brings their sums near to any offset. Of equally near
+    ones z is next to ``zero``, because an odd distance rounds halves the other way.
+    """
+    limit, field = REQ_FIELDS["bias"], REQ_FIELDS["zero_point"]
+    whole = np.arange(field.min, field.max + 1)
+    exact = scale.astype(np.float64)[:, None]
+    wanted = (offset[:, None] - whole) / np.maximum(exact, np.finfo(np.float32).tiny)
+    sums = np.rint(np.clip(wanted, limit.min, limit.max))
+    error = np.abs(sums * exact + whole - offset[:, None])
+    order = np.abs(whole - zero) + np.zeros_like(error)
+    best = np.lexsort((order, np.round(error, 9)), axis=1)[:, 0]
+    rows = np.arange(len(scale))
+    return sums[rows, best].astype(np.int64), whole[best].astype(np.int64), error[rows, best]
+
+
+def affine_params(scale: NDArray[np.float32], offset: NDArray[np.float64], output: QTensor) -> RequantParams:
+    """Parameters of sums * scale + offset, rounded; ``offset`` is in output steps, and no whole number of any step.
+
+    Raises NotALayerError where that cannot be near enough.
+    """
+    sums, whole, error = nearest_offset(scale, offset, output.zero)
+    if np.any(error > _BIAS_TOLERANCE):
+        raise NotALayerError(f"its bias is {error.max():.2g} output steps from any that can be added")
+    return replace(_params(scale, sums, output), zero_point=whole)
 
 
 def copy_requant(sources: list[QTensor], scale: NDArray[np.float64], zeros: Ints, output: QTensor) -> RequantParams:

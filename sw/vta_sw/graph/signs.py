@@ -1,5 +1,8 @@
 """Activations of the other signedness than the accelerator's: integers and zero point move by half the range.
 
+Where their values are known and fit as they are, they do not move; on an accelerator of fewer than 8 bits they move so
+that they fit, if there are few enough.
+
 A uint8 activation with zero point z is an int8 activation with zero point z - 128, element by element. Types below
 8 bits become int8 with a Clip in front of the QuantizeLinear, which keeps the values; onnxruntime misreads packed zero
 points.
@@ -15,6 +18,7 @@ from onnx import NodeProto, helper, numpy_helper
 from vta_arch.config import VTAConfig
 from vta_arch.program import INTEGER_TYPES
 
+from .qdq import NotALayerError, Scope, real_range
 from .view import TYPE_NUMBERS, GraphView, attributes
 
 _BYTE = 8
@@ -45,17 +49,18 @@ class _Rewriter:
     def __init__(self, model: onnx.ModelProto, cfg: VTAConfig) -> None:
         self._model, self._cfg = model, cfg
         self._view = GraphView(model)
+        self._ranges = self._known_ranges()
         self._before: dict[int, list[NodeProto]] = {}
         self._after: dict[int, list[NodeProto]] = {}
 
     def rewrite(self) -> bool:
         changed: dict[str, str] = {}
         for index, node in enumerate(self._view.nodes):
-            if node.op_type == "QuantizeLinear" and node.output[0] not in self._view.outputs:
+            if node.op_type == "QuantizeLinear":
                 changed |= self._pair(index)
         for name in self._view.inputs:
             self._input(name)
-        if not changed and not self._before:
+        if not changed and not self._before and not self._after:
             return False
         nodes = [
             item
@@ -85,12 +90,46 @@ class _Rewriter:
             return None
         return _Quantized(view.types[zero], np.float32(scale.reshape(-1)[0]), int(value.reshape(-1)[0]))
 
-    def _target(self, item: _Quantized) -> tuple[str, int] | None:
-        """The type and zero point that it gets, None if it stays."""
+    def _known_ranges(self) -> dict[int, tuple[float, float]]:
+        """Bounds of what each QuantizeLinear quantizes, as far as they are known; looked up before anything changes."""
+        view, scope, found = self._view, Scope(self._cfg, {}), {}
+        for index, node in enumerate(view.nodes):
+            if node.op_type == "QuantizeLinear":
+                try:
+                    found[index] = real_range(view, node.input[0], scope)
+                except NotALayerError:
+                    continue
+        return found
+
+    def _fitted(self, index: int, item: _Quantized) -> tuple[str, int] | None:
+        """The type and zero point with which the values of a QuantizeLinear fit a narrow accelerator, if any do."""
+        cfg, real = self._cfg, self._ranges.get(index, (-np.inf, np.inf))
+        if not np.all(np.isfinite(real)) or item.dtype not in INTEGER_TYPES or not item.scale > 0:
+            return None
+        width, signed = INTEGER_TYPES[item.dtype]
+        least = -(1 << (width - 1)) if signed else 0
+        low, high = (
+            int(np.clip(np.rint(end / item.scale) + item.zero, least, least + (1 << width) - 1)) for end in real
+        )
+        fits = low >= cfg.inp_min and high <= cfg.inp_max
+        zero = item.zero + (0 if fits else cfg.inp_min - low)
+        dtype = "int8" if cfg.inp_is_signed else "uint8"
+        limits = np.iinfo(dtype)
+        if high - low > cfg.inp_max - cfg.inp_min or not limits.min <= zero <= limits.max:
+            return None
+        if not fits and cfg.inp_width == _BYTE:
+            return None  # moved by half the range, as all others are
+        return dtype, zero
+
+    def _target(self, item: _Quantized, index: int = -1) -> tuple[str, int] | None:
+        """The type and zero point that it gets, None if it stays; ``index`` of the QuantizeLinear that makes it."""
         if item.dtype not in INTEGER_TYPES:
             return None
         width, signed = INTEGER_TYPES[item.dtype]
         own = self._cfg.inp_is_signed
+        fitted = self._fitted(index, item)
+        if fitted is not None and (width == _BYTE or signed != own or item.zero):
+            return None if fitted == (item.dtype, item.zero) else fitted
         if signed == own and (width == _BYTE or item.zero == 0):
             return None
         moved = 0 if signed == own else (1 << (width - 1)) * (-1 if own else 1)
@@ -102,17 +141,34 @@ class _Rewriter:
         name = node.output[0]
         readers = view.consumers.get(name, [])
         item = self._read(index)
-        target = None if item is None else self._target(item)
+        target = None if item is None else self._target(item, index)
         if item is None or target is None:
             return {}
         if any(view.nodes[at].op_type != "DequantizeLinear" or self._read(at) != item for at in readers):
             return {}
+        if name in view.outputs and INTEGER_TYPES[item.dtype][0] < _BYTE:
+            return {}  # its zero point would have to be stored in less than a byte
         zero = self._constant(f"{name}/own_zero", np.array(target[1], np.dtype(target[0])))
         if INTEGER_TYPES[item.dtype][0] < _BYTE:
             self._clip(index, item)
         for at in (index, *readers):
             _set_zero(view.nodes[at], zero)
-        return {name: target[0]}
+        return self._output(index, readers, item, zero) if name in view.outputs else {name: target[0]}
+
+    def _output(self, index: int, readers: list[int], item: _Quantized, zero: str) -> dict[str, str]:
+        """An output of the network keeps its name and type: it is made anew of the accelerator's own integers."""
+        node = self._view.nodes[index]
+        name, scale = node.output[0], node.input[1]
+        own, real = f"{name}/own", f"{name}/real"
+        given = self._constant(f"{name}/given_zero", np.array(item.zero, np.dtype(item.dtype)))
+        node.output[0] = own
+        for at in readers:
+            self._view.nodes[at].input[0] = own
+        self._after[index] = [
+            helper.make_node("DequantizeLinear", [own, scale, zero], [real], name=f"{real}_DequantizeLinear"),
+            helper.make_node("QuantizeLinear", [real, scale, given], [name], name=f"{name}/QuantizeLinear"),
+        ]
+        return {}
 
     def _clip(self, index: int, item: _Quantized) -> None:
         """Keep the real values inside what the narrow type holds."""
@@ -152,7 +208,6 @@ class _Rewriter:
                     "DequantizeLinear", [again, node.input[1], zero], [result], name=f"{again}_Dequantize"
                 ),
             ]
-            self._before.setdefault(at, [])
 
     def _constant(self, name: str, value: np.ndarray) -> str:
         self._model.graph.initializer.append(numpy_helper.from_array(value, name))

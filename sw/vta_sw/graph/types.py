@@ -114,6 +114,13 @@ class IntLayer:
     true_weights: int = 0
     """Weights of the convolution as it was given, where ``weight`` has more; 0: all of ``weight``."""
     fused: Residual | Pool | None = None
+    before: tuple[int, ...] = ()
+    """Nodes in front of the layer that scale its input by single numbers, which the layer does itself."""
+
+    @property
+    def all_nodes(self) -> tuple[int, ...]:
+        """The nodes that it stands for, and those in front of it that only scale its input."""
+        return *self.before, *self.nodes
 
     @property
     def made(self) -> QTensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,11 @@ TYPE_NAMES: dict[int, str] = {number: name.lower() for name, number in TensorPro
 """ONNX element type number -> name as in vta_arch.program ('float' is 'float32' there)."""
 TYPE_NAMES |= {TensorProto.FLOAT: "float32", TensorProto.DOUBLE: "float64"}
 TYPE_NUMBERS: dict[str, int] = {name: number for number, name in TYPE_NAMES.items()}
+
+RESHAPES = ("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Identity")
+"""Operators that move nothing."""
+MOVES = (*RESHAPES, "Transpose")
+"""Operators that only say otherwise where an element stands."""
 
 
 class GraphView:
@@ -62,6 +68,17 @@ class GraphView:
             wide = value.dtype.kind not in "iufb" or value.dtype.itemsize == 0
             self._values[name] = value.astype(np.int64) if wide else value
         return self._values[name]
+
+    def makers_of(self, names: Iterable[str]) -> set[int]:
+        """All nodes that tensors depend on."""
+        found: set[int] = set()
+        waiting = list(names)
+        while waiting:
+            index = self.producer.get(waiting.pop())
+            if index is not None and index not in found:
+                found.add(index)
+                waiting += read_names(self.nodes[index])
+        return found
 
     def single_consumer(self, name: str) -> int | None:
         """The one node that reads ``name``; None when there are more or it is a network output."""

@@ -34,7 +34,8 @@ class Part:
     count: int
 
 
-def _parts(size: int, step: int) -> list[Part]:
+def parts_of(size: int, step: int) -> list[Part]:
+    """An axis in parts of ``step`` elements, the last one of what is left."""
     return [Part(first, min(step, size - first)) for first in range(0, size, step)]
 
 
@@ -147,9 +148,9 @@ class ConvLowering:
         """
         found: dict[tuple[Part, Part], tuple[Used, int]] = {}
         place = 0
-        for out in _parts(self.geometry.out_blocks, tiling.out_blocks):
+        for out in parts_of(self.geometry.out_blocks, tiling.out_blocks):
             rows = self._tiled.used[out.first : out.first + out.count]
-            ins = _parts(self.geometry.in_blocks, tiling.in_blocks)
+            ins = parts_of(self.geometry.in_blocks, tiling.in_blocks)
             active = [part for part in ins if rows[:, part.first : part.first + part.count].any()] or ins[:1]
             for part in active:
                 kept = rows[:, part.first : part.first + part.count]
@@ -210,13 +211,13 @@ class ConvLowering:
 
     def _tiles(self) -> Iterator[tuple[Position, Part]]:
         geometry, tiling = self.geometry, self.tiling
-        outs = _parts(geometry.out_blocks, tiling.out_blocks)
+        outs = parts_of(geometry.out_blocks, tiling.out_blocks)
         rows_of_image = [Part(*part) for part in row_parts(geometry.rows.out, tiling.rows, tiling.edge)]
         positions = [
             Position(image, rows, cols)
             for image in range(geometry.images)
             for rows in rows_of_image
-            for cols in _parts(geometry.cols.out, tiling.cols)
+            for cols in parts_of(geometry.cols.out, tiling.cols)
         ]
         if tiling.weights_first:
             return ((position, out) for out in outs for position in positions)
@@ -400,7 +401,9 @@ class ConvLowering:
         width = cols.window(position.cols.count)
         o, i, y, x = np.nonzero(kept)
         dst = self._acc.base(half) + o * self._block_pitch(position)
-        src = self._inp_base(inp_slot) + i * self._inp_pitch(position) + y * rows.dilation * width + x * cols.dilation
+        column = x % cols.kernel  # the parts of weights that are sums meet the same input
+        src = self._inp_base(inp_slot) + i * self._inp_pitch(position)
+        src = src + y * rows.dilation * width + column * cols.dilation
         wgt = self._wgt_base(wgt_slot) + np.arange(len(o))
         table = np.stack([dst, src, wgt], axis=-1).astype(np.int64)
         begins = np.diff(o, prepend=-1) > 0  # the first product of each output block, to the front

@@ -15,7 +15,7 @@ from vta_arch.layout import ceil_div
 from ..graph.types import IntLayer, Ints
 from .context import Context, UopTable
 from .conv import ConvLowering, Part, Position
-from .depthwise_steps import depthwise_steps, depthwise_tiles
+from .depthwise_steps import add_parts, depthwise_steps, depthwise_tiles
 from .depthwise_tiling import DepthwiseTask, accumulators, best_depthwise_tilings
 from .geometry import ConvGeometry, conv_geometry
 from .products import channel_products
@@ -33,7 +33,8 @@ class DepthwiseLowering(ConvLowering):
     def __init__(self, context: Context, layer: IntLayer) -> None:
         geometry = conv_geometry(context.cfg, layer)
         self._cfg = context.cfg
-        self._depthwise = depthwise_steps(context.cfg, geometry)
+        steps = depthwise_steps(context.cfg, geometry)
+        self._depthwise = add_parts(context.cfg, geometry, steps, layer.weight)
         self._shared = self._shared_tiles(geometry, layer.weight)
         super().__init__(context, layer)
 
@@ -59,8 +60,7 @@ class DepthwiseLowering(ConvLowering):
         tiles = depthwise_tiles(self._cfg, replace(geometry, out_blocks=1), self._depthwise, whole)[0]
         kept = tiles.any(axis=(1, 2))
         kept[0] |= not kept.any()
-        places = tuple(place for place, keep in zip(self._depthwise.places, kept, strict=True) if keep)
-        self._depthwise, tiles = replace(self._depthwise, places=places), tiles[kept]
+        self._depthwise, tiles = self._depthwise.keep(kept), tiles[kept]
         used, numbers = np.unique(tiles.reshape(len(tiles), -1), axis=0, return_inverse=True)
         return used.reshape(-1, *tiles.shape[1:]), numbers.reshape(-1)
 

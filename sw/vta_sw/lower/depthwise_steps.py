@@ -6,9 +6,10 @@ it a micro-op of GEMM brings one input vector to one output through a diagonal w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 from vta_arch.config import DEPTHWISE_GROUP, VTAConfig
 from vta_arch.isa import Opcode, opcodes
 from vta_arch.layout import ceil_div
@@ -17,6 +18,7 @@ from ..graph.types import Ints
 from .errors import NotLowerableError
 from .geometry import ConvGeometry
 from .requantize import overlaps
+from .weight_parts import split_weight, weight_parts
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,8 @@ class DepthwiseSteps:
 
     ``places``: of each micro-op its kernel row, and where it reads first: columns from the first output's window.
     ``taps``: neighbouring input vectors that it reads. ``written``: neighbouring accumulators that it writes; those
-    beyond ``outputs`` get a sum of 0.
+    beyond ``outputs`` get a sum of 0. ``parts``: of weights that are sums, which part each micro-op has; empty: the
+    whole weights.
     """
 
     opcode: Opcode
@@ -33,6 +36,13 @@ class DepthwiseSteps:
     taps: int
     outputs: int
     written: int
+    parts: tuple[int, ...] = ()
+
+    def keep(self, kept: NDArray[np.bool_]) -> DepthwiseSteps:
+        """Without the micro-ops that are not ``kept``."""
+        places = tuple(place for place, keep in zip(self.places, kept, strict=True) if keep)
+        parts = self.parts or (0,) * len(self.places)
+        return replace(self, places=places, parts=tuple(part for part, keep in zip(parts, kept, strict=True) if keep))
 
     def rounds(self, width: int) -> int:
         """Repetitions for a row of ``width`` outputs."""
@@ -59,6 +69,17 @@ def depthwise_steps(cfg: VTAConfig, geometry: ConvGeometry) -> DepthwiseSteps:
     most = cfg.depthwise_outputs if overlaps(cfg) else 1
     choices = [steps_of_taps(cfg, geometry, outputs) for outputs in range(1, most + 1)]
     return min(choices, key=lambda item: item.rounds(cols.out) * len(item.places))
+
+
+def add_parts(cfg: VTAConfig, geometry: ConvGeometry, steps: DepthwiseSteps, weight: Ints) -> DepthwiseSteps:
+    """``steps`` once for each part of the weights, without those of later parts that are zero in all channels."""
+    number, first = weight_parts(cfg, weight), len(steps.places)
+    if number == 1:
+        return steps
+    every = replace(steps, places=steps.places * number, parts=tuple(np.repeat(np.arange(number), first).tolist()))
+    tiles = depthwise_tiles(cfg, geometry, every, weight)
+    kept = np.any(tiles, axis=(0, 2, 3)) | (np.arange(len(every.places)) < first)
+    return every.keep(kept)
 
 
 def steps_of_taps(
@@ -89,12 +110,14 @@ def check_diagonal(cfg: VTAConfig, what: str) -> None:
 
 def depthwise_tiles(cfg: VTAConfig, geometry: ConvGeometry, steps: DepthwiseSteps, weight: Ints) -> Ints:
     """Weight tiles [blocks, micro-ops, block_out, block_in] of ``weight`` [channels, 1, kernel rows, columns]."""
-    padded = np.zeros((geometry.out_blocks * cfg.block_out, *weight.shape[2:]), np.int64)
-    padded[: len(weight)] = weight[:, 0]
-    blocks = padded.reshape(geometry.out_blocks, cfg.block_out, *weight.shape[2:])
+    split = np.stack(split_weight(cfg, weight))[:, :, 0]
+    padded = np.zeros((len(split), geometry.out_blocks * cfg.block_out, *weight.shape[2:]), np.int64)
+    padded[:, : len(weight)] = split
+    blocks = padded.reshape(len(split), geometry.out_blocks, cfg.block_out, *weight.shape[2:])
     tiles = np.zeros((geometry.out_blocks, len(steps.places), cfg.block_out, cfg.block_in), np.int64)
     channels = np.arange(cfg.block_out)
     for number, (row, first) in enumerate(steps.places):
+        part = steps.parts[number] if steps.parts else 0
         for output in range(steps.outputs):
             for tap in range(steps.taps):
                 column, rest = divmod(first + tap - output * geometry.cols.step, geometry.cols.dilation)
@@ -103,5 +126,5 @@ def depthwise_tiles(cfg: VTAConfig, geometry: ConvGeometry, steps: DepthwiseStep
                 place = channels
                 if steps.opcode == Opcode.DEPTHWISE:
                     place = (DEPTHWISE_GROUP * output + channels % DEPTHWISE_GROUP) * steps.taps + tap
-                tiles[:, number, channels, place] = blocks[:, :, row, column]
+                tiles[:, number, channels, place] = blocks[part, :, :, row, column]
     return tiles

@@ -12,10 +12,12 @@ from .chain import ChainLowering
 from .context import Context
 from .conv import ConvLowering
 from .depthwise import DepthwiseLowering
+from .digits import DigitConvLowering, needs_digits
 from .errors import NotLowerableError
 from .select import SelectLowering
 from .transposed import TransposedLowering
 from .upsample import UpsampleLowering
+from .weight_parts import MOST_PARTS, weight_parts
 
 Lowering = ConvLowering | AddLowering | SelectLowering | UpsampleLowering
 
@@ -23,6 +25,7 @@ LOWERINGS: dict[str, Callable[[Context, IntLayer], Lowering]] = {
     "conv": ConvLowering,
     "conv_transpose": TransposedLowering,
     "depthwise": DepthwiseLowering,
+    "digits": DigitConvLowering,
     "add": AddLowering,
     "maxpool": ChainLowering,
     "rectify": ChainLowering,
@@ -50,10 +53,10 @@ def check_types(cfg: VTAConfig, layer: IntLayer, *, inside: bool = False) -> Non
     weight = layer.weight
     if weight.size == 0:
         return
-    if int(weight.min()) < cfg.wgt_min or int(weight.max()) > cfg.wgt_max:
+    if weight_parts(cfg, weight) > MOST_PARTS and not needs_digits(cfg, layer):
         raise NotLowerableError(
             f"its weights go from {weight.min()} to {weight.max()}, configuration {cfg.name} holds "
-            f"{cfg.wgt_min} to {cfg.wgt_max}"
+            f"{cfg.wgt_min} to {cfg.wgt_max} and adds up at most {MOST_PARTS} of them"
         )
     if cfg.wgt_width == 1 and not weight.all():
         raise NotLowerableError("a weight is 0, which 1-bit weights (+1 or -1) cannot be")
@@ -61,4 +64,5 @@ def check_types(cfg: VTAConfig, layer: IntLayer, *, inside: bool = False) -> Non
 
 def lower(context: Context, layer: IntLayer) -> Lowering:
     """The lowering of a layer. Raises NotLowerableError with the reason when the configuration cannot run it."""
-    return LOWERINGS["depthwise" if layer.is_depthwise else layer.op](context, layer)
+    kind = "depthwise" if layer.is_depthwise else "digits" if needs_digits(context.cfg, layer) else layer.op
+    return LOWERINGS[kind](context, layer)

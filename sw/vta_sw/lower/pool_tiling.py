@@ -51,7 +51,7 @@ def best_pool_tilings(cfg: VTAConfig, task: PoolTask, count: int) -> tuple[Tilin
 def _legal(cfg: VTAConfig, task: PoolTask, sizes: tuple[int, int, int], slots: tuple[int, int]) -> bool:
     rows, out, into = sizes
     geometry, phases = task.geometry, task.strides[0] * task.strides[1]
-    height, tiles = geometry.rows.window(rows * task.strides[0]), out * into * geometry.taps
+    height, tiles = geometry.rows.window(rows * task.strides[0]), geometry.parts(out, into)[1]
     results = out * rows * task.size[1]
     return (
         into * height * geometry.cols.window(task.used) <= cfg.inp_depth // slots[0]
@@ -81,7 +81,7 @@ def _estimate(cfg: VTAConfig, task: PoolTask, sizes: tuple[int, int, int, int], 
         window = geometry.rows.step * (count * task.strides[0] - 1) + geometry.rows.window(1)
         return into * (TRANSFER_START + window * geometry.cols.window(task.used) * cfg.inp_elem_bytes / beat)
 
-    weights = TRANSFER_START + out * into * geometry.taps * cfg.wgt_elem_bytes / beat
+    weights = TRANSFER_START + geometry.parts(out, into)[1] * cfg.wgt_elem_bytes / beat
     load = tiles * ins * inp_time(task.size[0] / per_image) + outs * ins * weights * (
         1 if ins <= slots[1] else per_image
     )

@@ -1,7 +1,7 @@
 """The weight tiles of a convolution that are not all zero; the array skips the others.
 
-Zero tiles come from groups of channels, from packed windows whose last rows are missing, and from pruned or dead
-channels.
+Zero tiles come from groups of channels, from packed windows whose last rows are missing, from pruned or dead channels,
+and from weights that are sums of several: their parts stand side by side, as if the kernel had more columns.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from vta_arch.layout import ceil_div, tile_weight
 
 from ..graph.types import IntLayer
 from .errors import NotLowerableError
+from .weight_parts import MOST_PARTS, split_weight, weight_parts
 
 PLACES_LIMIT = 1 << 24
 """Most tiles, zero ones included, of a convolution."""
@@ -66,12 +67,19 @@ def _steps(pattern: TilePattern, out: int, into: int) -> tuple[int, int]:
 class WeightTiles:
     """The tiles of a layer's weight [O, I, KH, KW], of one group or of several (I is then a part of the channels).
 
+    Where weights are sums of P, KW is P times the kernel's columns here, part by part.
+
     Raises NotLowerableError for groups of 1-bit weights, which cannot be zero, and for absurd sizes.
     """
 
     def __init__(self, cfg: VTAConfig, layer: IntLayer) -> None:
-        outs, depth, *kernel = layer.weight.shape
+        if weight_parts(cfg, layer.weight) > MOST_PARTS:
+            raise NotLowerableError("its weights are in digits, which nothing is fused with")
+        parts = split_weight(cfg, layer.weight)
+        weight = np.concatenate(parts, axis=3)
+        outs, depth, *kernel = weight.shape
         channels = layer.inputs[0].nchw[1]
+        self._split = len(parts) > 1
         self._shape = ceil_div(outs, cfg.block_out), ceil_div(channels, cfg.block_in), *kernel
         if np.prod(self._shape, dtype=np.int64) > PLACES_LIMIT:
             raise NotLowerableError(
@@ -82,7 +90,7 @@ class WeightTiles:
             raise NotLowerableError(
                 "its groups of channels need weights of 2 bits or more (a 1-bit weight cannot be 0)"
             )
-        self._index, self._tiles = self._tile(cfg, layer.weight, channels)
+        self._index, self._tiles = self._tile(cfg, weight, channels)
         self.used = self._find_used(cfg.wgt_width == 1)
 
     def _tile(
@@ -113,8 +121,8 @@ class WeightTiles:
 
     @cached_property
     def pattern(self) -> TilePattern | None:
-        """Which tiles are used; None when all are."""
-        if self.used.all():
+        """Which tiles are used; None when each place of the kernel has one."""
+        if self.used.all() and not self._split:
             return None
         counts = self.used.sum(axis=(2, 3)).astype(np.uint32)
         return TilePattern(self._shape[0], self._shape[1], counts.tobytes())
