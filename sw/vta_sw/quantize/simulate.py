@@ -25,7 +25,7 @@ SIM_QUANTIZE = "SimQuantize"
 
 
 def sim_quantize(opset: int, *, half_up: bool) -> FunctionProto:
-    """The function, in terms of the standard operators of ``opset``. ``half_up``: halves are rounded up, not to even."""
+    """The function, in terms of the standard operators of ``opset``. ``half_up``: halves go up, not to even."""
     nodes = [helper.make_node("Div", ["x", "scale"], ["steps"])]
     if half_up:
         nodes += [
