@@ -23,7 +23,7 @@ from vta_arch.files import write_text
 from vta_hw.verilog import TOP_NAME, generate_verilog
 
 from .parts import BOARD_PARTS, DEFAULT_PART, Part
-from .yosys import SynthesisError, TimingPath, parse_sta, parse_stat, read_report, run_yosys
+from .yosys import SynthesisError, TimingPath, parse_logic_cells, parse_sta, parse_stat, read_report, run_yosys
 
 FAMILIES = ("xc7", "xcup")
 """Device families, by Yosys' names: 7 series, UltraScale+."""
@@ -67,6 +67,8 @@ class Synthesis:
     total: Usage
     units: dict[str, Usage]
     path: TimingPath | None
+    logic_cells: int | None = None
+    """Yosys' estimate, in which small LUTs share one of six inputs, memories and inverters left out; None: none."""
 
     def to_dict(self) -> dict[str, Any]:
         """``{"total": {"lut", "ff", "dsp", "bram36", "sta_ns"}, "units": {name: the same}}``."""
@@ -132,6 +134,7 @@ def _from_json(text: str) -> Synthesis:
         Usage(**values["total"]),
         {name: Usage(**usage) for name, usage in values["units"].items()},
         TimingPath(**values["path"]) if values["path"] else None,
+        values["logic_cells"],
     )
 
 
@@ -172,7 +175,8 @@ def _synthesize(verilog: str, family: str, folder: Path, timeout: float, report:
             report(stage, done, len(flatten))
     whole, paths = _read(folder, "whole")
     total = usage_of(whole[TOP_NAME], paths.get(TOP_NAME))
-    return Synthesis(family, total, units_of(*_read(folder, "units")), paths.get(TOP_NAME))
+    cells = parse_logic_cells(read_report(folder / "whole.stat", "whole"), TOP_NAME)
+    return Synthesis(family, total, units_of(*_read(folder, "units")), paths.get(TOP_NAME), cells)
 
 
 def _read(folder: Path, what: str) -> tuple[dict[str, dict[str, int]], dict[str, TimingPath]]:

@@ -80,6 +80,19 @@ def parse_stat(text: str) -> dict[str, dict[str, int]]:
         raise SynthesisError(f"Yosys printed no statistics that can be read: {error}") from None
 
 
+def parse_logic_cells(text: str, module: str) -> int | None:
+    """``stat -json`` -> Yosys' estimate of a module's logic cells, in which small LUTs share a LUT of six inputs.
+
+    None where the family has no estimate. Raises SynthesisError when the text is not such a report.
+    """
+    try:
+        modules = {name.lstrip("\\"): values for name, values in json.loads(text[text.index("{") :])["modules"].items()}
+        found = modules[module].get("estimated_num_lc")
+        return None if found is None else int(found)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SynthesisError(f"Yosys printed no statistics that can be read: {error}") from None
+
+
 def _counts(cells: Mapping[str, object]) -> dict[str, int]:
     return {name.lstrip("\\"): int(str(count)) for name, count in cells.items()}
 

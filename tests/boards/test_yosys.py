@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from vta_boards.yosys import SynthesisError, parse_sta, parse_stat, read_report, run_yosys
+from vta_boards.yosys import SynthesisError, parse_logic_cells, parse_sta, parse_stat, read_report, run_yosys
 
 SECONDS = 600
 """The first run of Yosys on a machine compiles Yosys itself."""
@@ -50,6 +50,14 @@ def test_a_script_that_prints_nothing_is_an_error(tmp_path: Path) -> None:
     for name in ("whole.stat", "whole.sta"):
         with pytest.raises(SynthesisError, match=f"status 0 but printed no {name} for whole"):
             read_report(tmp_path / name, "whole")
+
+
+def test_logic_cells_where_the_family_has_an_estimate() -> None:
+    text = '{"modules": {"\\\\top": {"estimated_num_lc": 17}, "\\\\other": {}}}'
+    assert parse_logic_cells(text, "top") == 17
+    assert parse_logic_cells(text, "other") is None
+    with pytest.raises(SynthesisError, match="no statistics"):
+        parse_logic_cells(text, "missing")
 
 
 def test_yosys_writes_its_reports(tmp_path: Path) -> None:

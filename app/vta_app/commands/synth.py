@@ -66,6 +66,8 @@ def _print(result: Synthesis, part: Part, board: str) -> None:
     name = f"{board} ({part.name})" if board else part.name
     columns[0] = "whole accelerator"
     print_table(columns, [_row("used", result.total), [name, *held, ""], ["share", *shares, ""]], right=columns[1:])
+    if result.logic_cells is not None:
+        stdout().print(f"Where small LUTs share one of six inputs Yosys expects {result.logic_cells:,} logic cells.")
     stdout().print()
     if result.path is not None:
         units = [unit_of_signal(end, result.units) for end in (result.path.start, result.path.end)]
