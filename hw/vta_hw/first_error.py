@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Module, Mux, Signal
+from amaranth.hdl import Array, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from vta_arch.registers import NO_INSN
@@ -14,8 +14,7 @@ class FirstError(wiring.Component):
     """``first`` is the smallest index that came with a ``fault`` since ``clear``, NO_INSN before any.
 
     Each source reports its instructions in order, so that only its first report counts. Nobody is in a hurry: one
-    comparator serves the sources in turns, whether they wait or not, so ``first`` is there ``latency`` cycles after the
-    last fault.
+    comparator serves the sources one after the other, so ``first`` is there ``latency`` cycles after the last fault.
     """
 
     def __init__(self, sources: int) -> None:
@@ -40,14 +39,12 @@ class FirstError(wiring.Component):
             kept.append(index)
         served, candidate = Signal(range(self._sources)), Signal(INDEX_BITS, reset_less=True)
         compares = Signal()
-        m.d.sync += [
-            served.eq(Mux(served == self._sources - 1, 0, served + 1)),
-            compares.eq(waits.bit_select(served, 1)),
-            candidate.eq(Array(kept)[served]),
-        ]
-        for number in range(self._sources):
-            with m.If((served == number) & waits[number]):
-                m.d.sync += waits[number].eq(0)
+        m.d.sync += [compares.eq(waits.any()), candidate.eq(Array(kept)[served])]
+        for number in reversed(range(self._sources)):
+            with m.If(waits[number]):
+                m.d.comb += served.eq(number)
+        with m.If(waits.any()):
+            m.d.sync += waits.bit_select(served, 1).eq(0)
         with m.If(compares & (candidate < self.first)):
             m.d.sync += self.first.eq(candidate)
         with m.If(self.clear):

@@ -19,6 +19,7 @@ from vta_arch.isa import INSN_BYTES, Opcode
 from vta_arch.presets import load_preset
 from vta_arch.program import Program, Region
 from vta_sim.random_configs import named_configs
+from vta_sw.quantize import QConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "sim"))
 from chrome_rules import check_trace, row_spans
@@ -34,7 +35,7 @@ def layers_in(program: Program) -> list[str]:
 
 def compiled(name: str) -> Program:
     cfg = CONFIGS[name]
-    return vta_app.compile(vta_app.quantize(network(), cfg, images()), cfg, fuse=False)
+    return vta_app.compile(vta_app.quantize(network(), cfg, images(), config=QConfig(edge_bits=None)), cfg, fuse=False)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -17,7 +17,7 @@ from vta_sim.functional import FunctionalDevice
 from vta_sim.rtl import RtlDevice
 from vta_sw.compiler import compile
 from vta_sw.frontend import open_session, run_session
-from vta_sw.quantize import quantize
+from vta_sw.quantize import QConfig, quantize
 
 
 def rows_times(
@@ -127,7 +127,7 @@ def test_our_quantizer_takes_rows(name: str) -> None:
     graph = helper.make_graph(nodes, "rows", begins, ends, held)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     x = images((12, 20), 5)
-    program = compile(quantize(model, cfg, x), cfg)
+    program = compile(quantize(model, cfg, x, config=QConfig(edge_bits=None)), cfg)
     assert not program.on_cpu
     assert len(program.layers) <= 3, program.offload
     executor = Executor(program, FunctionalDevice(cfg))

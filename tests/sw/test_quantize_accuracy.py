@@ -42,7 +42,6 @@ CASES = [
     ("dscnn_kws_float.onnx", "kws_test_400.npz", "kws_test_400.npz", 2.0),
     ("resnet20_torchexport.onnx", "cifar10_calibration_resnet20.npz", "cifar10_test_resnet20.npz", 2.0),
     ("cnvW1A1_cifar10_std.onnx", "cifar10_test_cnv.npz", "cifar10_test_cnv.npz", 6.0),
-    ("TFC_2W2A.onnx", "tfc_golden_200.npz", "tfc_golden_200.npz", 3.0),
     ("TFC_1W1A.onnx", "tfc_golden_200.npz", "tfc_golden_200.npz", 3.0),
 ]
 

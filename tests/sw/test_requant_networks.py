@@ -198,7 +198,7 @@ def test_resnet20_on_all_test_images() -> None:
     program = compile(model, cfg, batch=20)
     factors = [layer.attributes["factors"] for layer in program.layers if "factors" in layer.attributes]
     assert len(factors) == 9
-    assert max(max(pair) for pair in factors) <= cfg.wgt_max
+    assert max(of_shortcut for _, of_shortcut in factors) <= cfg.wgt_max
     x, y = load("cifar10_test_resnet20.npz")
     outputs = Executor(program, FunctionalDevice(cfg)).run({Graph(model).inputs[0].name: x})
     top1 = 100 * float((next(iter(outputs.values())).argmax(axis=1) == y).mean())

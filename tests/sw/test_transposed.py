@@ -20,7 +20,7 @@ from vta_sw.cycles.program import layer_cycles
 from vta_sw.cycles.timing import REFERENCE_MEMORY
 from vta_sw.frontend import open_session, run_session
 from vta_sw.frontend.transposed import input_first, output_first
-from vta_sw.quantize import quantize
+from vta_sw.quantize import QConfig, quantize
 
 # Input (channels, height, width), output channels, kernel, attributes.
 Case = tuple[tuple[int, int, int], int, tuple[int, int], dict[str, Any]]
@@ -125,7 +125,7 @@ def float_network() -> onnx.ModelProto:
 def test_our_quantizer(name: str) -> None:
     """BatchNormalization and bias go into the weights; channels of a group share scales as ONNX wants it."""
     cfg, x = CONFIGS[name], images((6, 6, 7), 6) / 4
-    model = quantize(float_network(), cfg, x)
+    model = quantize(float_network(), cfg, x, config=QConfig(edge_bits=None))
     program = compile(model, cfg)
     assert [layer.op for layer in program.layers] == ["conv", "conv_transpose", "conv_transpose"], program.offload
     executor = Executor(program, FunctionalDevice(cfg))

@@ -70,6 +70,11 @@ def _needed(view: GraphView, layers: list[IntLayer]) -> set[str]:
 
 
 def _belongs_to_maker(view: GraphView, node: onnx.NodeProto) -> bool:
-    """Whether a Relu or Clip stands directly behind another operator, which takes it along or says why not."""
-    maker = view.producer.get(node.input[0]) if node.op_type in ACTIVATIONS else None
-    return maker is not None and view.nodes[maker].op_type != "DequantizeLinear"
+    """Whether a Relu or Clip stands directly behind another operator, which takes it along or says why not.
+
+    One of the network's own input is the CPU's, as the input is.
+    """
+    if node.op_type not in ACTIVATIONS:
+        return False
+    maker = view.producer.get(node.input[0])
+    return maker is None or view.nodes[maker].op_type != "DequantizeLinear"

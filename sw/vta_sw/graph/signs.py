@@ -149,7 +149,7 @@ class _Rewriter:
         if name in view.outputs and INTEGER_TYPES[item.dtype][0] < _BYTE:
             return {}  # its zero point would have to be stored in less than a byte
         zero = self._constant(f"{name}/own_zero", np.array(target[1], np.dtype(target[0])))
-        if INTEGER_TYPES[item.dtype][0] < _BYTE:
+        if INTEGER_TYPES[item.dtype][0] < _BYTE and not self._inside(index, item):
             self._clip(index, item)
         for at in (index, *readers):
             _set_zero(view.nodes[at], zero)
@@ -169,6 +169,13 @@ class _Rewriter:
             helper.make_node("QuantizeLinear", [real, scale, given], [name], name=f"{name}/QuantizeLinear"),
         ]
         return {}
+
+    def _inside(self, index: int, item: _Quantized) -> bool:
+        """Whether no value of a QuantizeLinear is beyond its narrow type: as behind a reshape of its own scale."""
+        width, signed = INTEGER_TYPES[item.dtype]
+        least = -(1 << (width - 1)) if signed else 0
+        low, high = (np.rint(end / item.scale) + item.zero for end in self._ranges.get(index, (-np.inf, np.inf)))
+        return bool(low >= least and high < least + (1 << width))
 
     def _clip(self, index: int, item: _Quantized) -> None:
         """Keep the real values inside what the narrow type holds."""

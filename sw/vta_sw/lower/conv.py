@@ -366,6 +366,7 @@ class ConvLowering:
         limit = insn_fields(self._cfg, Opcode.GEMM)["wgt_factor_out"].max
         return (
             kept.size > 2
+            and kept.shape[2:] == (1, 1)
             and self.geometry.phases == 1
             and self.geometry.taps == self._inp_pitch(position) == 1
             and bool(kept.all())
