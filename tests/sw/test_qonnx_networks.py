@@ -12,6 +12,8 @@ from vta_arch.program import Program
 from vta_runtime.evaluators import Evaluator
 from vta_runtime.executor import Executor
 from vta_sim.functional import FunctionalDevice
+from vta_sim.random_configs import named_configs
+from vta_sim.rtl import RtlDevice
 from vta_sw.compiler import Compilation, compile
 
 
@@ -61,6 +63,19 @@ def test_widths(bits: int, preset: str) -> None:
     assert np.array_equal(found, expected)
     alone = Executor(program, cpu=Evaluator.NUMPY).run({"x": x})["dense2"]
     assert np.array_equal(alone, expected), "a board without onnxruntime"
+
+
+@pytest.mark.parametrize(("bits", "name"), [(2, "x-int2"), (1, "x-int1")])
+def test_on_the_rtl(bits: int, name: str) -> None:
+    """A whole network of 2 and of 1 bit; those of 8 and 4 bits are run there by the tests of operators."""
+    model, cfg = network(bits), named_configs()[name]
+    x = np.random.default_rng(1).normal(0, 1, (2, 3, 8, 8)).astype(np.float32)
+    with RtlDevice(cfg) as device:
+        executor = Executor(compile(model, cfg), device)
+        found = executor.run({"x": x}, check=True)["dense2"]
+    assert len(executor.program.layers) == 3
+    assert executor.report.mismatches == 0
+    assert np.array_equal(found, np.concatenate([evaluate(model, image[None]) for image in x]))
 
 
 def test_scalings_between_layers_cost_nothing() -> None:
