@@ -19,7 +19,7 @@ from vta_arch.config import VTAConfig
 from vta_arch.program import INTEGER_TYPES
 
 from .qdq import NotALayerError, Scope, real_range
-from .view import TYPE_NUMBERS, GraphView, attributes
+from .view import MOVES, TYPE_NUMBERS, GraphView, attributes
 
 _BYTE = 8
 
@@ -171,7 +171,10 @@ class _Rewriter:
         return {}
 
     def _inside(self, index: int, item: _Quantized) -> bool:
-        """Whether no value of a QuantizeLinear is beyond its narrow type: as behind a reshape of its own scale."""
+        """Whether a QuantizeLinear stands behind moves alone of values that are not beyond its narrow type."""
+        maker = self._view.producer.get(self._view.nodes[index].input[0])
+        if maker is None or self._view.nodes[maker].op_type not in MOVES:
+            return False
         width, signed = INTEGER_TYPES[item.dtype]
         least = -(1 << (width - 1)) if signed else 0
         low, high = (np.rint(end / item.scale) + item.zero for end in self._ranges.get(index, (-np.inf, np.inf)))
