@@ -54,6 +54,7 @@ class _Rewriter:
         self._after: dict[int, list[NodeProto]] = {}
 
     def rewrite(self) -> bool:
+        """Rewrite all pairs, inputs and outputs; whether there were any."""
         changed: dict[str, str] = {}
         for index, node in enumerate(self._view.nodes):
             if node.op_type == "QuantizeLinear":

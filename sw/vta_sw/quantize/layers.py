@@ -73,6 +73,7 @@ class _Fit:
         self._quantized, self._float = Walk(self._simulated, inputs), Walk(fitting.graph, inputs)
 
     def run(self) -> tuple[dict[str, WeightQuant], dict[str, str]]:
+        """As :func:`fit_layers`."""
         weights: dict[str, WeightQuant] = {}
         dropped: dict[str, str] = {}
         for index, layer in enumerate(self._plan.layers):
