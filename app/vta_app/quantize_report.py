@@ -42,8 +42,8 @@ def layer_row(layer: LayerReport) -> list[str]:
         ", ".join(layer.input_types),
         layer.weight_type or "-",
         layer.activation_type,
-        f"{layer.output_scale:.4g}",
-        f"{low:.4g} to {high:.4g}",
+        f"{layer.output_scale:.3g}",
+        f"{low:.3g} to {high:.3g}",
         f"{100 * layer.output_saturated:.2f} %",
         "-" if layer.weight_snr_db is None else f"{layer.weight_snr_db:.1f}",
         f"{layer.output_snr_db:.1f}",
@@ -59,7 +59,9 @@ def type_rows(report: QuantizationReport) -> list[list[str]]:
 
 def print_report(report: QuantizationReport) -> None:
     """Print what became of each layer, what stayed float, and the tensors of each type."""
-    print_table(COLUMNS, [layer_row(layer) for layer in report.layers], right=NUMBERS)
+    shown = [at for at, name in enumerate(COLUMNS) if name != "operator"]  # its name is the longest cell
+    rows = [[layer_row(layer)[at] for at in shown] for layer in report.layers]
+    print_table([COLUMNS[at] for at in shown], rows, right=NUMBERS)
     if report.floats:
         print_table(["stays float", "why"], list(report.floats.items()))
     print_table(["tensors of type", "before", "now"], type_rows(report), right=["before", "now"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ def quantize_with_onnxruntime(network: Path, samples: NDArray[np.float32], *, pe
     source = prepare(network)
     value = source.graph.input[0]
     batch = value.type.tensor_type.shape.dim[0].dim_value or _BATCH
+    logging.disable(logging.WARNING)  # it advises a pre-processing that the canonical form has behind it
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "made.onnx"
         quantize_static(
@@ -45,4 +47,5 @@ def quantize_with_onnxruntime(network: Path, samples: NDArray[np.float32], *, pe
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         )
+        logging.disable(logging.NOTSET)
         return onnx.load(made)
