@@ -27,3 +27,7 @@ class DeviceError(VTAError):
 
 class DataError(VTAError):
     """An input array, label file or output path that cannot be used."""
+
+
+class BoardError(VTAError):
+    """A board that is unknown, or a tool, file or step of its build or programming that failed."""

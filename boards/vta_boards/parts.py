@@ -22,13 +22,5 @@ XCZU3EG = Part("xczu3eg", "xcup", lut=70_560, ff=141_120, dsp=360, bram36=216)
 XCZU7EV = Part("xczu7ev", "xcup", lut=230_400, ff=460_800, dsp=1_728, bram36=312)
 XCK26 = Part("xck26", "xcup", lut=117_120, ff=234_240, dsp=1_248, bram36=144)
 
-BOARD_PARTS: dict[str, Part] = {
-    "PYNQ-Z1": XC7Z020,
-    "PYNQ-Z2": XC7Z020,
-    "Ultra96-V2": XCZU3EG,
-    "ZCU104": XCZU7EV,
-    "KV260": XCK26,
-}
-"""Board, as a configuration names it -> its device."""
 DEFAULT_PART = XC7Z020
 """What a configuration without a board is compared with."""

@@ -22,7 +22,8 @@ from vta_arch.config import VTAConfig
 from vta_arch.files import write_text
 from vta_hw.verilog import TOP_NAME, generate_verilog
 
-from .parts import BOARD_PARTS, DEFAULT_PART, Part
+from .board import BOARDS
+from .parts import DEFAULT_PART, Part
 from .yosys import SynthesisError, TimingPath, parse_logic_cells, parse_sta, parse_stat, read_report, run_yosys
 
 FAMILIES = ("xc7", "xcup")
@@ -84,7 +85,7 @@ class Synthesis:
 
 def part_of(cfg: VTAConfig) -> Part:
     """The device of the configuration's board; a xc7z020 where it names none that is known."""
-    return BOARD_PARTS.get(cfg.board, DEFAULT_PART)
+    return next((board.part for board in BOARDS.values() if board.name == cfg.board), DEFAULT_PART)
 
 
 def synthesize(

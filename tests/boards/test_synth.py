@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import vta_boards.synth
 from vta_arch.presets import load_preset, preset_names
-from vta_boards.parts import BOARD_PARTS, DEFAULT_PART, XC7Z020
+from vta_boards.board import BOARDS
+from vta_boards.parts import DEFAULT_PART, XC7Z020
 from vta_boards.synth import (
     FAMILIES,
     Synthesis,
@@ -84,8 +85,8 @@ def test_units_add_up(stat: str, sta: str) -> None:
 
 def test_every_board_of_a_preset_has_a_part() -> None:
     boards = {load_preset(name).board for name in preset_names()} - {""}
-    assert boards <= set(BOARD_PARTS)
-    assert {part.family for part in BOARD_PARTS.values()} == set(FAMILIES)
+    assert boards <= {board.name for board in BOARDS.values()}
+    assert {board.part.family for board in BOARDS.values()} == set(FAMILIES)
     assert part_of(load_preset("tiny")) is DEFAULT_PART
     assert part_of(load_preset("kv260")).name == "xck26"
 
