@@ -31,9 +31,7 @@ def add_accumulators(
     """Both banks, shared by the engines, the loaders and, through the unit's port, the store unit."""
     loads = [loader.chunks_for(memory) for memory in (Memory.ACC, Memory.ACC_8BIT)]
     readers = [gemm.acc, alu.dst, alu.src]
-    # What writes the same data to several places stands in different pairs: a choice between two such sources would be
-    # the same in all these places, and a mapper that makes it once for them takes three LUTs for two bits.
-    engines = [gemm.write, *([alu.requant_write] if "requant" in cfg.extensions else []), alu.write]
+    engines = [gemm.write, alu.write, *([alu.requant_write] if "requant" in cfg.extensions else [])]
     granules = max(len(select) for select, _, _ in loads + [(port.mask, 0, 0) for port in engines])
     # Chunks of both memories lie in the loader's word as often as they fit.
     bits = max(len(chunk) for _, _, chunk in loads)
@@ -49,6 +47,7 @@ def add_accumulators(
         granules=granules,
         readers=len(readers),
         writers=len(writers),
+        parts=max(len(port.mask) for port in engines),
     )
     connect(m, flipped(unit.store), acc.store)
     m.d.comb += unit.store_ready.eq(acc.store_ready)
