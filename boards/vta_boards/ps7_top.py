@@ -1,7 +1,7 @@
-"""The top of a Zynq-7000 build without the vendor's block design: the processing system's primitive and the accelerator.
+"""The top of a Zynq-7000 build without the vendor's block design: the PS7 primitive and the accelerator.
 
-The PS7's ports are AXI3: bursts of at most 16 beats, which the accelerator keeps to, and write data with the ID of
-their address, which is always 0 here. Widths are those of UG585.
+The ports of the processing system are AXI3: bursts of at most 16 beats, which the accelerator keeps to, and write data
+with the ID of their address, which is always 0 here. Widths are those of UG585.
 """
 
 from __future__ import annotations
