@@ -1,7 +1,7 @@
 """The open flow for a Zynq-7000: Yosys, nextpnr-xilinx and Project X-Ray, without the vendor's tool.
 
-The script is ours because BRAM, DSP and the clock's constraint matter here. Its top has the PS7 primitive itself; nobody
-sets up the processing system, so whoever loads the bitstream sets the clock and the width of the memory port.
+The script is ours because BRAM, DSP and the clock's constraint matter here. Its top has the PS7 primitive itself;
+nobody sets up the processing system, so whoever loads the bitstream sets the clock and the width of the memory port.
 """
 
 from __future__ import annotations
