@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from vta_arch.config import VTAConfig
 from vta_arch.isa import ACC_BANKS
 
+from .held import held_unless
 from .layouts import requant_layout
 from .req_memory import WORD_BITS, ReqMemory, memory_channels
 from .requant_lane import RequantLane, delayed
@@ -79,7 +80,9 @@ class Requantizer(wiring.Component):
         for client in clients:
             with m.If(client.taken):
                 m.d.sync += [index.eq(client.index), bank.eq(client.bank)]
-        results = self._elaborate_lanes(m, index, bank, came.any())
+        # Lanes see a vector two cycles after it came, so that they can be told by a register.
+        under_way, works = [came], Signal()
+        results = self._elaborate_lanes(m, index, bank, came.any(), works)
 
         for number, client in enumerate(clients):
             due = came[number]
@@ -87,8 +90,11 @@ class Requantizer(wiring.Component):
                 register = Signal(name=f"due_{number}_{cycle}")
                 m.d.sync += register.eq(due)
                 due = register
+                under_way.append(due)
             m.d.comb += [client.part[0].eq(due), client.data.eq(results)]
             m.d.sync += client.part[1:].eq(client.part)
+            under_way.append(client.part)
+        m.d.sync += works.eq(Cat(*under_way).any())
         return m
 
     def _elaborate_turns(self, m: Module, clients: list[wiring.PureInterface]) -> None:
@@ -106,9 +112,9 @@ class Requantizer(wiring.Component):
         with m.Else():
             m.d.sync += left.eq(left - 1)
 
-    def _elaborate_lanes(self, m: Module, index: Value, bank: Value, came: Value) -> Value:
+    def _elaborate_lanes(self, m: Module, index: Value, bank: Value, came: Value, works: Value) -> Value:
         """All lanes, fed with the first part of what ``bank`` shows when a vector ``came``, and then with the others;
-        returns their results."""
+        they hold still unless ``works``. Returns their results."""
         cfg, parameters = self._cfg, self._parameters
         m.submodules.parameters = parameters
         connect(m, flipped(self.write), parameters.write)
@@ -124,9 +130,10 @@ class Requantizer(wiring.Component):
         ]
         accs = self._elaborate_parts(m, bank, came)
         blank = delayed(m, parameters.blank, RequantLane.LIMITS_AT + 1)
-        results = []
+        results, held = [], held_unless(m, works)
         for element in range(cfg.requant_width):
-            m.submodules[f"lane{element}"] = lane = RequantLane(cfg)
+            lane = RequantLane(cfg)
+            m.submodules[f"lane{element}"] = held(lane)
             channel = element % channels
             early, late = (delayed(m, side[channel], 1) for side in (parameters.early, parameters.late))
             words = Cat(early, late, Const(0, WORD_BITS))
