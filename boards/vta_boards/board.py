@@ -45,6 +45,16 @@ class ProcessingSystem:
     debian: str
     """Debian's name of the processors' architecture."""
 
+    def port_bits(self, data_bits: int) -> int:
+        """Width of the memory port for an accelerator's bus of ``data_bits``. Raises BoardError when it has none."""
+        for width in self.memory_widths:
+            if width >= data_bits:
+                return width
+        raise BoardError(
+            f"{self.memory_port} with {data_bits} bits: it has at most {max(self.memory_widths)}; "
+            f"use a configuration with axi_data_width = {max(self.memory_widths)} or less"
+        )
+
     @property
     def control_segment(self) -> str:
         """Address space in which Vivado places the registers."""
@@ -111,6 +121,8 @@ class Board:
     """Pattern of the board part of a carrier, and its connector; '' without one."""
     cable: str = "digilent"
     """openFPGALoader's name of the JTAG cable that the board has or, where it has none, of a usual one."""
+    crystal_mhz: float = 50.0
+    """Clock that the processing system's PLLs are fed with; needed of Zynq-7000 boards."""
 
 
 _DIGILENT = "https://github.com/Digilent/vivado-boards"
@@ -163,6 +175,7 @@ _ALL = (
         "vta_boards.platforms:ZyboZ720Platform",
         "pynq-z1",
         1024,
+        crystal_mhz=33.333333,
     ),
     Board(
         "microzed",
@@ -176,6 +189,7 @@ _ALL = (
         "pynq-z1",
         1024,
         cable="digilent_hs3",
+        crystal_mhz=33.333333,
     ),
     Board(
         "ultra96-v2",
