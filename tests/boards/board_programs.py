@@ -6,6 +6,7 @@ folder that VTA_TEST_PROGRAMS names, which ``python board_programs.py FOLDER`` h
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ def images() -> dict[str, np.ndarray]:
     return {"x": np.random.default_rng(IMAGES).normal(0, 4, (IMAGES, 3, 9, 9)).astype(np.float32)}
 
 
+@functools.cache
 def program_of(name: str) -> Program:
     """The network for a configuration."""
     folder = os.environ.get("VTA_TEST_PROGRAMS")
