@@ -18,7 +18,7 @@ _TEXTS = {ord("a"): "design", ord("b"): "part", ord("c"): "date", ord("d"): "tim
 _DATA = ord("e")
 SYNC_WORD = bytes.fromhex("aa995566")
 """First word that a device's configuration logic acts upon."""
-_SYNC_WITHIN = 4096
+SYNC_WITHIN = 4096
 """Bytes of padding and bus width detection, at most, in front of the sync word."""
 WORD_BYTES = 4
 LIMIT = 256 << 20
@@ -84,9 +84,9 @@ def _words(content: bytes, at: int, what: str) -> bytes:
         raise BoardError(f"{what}: is truncated or damaged: {len(data)} bytes of configuration, it says {claimed}")
     if claimed % WORD_BYTES:
         raise BoardError(f"{what}: is damaged: {claimed} bytes of configuration are not whole words")
-    sync = data.find(SYNC_WORD, 0, _SYNC_WITHIN)
+    sync = data.find(SYNC_WORD, 0, SYNC_WITHIN)
     if sync < 0 or sync % WORD_BYTES:
-        raise BoardError(f"{what}: is damaged: no sync word in the first {_SYNC_WITHIN} bytes of configuration")
+        raise BoardError(f"{what}: is damaged: no sync word in the first {SYNC_WITHIN} bytes of configuration")
     return data
 
 

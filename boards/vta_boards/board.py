@@ -45,16 +45,6 @@ class ProcessingSystem:
     debian: str
     """Debian's name of the processors' architecture."""
 
-    def port_bits(self, data_bits: int) -> int:
-        """Width of the memory port for an accelerator's bus of ``data_bits``. Raises BoardError when it has none."""
-        for width in self.memory_widths:
-            if width >= data_bits:
-                return width
-        raise BoardError(
-            f"{self.memory_port} with {data_bits} bits: it has at most {max(self.memory_widths)}; "
-            f"use a configuration with axi_data_width = {max(self.memory_widths)} or less"
-        )
-
     @property
     def control_segment(self) -> str:
         """Address space in which Vivado places the registers."""

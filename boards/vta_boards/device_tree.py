@@ -26,7 +26,7 @@ def overlay(board: Board, cfg: VTAConfig, firmware: str, *, memory_mib: int = BU
 
     Args:
         board: where the accelerator runs.
-        cfg: its configuration, for the clock and the width of the memory port.
+        cfg: its configuration, for the clock and the width of the memory port, which the board must have.
         firmware: name of the ``.bin`` below /lib/firmware.
         memory_mib: size of the u-dma-buf buffer, in MiB.
     """
@@ -77,7 +77,7 @@ def _port(system: ProcessingSystem, cfg: VTAConfig) -> list[str]:
     """Widths of the ports, which Linux can set on a Zynq UltraScale+; on a Zynq-7000 ps7_setup does."""
     if system.family != "zynqmp":
         return []
-    width = _FABRIC_WIDTH[system.port_bits(cfg.axi_data_width)]
+    width = _FABRIC_WIDTH[cfg.axi_data_width]
     return [
         "\tvta-ports {",
         '\t\tcompatible = "xlnx,afi-fpga";',

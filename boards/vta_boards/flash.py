@@ -11,7 +11,7 @@ from vta_arch.errors import BoardError
 from vta_arch.files import write_bytes, write_text
 
 from .board import Board
-from .build_files import Build, read_build
+from .build_result import BuildResult, read_build
 from .device_tree import overlay
 from .steps import Report, Step, run_all
 
@@ -46,7 +46,7 @@ def flash(
     with_overlay: bool = True,
     dry_run: bool = False,
     report: Report = print,
-) -> Build:
+) -> BuildResult:
     """Program ``board`` with the build in ``folder``.
 
     Args:
@@ -94,7 +94,7 @@ class _Shell:
         return Step(name, argv, remedy, timeout)
 
 
-def _prepare(build: Build, *, with_overlay: bool, dry_run: bool, report: Report) -> None:
+def _prepare(build: BuildResult, *, with_overlay: bool, dry_run: bool, report: Report) -> None:
     """The ``.bin`` and the compiled overlay beside the bitstream."""
     binary = build.file(".bin")
     if not binary.exists():
@@ -113,13 +113,13 @@ def _prepare(build: Build, *, with_overlay: bool, dry_run: bool, report: Report)
     run_all([Step("compile the overlay", compile_it, remedy)], report, dry_run=dry_run)
 
 
-def _jtag(build: Build) -> Step:
+def _jtag(build: BuildResult) -> Step:
     command = ("openFPGALoader", "-c", build.board.cable, str(build.file(".bit")))
     remedy = "install openFPGALoader, check cable and power, and that no other program holds the cable"
     return Step("load the bitstream", command, remedy, timeout=300)
 
 
-def _copy(build: Build, host: str, place: str, *, with_overlay: bool) -> Step:
+def _copy(build: BuildResult, host: str, place: str, *, with_overlay: bool) -> Step:
     files = [build.file(".bin"), *([build.file(".dtbo")] if with_overlay else [])]
     target = f"[{host}]" if host.count(":") > 1 else host
     command = ("scp", *SSH, *map(str, files), f"{target}:{place}/")
@@ -127,7 +127,9 @@ def _copy(build: Build, host: str, place: str, *, with_overlay: bool) -> Step:
     return Step("copy the files", command, remedy, timeout=300)
 
 
-def _program(build: Build, shell: _Shell, place: str, *, with_overlay: bool, dry_run: bool, report: Report) -> None:
+def _program(
+    build: BuildResult, shell: _Shell, place: str, *, with_overlay: bool, dry_run: bool, report: Report
+) -> None:
     """Program the fabric by fpgautil where the board has it, else by fpga_manager; then what Linux must set."""
     question = shell.step("look for fpgautil", "command -v fpgautil", "check that the board is on")
     by_util, by_manager = _fpgautil(build, shell, place, with_overlay), _manager(build, shell, place, with_overlay)
@@ -143,7 +145,7 @@ def _program(build: Build, shell: _Shell, place: str, *, with_overlay: bool, dry
     run_all(_afterwards(build, shell), report, dry_run=dry_run)
 
 
-def _fpgautil(build: Build, shell: _Shell, place: str, with_overlay: bool) -> list[Step]:
+def _fpgautil(build: BuildResult, shell: _Shell, place: str, with_overlay: bool) -> list[Step]:
     firmware, tree = f"{place}/{build.stem}.bin", f"{place}/{build.stem}.dtbo"
     options = ["-o", tree] if with_overlay else ["-f", "Full"]
     remedy = "see `dmesg` on the board; an overlay of an earlier design is removed by `fpgautil -R`"
@@ -151,7 +153,7 @@ def _fpgautil(build: Build, shell: _Shell, place: str, with_overlay: bool) -> li
     return [shell.step("program with fpgautil", command, remedy, timeout=120)]
 
 
-def _manager(build: Build, shell: _Shell, place: str, with_overlay: bool) -> list[Step]:
+def _manager(build: BuildResult, shell: _Shell, place: str, with_overlay: bool) -> list[Step]:
     """By the kernel's fpga_manager. The overlay names the bitstream, too: its region programs it once more."""
     name = f"{build.stem}.bin"
     quoted = shlex.quote(f"{place}/{name}")
@@ -190,7 +192,7 @@ def _manager(build: Build, shell: _Shell, place: str, with_overlay: bool) -> lis
     return steps
 
 
-def _afterwards(build: Build, shell: _Shell) -> list[Step]:
+def _afterwards(build: BuildResult, shell: _Shell) -> list[Step]:
     """The state of the fabric, and what no boot image has set up for this design."""
     steps = [
         shell.step(
@@ -200,8 +202,8 @@ def _afterwards(build: Build, shell: _Shell) -> list[Step]:
         )
     ]
     if build.board.system.family == "zynq7":
-        port = build.board.system.port_bits(build.config.axi_data_width)
-        options = f"--clock-mhz {build.config.clock_mhz:g} --port-bits {port} --crystal-mhz {build.board.crystal_mhz:g}"
+        cfg, crystal = build.config, build.board.crystal_mhz
+        options = f"--clock-mhz {cfg.clock_mhz:g} --port-bits {cfg.axi_data_width} --crystal-mhz {crystal:g}"
         steps.append(
             shell.step(
                 "set clock and port width",

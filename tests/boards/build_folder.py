@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 from vta_arch.config import VTAConfig
 from vta_boards.board import Board
-from vta_boards.build_files import Build, stem_of
+from vta_boards.build_result import CONFIG, MANIFEST, BuildResult
 
 PADDING, DETECT, SYNC = b"\xff" * 32, bytes.fromhex("000000bb11220044ffffffffffffffff"), bytes.fromhex("aa995566")
 
@@ -36,10 +37,12 @@ def part_in_bit(board: Board) -> str:
     return board.device if board.system.family == "zynqmp" else board.device.removeprefix("xc").split("-")[0]
 
 
-def make_build(folder: Path, board: Board, cfg: VTAConfig) -> Build:
-    """Record and bitstream."""
-    build = Build(folder, board, cfg, stem_of(board, cfg))
-    build.write_record()
+def make_build(folder: Path, board: Board, cfg: VTAConfig) -> BuildResult:
+    """Manifest, configuration and bitstream."""
+    build = BuildResult(folder, board, cfg, f"vta_{cfg.name}")
+    manifest = {"board": board.key, "stem": build.stem, "fingerprint": cfg.fingerprint_hex}
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    (folder / CONFIG).write_text(json.dumps(cfg.to_dict()))
     build.file(".bit").write_bytes(bit_file(part_in_bit(board)))
     build.file(".hwh").write_text("<EDKSYSTEM/>\n")
     return build

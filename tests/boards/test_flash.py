@@ -13,7 +13,7 @@ from build_folder import bit_file, make_build, words
 from vta_arch.errors import BoardError
 from vta_arch.presets import load_preset
 from vta_boards.board import BOARDS
-from vta_boards.build_files import Build, read_build
+from vta_boards.build_result import CONFIG, MANIFEST, BuildResult, read_build
 from vta_boards.flash import MANAGER, OVERLAY, SSH, Via, flash
 from vta_boards.steps import Step
 
@@ -63,20 +63,20 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
 
 
 @pytest.fixture
-def build(tmp_path: Path) -> Build:
+def build(tmp_path: Path) -> BuildResult:
     folder = tmp_path / "a build"
     folder.mkdir()
     return make_build(folder, Z1, load_preset("pynq-z1"))
 
 
-def test_jtag(bench: Bench, build: Build) -> None:
+def test_jtag(bench: Bench, build: BuildResult) -> None:
     shown: list[str] = []
     flash(Z1, build.folder, Via.JTAG, report=shown.append)
     assert bench.told() == [["openFPGALoader", "-c", "digilent", str(build.file(".bit"))]]
     assert shown == [f"load the bitstream: openFPGALoader -c digilent '{build.file('.bit')}'"]
 
 
-def test_ssh_with_fpgautil(bench: Bench, build: Build) -> None:
+def test_ssh_with_fpgautil(bench: Bench, build: BuildResult) -> None:
     flash(Z1, build.folder, Via.SSH, host="xilinx@pynq", report=lambda _line: None)
     stem, told = build.stem, bench.told()
     assert [command[0] for command in told] == ["dtc", "scp", "ssh", "ssh", "ssh", "ssh"]
@@ -92,7 +92,7 @@ def test_ssh_with_fpgautil(bench: Bench, build: Build) -> None:
     assert f'firmware-name = "{stem}.bin";' in build.file(".dtso").read_text()
 
 
-def test_ssh_with_fpga_manager(bench: Bench, build: Build) -> None:
+def test_ssh_with_fpga_manager(bench: Bench, build: BuildResult) -> None:
     bench.put("ssh", 'case "$*" in *fpgautil*) exit 1;; esac')
     flash(Z1, build.folder, Via.SSH, host="xilinx@pynq", report=lambda _line: None)
     stem = build.stem
@@ -117,7 +117,7 @@ def test_root_needs_no_sudo_and_zynqmp_no_setup(bench: Bench, tmp_path: Path) ->
     assert build.file(".bin").read_bytes() == words()
 
 
-def test_local(bench: Bench, build: Build) -> None:
+def test_local(bench: Bench, build: BuildResult) -> None:
     bench.put("sh", 'case "$*" in *"command -v"*) exit 0;; esac')
     flash(Z1, build.folder, Via.LOCAL, report=lambda _line: None)
     commands = [command[1:] for command in bench.told() if command[0] == "sh"]
@@ -126,7 +126,7 @@ def test_local(bench: Bench, build: Build) -> None:
 
 
 @pytest.mark.parametrize("via", list(Via))
-def test_dry_run_shows_everything_and_does_nothing(bench: Bench, build: Build, via: Via) -> None:
+def test_dry_run_shows_everything_and_does_nothing(bench: Bench, build: BuildResult, via: Via) -> None:
     before, shown = sorted(build.folder.iterdir()), []
     flash(Z1, build.folder, via, host="pynq" if via is Via.SSH else None, dry_run=True, report=shown.append)
     assert bench.told() == []
@@ -139,7 +139,7 @@ def test_dry_run_shows_everything_and_does_nothing(bench: Bench, build: Build, v
         assert names[-1] == "set clock and port width"
 
 
-def test_failing_steps_are_named_with_their_remedy(bench: Bench, build: Build) -> None:
+def test_failing_steps_are_named_with_their_remedy(bench: Bench, build: BuildResult) -> None:
     bench.put("openFPGALoader", "echo noise >&2; echo 'unable to open ftdi device' >&2; exit 1")
     message = r"step 'load the bitstream' failed: unable to open ftdi device; install openFPGALoader"
     with pytest.raises(BoardError, match=message):
@@ -165,52 +165,56 @@ def test_a_step_that_hangs_is_ended_with_what_it_started(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("host", ["-oProxyCommand=x", "a b", "a;b", "u@", "", "$(x)"])
-def test_hosts_that_are_none_are_refused(bench: Bench, build: Build, host: str) -> None:
+def test_hosts_that_are_none_are_refused(bench: Bench, build: BuildResult, host: str) -> None:
     with pytest.raises(BoardError, match="--host"):
         flash(Z1, build.folder, Via.SSH, host=host, report=lambda _line: None)
     assert bench.told() == []
 
 
-def test_host_belongs_to_ssh(build: Build) -> None:
+def test_host_belongs_to_ssh(build: BuildResult) -> None:
     with pytest.raises(BoardError, match="needs --host"):
         flash(Z1, build.folder, Via.SSH)
     with pytest.raises(BoardError, match="takes no --host"):
         flash(Z1, build.folder, Via.LOCAL, host="pynq")
 
 
-def change(build: Build, **values: object) -> None:
-    record = build.folder / "build.json"
-    record.write_text(json.dumps({**json.loads(record.read_text()), **values}))
+def test_builds_that_are_none_are_refused(build: BuildResult, tmp_path: Path) -> None:
+    manifest, config = build.folder / MANIFEST, build.folder / CONFIG
 
-
-def test_builds_that_are_none_are_refused(build: Build, tmp_path: Path) -> None:
-    def refused(message: str) -> None:
+    def refused(message: str, path: Path | None = None, text: str = "") -> None:
+        before = None if path is None or not path.exists() else path.read_text()
+        if path is not None:
+            path.write_text(text)
         with pytest.raises(BoardError, match=message) as caught:
             flash(Z1, build.folder, Via.JTAG, report=lambda _line: None)
         assert "\n" not in str(caught.value)
+        if path is not None and before is None:
+            path.unlink()
+        elif path is not None:
+            path.write_text(before or "")
 
-    with pytest.raises(BoardError, match="is a build for PYNQ-Z1, not for KV260"):
+    with pytest.raises(BoardError, match="is a build for 'pynq-z1', not for 'kv260'"):
         read_build(build.folder, KV260)
     with pytest.raises(BoardError, match="cannot be read"):
         read_build(tmp_path / "none", Z1)
-    good = (build.folder / "build.json").read_text()
-    change(build, config=load_preset("int4").to_dict())
-    refused("are of fingerprint .*, configuration 'int4' has")
-    change(build, stem="../../etc/x")
-    refused("no plain file name")
-    (build.folder / "build.json").write_text("{}")
-    refused("no record of a build")
-    (build.folder / "build.json").write_text(good)
-    (build.folder / "old.hwh").write_text("")
-    refused("old.hwh: is not of this build")
-    (build.folder / "old.hwh").unlink()
+    values = json.loads(manifest.read_text())
+    refused("are of fingerprint .*, configuration 'int4' has", config, json.dumps(load_preset("int4").to_dict()))
+    refused("is no configuration", config, "{}".replace("}", '"x": 1}'))
+    refused("no plain file name", manifest, json.dumps(values | {"stem": "../../etc/x"}))
+    refused("vta.json: is damaged", manifest, "{")
+    refused("vta.json: is damaged", manifest, "[]")
+    wide = load_preset("zcu104")
+    (build.folder / CONFIG).write_text(json.dumps(wide.to_dict()))
+    refused("has 32, 64 bits", manifest, json.dumps(values | {"fingerprint": wide.fingerprint_hex}))
+    config.write_text(json.dumps(build.config.to_dict()))
+    refused("old.hwh: is not of this build", build.folder / "old.hwh")
     build.file(".bit").write_bytes(bit_file(part="7z010clg400"))
     refused("is for the device '7z010clg400', PYNQ-Z1 has xc7z020clg400-1")
     build.file(".bit").unlink()
     refused(r"\.bit: is missing; run the command in")
 
 
-def test_a_binary_in_the_wrong_byte_order_is_refused(bench: Bench, build: Build) -> None:
+def test_a_binary_in_the_wrong_byte_order_is_refused(bench: Bench, build: BuildResult) -> None:
     build.file(".bin").write_bytes(words())
     with pytest.raises(BoardError, match="byte order"):
         flash(Z1, build.folder, Via.LOCAL, report=lambda _line: None)
