@@ -14,8 +14,10 @@ from types import FrameType
 from typing import Any, NoReturn
 
 import numpy as np
+from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 from vta_arch.errors import DataError, VTAError
+from vta_arch.files import atomic_output
 from vta_arch.program import CpuStep, Program
 from vta_runtime.evaluators import Evaluator, choose_evaluator
 from vta_runtime.executor import Executor
@@ -119,7 +121,7 @@ def _run(chosen: argparse.Namespace, root: Path) -> None:
     report = executor.report
     _print(program, Result(outputs, report.images, seconds, report.cycles, report.mismatches), labels)
     if chosen.output is not None:
-        np.savez(chosen.output, **outputs)
+        _write(chosen.output, outputs)
     if report.mismatches:
         raise DataError(f"{report.mismatches} elements differ from the integer reference")
 
@@ -153,6 +155,14 @@ def _check_labels(labels: NDArray[Any], inputs: dict[str, NDArray[Any]]) -> None
     count = max((len(array) for array in inputs.values() if array.ndim), default=0)
     if labels.shape != (count,):
         raise DataError(f"labels have the shape {list(labels.shape)}: give one class for each of {count} images")
+
+
+def _write(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
+    """An npz file of arrays of any name, which numpy's own function cannot take. Raises DataError."""
+    with atomic_output(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name, value in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                npy_format.write_array(member, np.asarray(value, order="C"), allow_pickle=False)
 
 
 def _inputs(program: Program, argument: str) -> dict[str, NDArray[Any]]:

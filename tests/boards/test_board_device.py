@@ -96,7 +96,8 @@ def test_a_run_that_does_not_end_is_reset_and_the_next_one_works(
         with pytest.raises(DeviceError, match=r"did not end within 0\.3 s .*timeout"):
             device.launch(PHYSICAL, 1, {})
         assert board.resets == 2
-        board.hang = False
+    board.hang = False
+    with opened(board, interrupt=interrupt) as device:
         executor = Executor(tiny, device, cpu=Evaluator.NUMPY)
         executor.run(images(), check=True)
         assert executor.report.mismatches == 0

@@ -72,7 +72,9 @@ class BoardDevice:
     ) -> None:
         self.config = cfg
         self.window: tuple[int, int] | None = None
-        self._owned = [registers, buffer, *([interrupt] if interrupt is not None else [])]
+        self._owned: list[Registers | DmaBuffer | Interrupt] = [registers, buffer]
+        if interrupt is not None:
+            self._owned.append(interrupt)
         self._registers, self._interrupt, self._timeout = registers, interrupt, timeout
         wait = None if interrupt is None else self._wait
         self.driver = RegisterDriver(registers, cfg, wait=wait, timeout=timeout, watchdog=watchdog)
