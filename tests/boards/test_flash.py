@@ -9,7 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
+import typer
 from build_folder import bit_file, make_build, words
+from typer.testing import CliRunner
+from vta_app.commands import board_flash
 from vta_arch.errors import BoardError
 from vta_arch.presets import load_preset
 from vta_boards.board import BOARDS
@@ -212,6 +215,20 @@ def test_builds_that_are_none_are_refused(build: BuildResult, tmp_path: Path) ->
     refused("is for the device '7z010clg400', PYNQ-Z1 has xc7z020clg400-1")
     build.file(".bit").unlink()
     refused(r"\.bit: is missing; run the command in")
+
+
+def test_command(bench: Bench, build: BuildResult) -> None:
+    app = typer.Typer()
+    app.command()(board_flash.flash)
+    runner = CliRunner()
+    shown = runner.invoke(app, ["pynq-z1", str(build.folder), "--dry-run"])
+    assert (shown.exit_code, bench.told()) == (0, [])
+    assert shown.stdout.startswith("load the bitstream: openFPGALoader -c digilent ")
+    done = runner.invoke(app, ["pynq-z1", str(build.folder)])
+    assert (done.exit_code, [command[0] for command in bench.told()]) == (0, ["openFPGALoader"])
+    assert f"PYNQ-Z1 holds configuration pynq-z1 ({build.config.fingerprint_hex})" in done.output
+    wrong = runner.invoke(app, ["pynq-z3", str(build.folder)])
+    assert isinstance(wrong.exception, BoardError)
 
 
 def test_a_binary_in_the_wrong_byte_order_is_refused(bench: Bench, build: BuildResult) -> None:
