@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
 
-.PHONY: help venv demo test test-arm lint bench accuracy docs streams graphs formal coverage board-wheel clean
+.PHONY: help venv demo test test-arm lint bench accuracy docs sizes streams graphs formal coverage board-wheel clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -38,6 +38,9 @@ accuracy: $(STAMP) ## docs/accuracy.md: what quantization costs trained networks
 
 docs: $(STAMP) ## docs/isa.md and docs/registers.md from vta_arch
 	$(BIN)/python -m vta_app.reference docs
+
+sizes: $(STAMP) ## what `vta board list` knows of presets' sizes: by `vta synth`, minutes each
+	$(BIN)/python tools/measure_sizes.py
 
 streams: $(STAMP) ## 2,000 random instruction streams, RTL against functional simulator
 	$(BIN)/python -m vta_sim.stream_soak --streams 2000

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from vta_arch.config import VTAConfig
@@ -119,17 +122,7 @@ class Requantizer(wiring.Component):
             parameters.early_row.eq(row),
             parameters.late_row.eq(delayed(m, row, RequantLane.LIMITS_AT)),
         ]
-        width = cfg.requant_width * cfg.acc_width
-        accs, sources = Signal(width, reset_less=True), [shown[:width] for shown in self.banks]
-        if self._parts > 1:
-            # Both banks are kept, so that one LUT a bit chooses among all: the source is a number of two bits.
-            for shown in self.banks:
-                rest = Signal(cfg.acc_elem_bits - width, name=f"rest_{len(sources)}", reset_less=True)
-                m.d.sync += rest.eq(Mux(came, shown[width:], rest >> width))
-                sources.append(rest[:width])
-        m.d.sync += accs.eq(Array(sources)[Cat(bank, ~came)[: (len(sources) - 1).bit_length()]])
-        # A register behind the block RAM, before the addition of the bias.
-        accs = delayed(m, accs, 1)
+        accs = self._elaborate_parts(m, bank, came)
         blank = delayed(m, parameters.blank, RequantLane.LIMITS_AT + 1)
         results = []
         for element in range(cfg.requant_width):
@@ -143,3 +136,23 @@ class Requantizer(wiring.Component):
             m.d.comb += lane.blank.eq(blank)
             results.append(lane.result)
         return Cat(*results)
+
+    def _elaborate_parts(self, m: Module, bank: Value, came: Value) -> Value:
+        """The parts of what ``bank`` shows when a vector ``came``: the first one two cycles later, then the others.
+
+        Each place that they come from is 0, by its registers' resets, while another has its turn. So the choice among
+        them falls together with the addition of the bias: one LUT of five inputs a bit.
+        """
+        width = self._cfg.requant_width * self._cfg.acc_width
+        sources: list[Value] = []
+        for number, shown in enumerate(self.banks):
+            shows = came & (bank == number)
+            first = Signal(width, name=f"first_{number}", reset_less=True)
+            m.d.sync += first.eq(Mux(shows, shown[:width], 0))
+            sources.append(delayed(m, first, 1))
+            if self._parts > 1:
+                # The vector before has just left when another one comes.
+                rest = Signal(self._cfg.acc_elem_bits - width, name=f"rest_{number}", reset_less=True)
+                m.d.sync += rest.eq(Mux(shows, shown[width:], rest >> width))
+                sources.append(delayed(m, rest[:width], 2))
+        return reduce(or_, sources)
