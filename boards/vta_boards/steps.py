@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import signal
-import subprocess
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from vta_arch.errors import BoardError
+
+from .tool import run_lines
 
 Report = Callable[[str], None]
 
@@ -31,52 +32,30 @@ class Step:
 
     def run(self) -> str:
         """Run it; what it printed. Raises BoardError naming the step, the reason and the remedy."""
-        status, output, errors = self._finish()
+        status, lines = self._finish()
         if status:
-            lines = (errors or output).strip().splitlines()
-            reason = lines[-1] if lines else f"exit status {status}"
-            raise BoardError(f"step '{self.name}' failed: {reason}; {self.remedy}")
-        return output
+            raise self._failure(lines[-1] if lines else f"exit status {status}")
+        return "\n".join(lines)
 
     def succeeds(self) -> bool:
         """Whether the command ends well, for a question instead of an action. Raises BoardError when it cannot run."""
         return not self._finish()[0]
 
-    def _finish(self) -> tuple[int, str, str]:
+    def _finish(self) -> tuple[int, list[str]]:
+        """Exit status, and the lines that are not empty."""
+        if shutil.which(self.command[0]) is None:
+            raise self._failure(f"there is no {self.command[0]}")
+        lines: list[str] = []
         try:
-            process = subprocess.Popen(
-                self.command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                errors="replace",
-                start_new_session=True,
-            )
-        except FileNotFoundError:
-            raise BoardError(f"step '{self.name}' failed: there is no {self.command[0]}; {self.remedy}") from None
+            status = run_lines(self.command, Path.cwd(), timeout=self.timeout, line=lines.append)
         except OSError as error:
-            reason = f"{self.command[0]}: {error.strerror}"
-            raise BoardError(f"step '{self.name}' failed: {reason}; {self.remedy}") from None
-        try:
-            output, errors = process.communicate(timeout=self.timeout)
-        except subprocess.TimeoutExpired:
-            raise BoardError(
-                f"step '{self.name}' failed: it did not end within {self.timeout:g} s; {self.remedy}"
-            ) from None
-        finally:
-            _end(process)
-        return process.returncode, output, errors
+            raise self._failure(f"{self.command[0]}: {error.strerror}") from None
+        except BoardError:
+            raise self._failure(f"it did not end within {self.timeout:g} s") from None
+        return status, [line.strip() for line in lines if line.strip()]
 
-
-def _end(process: subprocess.Popen[str]) -> None:
-    """End a command that still runs, with what it started; its pipes are closed."""
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    for pipe in (process.stdout, process.stderr):
-        if pipe is not None:
-            pipe.close()
+    def _failure(self, reason: str) -> BoardError:
+        return BoardError(f"step '{self.name}' failed: {reason}; {self.remedy}")
 
 
 def run_all(steps: Sequence[Step], report: Report, *, dry_run: bool) -> None:

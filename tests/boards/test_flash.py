@@ -15,7 +15,9 @@ from typer.testing import CliRunner
 from vta_app.commands import board_flash
 from vta_arch.errors import BoardError
 from vta_arch.presets import load_preset
+from vta_boards import build as build_module
 from vta_boards.board import BOARDS
+from vta_boards.build import Build, finish, write_folder
 from vta_boards.build_result import CONFIG, MANIFEST, BuildResult, read_build
 from vta_boards.flash import MANAGER, OVERLAY, SSH, Via, flash
 from vta_boards.steps import Step
@@ -229,6 +231,21 @@ def test_command(bench: Bench, build: BuildResult) -> None:
     assert f"PYNQ-Z1 holds configuration pynq-z1 ({build.config.fingerprint_hex})" in done.output
     wrong = runner.invoke(app, ["pynq-z3", str(build.folder)])
     assert isinstance(wrong.exception, BoardError)
+
+
+def test_what_a_build_writes_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder of openXC7, which leaves the .bin to us; without its Verilog."""
+    monkeypatch.setitem(build_module._FILES, "openxc7", lambda _board, _cfg, _stem: {})
+    cfg = load_preset("tiny")
+    plan = Build(Z1, cfg, "openxc7")
+    write_folder(tmp_path, plan.files())
+    with pytest.raises(BoardError, match="is missing; run the command in"):
+        read_build(tmp_path, Z1)
+    (tmp_path / f"{plan.stem}.bit").write_bytes(bit_file(part=Z1.device))
+    finish(tmp_path, plan)
+    result = read_build(tmp_path, Z1)
+    assert (result.config, result.stem) == (cfg, plan.stem)
+    assert result.file(".bin").read_bytes() == result.bitstream().to_bin(Z1.system)
 
 
 def test_a_binary_in_the_wrong_byte_order_is_refused(bench: Bench, build: BuildResult) -> None:

@@ -12,8 +12,12 @@ from vta_arch.presets import load_config
 
 from ..options import JsonFlag
 from ..output import print_done, print_json, print_table, progress_bars
+from .board_flash import flash
 
 app = typer.Typer(help="Boards: what they are, builds for them, programming them.", no_args_is_help=True)
+
+
+app.command()(flash)
 
 
 class FlowName(StrEnum):
