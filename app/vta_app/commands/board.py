@@ -17,9 +17,6 @@ from .board_flash import flash
 app = typer.Typer(help="Boards: what they are, builds for them, programming them.", no_args_is_help=True)
 
 
-app.command()(flash)
-
-
 class FlowName(StrEnum):
     """Tools that make a bitstream."""
 
@@ -104,3 +101,6 @@ def build(
         print_done(f"{output}: {len(plan.files())} files for {found.name}, {cfg.name} at {cfg.clock_mhz:g} MHz")
     else:
         print_done(f"{output}: {', '.join(plan.products)}")
+
+
+app.command()(flash)
