@@ -115,6 +115,8 @@ class Board:
     """A module's connector and the pattern of its carrier's board part, as Vivado connects the two; '' without."""
     cable: str = "digilent"
     """openFPGALoader's name of the JTAG cable that the board has or, where it has none, of a usual one."""
+    crystal_mhz: float = 50.0
+    """Clock that the processing system's PLLs are fed with; needed of Zynq-7000 boards."""
 
 
 _DIGILENT = "https://github.com/Digilent/vivado-boards"
@@ -167,6 +169,7 @@ _ALL = (
         "vta_boards.platforms:ZyboZ720Platform",
         "pynq-z1",
         1024,
+        crystal_mhz=33.333333,
     ),
     Board(
         "microzed",
@@ -180,6 +183,7 @@ _ALL = (
         "pynq-z1",
         1024,
         cable="digilent_hs3",
+        crystal_mhz=33.333333,
     ),
     Board(
         "ultra96-v2",

@@ -9,18 +9,15 @@ from pathlib import Path
 
 from vta_arch.config import VTAConfig
 from vta_arch.errors import BoardError
-from vta_arch.files import write_text
+from vta_arch.files import write_bytes, write_text
 
 from .board import Board
 from .build_page import build_page
+from .build_result import CONFIG, MANIFEST, BuildResult
 from .flow import Flow
 from .openxc7 import OPENXC7, openxc7_files
 from .vivado import VIVADO, vivado_files
 
-MANIFEST = "vta.json"
-"""What was built: board, configuration, stem and flow, for whoever programs the board."""
-CONFIG = "config.json"
-"""The configuration, as every ``--config`` takes it."""
 PRODUCTS = {"vivado": (".bit", ".hwh", ".bin", ".xsa"), "openxc7": (".bit", ".bin")}
 """Endings of what a flow makes."""
 FLOWS: dict[str, Flow] = {"vivado": VIVADO, "openxc7": OPENXC7}
@@ -97,7 +94,11 @@ def write_folder(folder: Path, files: Mapping[str, str]) -> None:
 
 
 def finish(folder: Path, plan: Build) -> None:
-    """After the tools: what they leave to us, and a look that every product is there. Raises BoardError."""
+    """After the tools: the .bin where they make none, and a look that every product is there. Raises BoardError."""
+    result = BuildResult(folder, plan.board, plan.cfg, plan.stem)
+    binary = result.file(".bin")
+    if binary.name in plan.products and not binary.exists() and result.file(".bit").exists():
+        write_bytes(binary, result.binary())
     absent = [name for name in plan.products if not (folder / name).is_file()]
     if absent:
         raise BoardError(f"{folder}: {plan.flow} ended without {', '.join(absent)}; see {FLOWS[plan.flow].log}")

@@ -12,6 +12,7 @@ from vta_arch.presets import load_config
 
 from ..options import JsonFlag
 from ..output import print_done, print_json, print_table, progress_bars
+from .board_flash import flash
 
 app = typer.Typer(help="Boards: what they are, builds for them, programming them.", no_args_is_help=True)
 
@@ -100,3 +101,6 @@ def build(
         print_done(f"{output}: {len(plan.files())} files for {found.name}, {cfg.name} at {cfg.clock_mhz:g} MHz")
     else:
         print_done(f"{output}: {', '.join(plan.products)}")
+
+
+app.command()(flash)
