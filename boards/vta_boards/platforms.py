@@ -5,7 +5,7 @@ Pins follow the vendors' master constraint files.
 
 from __future__ import annotations
 
-from amaranth.build import Attrs, Clock, DiffPairs, Pins, Resource
+from amaranth.build import Attrs, Clock, Connector, DiffPairs, Pins, Resource
 from amaranth.vendor import XilinxPlatform
 from amaranth_boards.resources import ButtonResources, LEDResources, RGBLEDResource, SwitchResources
 
@@ -28,7 +28,7 @@ class _Pynq(XilinxPlatform):
         RGBLEDResource(0, r="N15", g="G17", b="L15", attrs=_LVCMOS33),
         RGBLEDResource(1, r="M15", g="L14", b="G14", attrs=_LVCMOS33),
     ]
-    connectors = []  # noqa: RUF012
+    connectors: list[Connector] = []  # noqa: RUF012
 
 
 class PynqZ1Platform(_Pynq):
@@ -54,7 +54,7 @@ class ZyboZ720Platform(XilinxPlatform):
         RGBLEDResource(0, r="Y11", g="T5", b="Y12", attrs=_LVCMOS33),
         RGBLEDResource(1, r="V16", g="F17", b="M17", attrs=_LVCMOS33),
     ]
-    connectors = []  # noqa: RUF012
+    connectors: list[Connector] = []  # noqa: RUF012
 
 
 class Ultra96V2Platform(XilinxPlatform):
@@ -64,7 +64,7 @@ class Ultra96V2Platform(XilinxPlatform):
     package = "sbva484"
     speed = "1-i"
     resources = [*LEDResources(pins="A9 B9", attrs=_LVCMOS18)]  # noqa: RUF012
-    connectors = []  # noqa: RUF012
+    connectors: list[Connector] = []  # noqa: RUF012
 
 
 class Zcu104Platform(XilinxPlatform):
@@ -80,7 +80,7 @@ class Zcu104Platform(XilinxPlatform):
         *ButtonResources(pins="B4 C4 B3 C3", attrs=_LVCMOS33),
         *LEDResources(pins="D5 D6 A5 B5", attrs=_LVCMOS33),
     ]
-    connectors = []  # noqa: RUF012
+    connectors: list[Connector] = []  # noqa: RUF012
 
 
 class Kv260Platform(XilinxPlatform):
@@ -90,4 +90,4 @@ class Kv260Platform(XilinxPlatform):
     package = "sfvc784"
     speed = "2LV-c"
     resources = [Resource("fan", 0, Pins("A12", dir="o"), _LVCMOS33)]  # noqa: RUF012
-    connectors = []  # noqa: RUF012
+    connectors: list[Connector] = []  # noqa: RUF012

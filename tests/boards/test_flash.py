@@ -91,7 +91,7 @@ def test_ssh_with_fpgautil(bench: Bench, build: BuildResult) -> None:
         "command -v fpgautil",
         f"fpgautil -b /tmp/{stem}.bin -o /tmp/{stem}.dtbo",
         f"if [ -e {MANAGER}/state ]; then grep -qx operating {MANAGER}/state; fi",
-        "python3 -m vta_boards.ps7_setup --clock-mhz 142 --port-bits 64 --crystal-mhz 50",
+        "python3 -m vta_boards.ps7_setup --clock-mhz 142.857 --port-bits 64 --crystal-mhz 50",
     ]
     assert build.file(".bin").read_bytes() == b"".join(words()[at : at + 4][::-1] for at in range(0, len(words()), 4))
     assert f'firmware-name = "{stem}.bin";' in build.file(".dtso").read_text()
@@ -109,7 +109,7 @@ def test_ssh_with_fpga_manager(bench: Bench, build: BuildResult) -> None:
         f"echo {stem}.bin > {MANAGER}/firmware",
         f"mkdir -p {OVERLAY} && cat /tmp/{stem}.dtbo > {OVERLAY}/dtbo && grep -qx applied {OVERLAY}/status",
         f"if [ -e {MANAGER}/state ]; then grep -qx operating {MANAGER}/state; fi",
-        "python3 -m vta_boards.ps7_setup --clock-mhz 142 --port-bits 64 --crystal-mhz 50",
+        "python3 -m vta_boards.ps7_setup --clock-mhz 142.857 --port-bits 64 --crystal-mhz 50",
     ]
 
 
