@@ -22,7 +22,8 @@ INT8, UINT8, INT4, INT2 = IntType(8, True), IntType(8, False), IntType(4, True),
 
 
 def error(values: np.ndarray, scale: float, kind: IntType, power: int = 2) -> float:
-    return float(((np.clip(np.floor(values / scale + 0.5), kind.low, kind.high) * scale - values) ** power).mean())
+    found = np.clip(np.floor(values / scale + 0.5), kind.low, kind.high) * scale
+    return float((np.abs(found - values) ** power).mean())
 
 
 @pytest.mark.parametrize("kind", [INT8, UINT8, INT4, INT2], ids=str)
@@ -41,7 +42,7 @@ def test_the_scale_found_is_the_best_there_is(kind: IntType, shape: str) -> None
     assert error(values, found, kind) <= 1.02 * min(error(values, 2.0**e, kind) for e in range(-12, 12))
     finer = any_scale.search_activation_scale(stats, kind)
     tried = np.geomspace(1e-4, 20, 400)
-    power = 4 if kind.bits == 8 else 2
+    power = 3 if kind.bits == 8 else 2
     assert error(values, finer, kind, power) <= 1.1 * min(error(values, scale, kind, power) for scale in tried)
 
 

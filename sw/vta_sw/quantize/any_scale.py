@@ -10,14 +10,14 @@ from vta_arch.config import VTAConfig
 
 from ..frontend.graph import Graph
 from .calibrate import TensorStats
-from .scales import best_weight_scales, mean_error
+from .scales import best_weight_scales, mean_error, unclipped_scale
 from .types import Annotation, IntType
 
 _CLIPPED = np.geomspace(1.0, 1 / 16, 49)
 """Parts of the largest magnitude that are tried as the one that is not clipped."""
 _FINE_BITS = 8
 """With as many bits rounding is fine enough to clip no weights, and activations only where they are very rare."""
-_FINE_POWER, _COARSE_POWER = 4, 2
+_FINE_POWER, _COARSE_POWER = 3, 2
 """Power of an activation's error that is minimised. The higher one minds large errors, that is clipping, more: few
 large activations often decide about a result."""
 _LEAST = 2.0**-80
@@ -40,7 +40,8 @@ def search_activation_scale(stats: TensorStats, kind: IntType) -> float:
     power = _FINE_POWER if kind.bits >= _FINE_BITS else _COARSE_POWER
     if stats.largest == 0.0:
         return 1.0
-    candidates = [float(np.float32(max(stats.largest * part / kind.high, _LEAST))) for part in _CLIPPED]
+    whole = unclipped_scale(stats, kind)
+    candidates = [float(np.float32(max(whole * part, _LEAST))) for part in _CLIPPED]
     return min(candidates, key=lambda scale: mean_error(stats, scale, kind, power))
 
 

@@ -48,7 +48,8 @@ class Accumulator:
     @classmethod
     def of(cls, cfg: VTAConfig, source: IntType, weight: IntType, config: QConfig = DEFAULT) -> Accumulator:
         """The limits of a layer that reads activations of type ``source`` and has weights of type ``weight``."""
-        largest = max(-source.low, source.high)
+        # With a zero point it is the stored integer, from which passes or the bias take it.
+        largest = max(-source.low - source.zero, source.high + source.zero)
         if not source.signed and cfg.inp_is_signed:
             # On the accelerator it is signed, with a zero point, which passes have to add in the accumulators.
             largest = 1 << (source.bits - 1 if has_any_scale(cfg) else source.bits)
