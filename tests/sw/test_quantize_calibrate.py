@@ -83,14 +83,14 @@ FLAT = np.random.default_rng(3).normal(size=(6, 200)) * np.array([[1e-6], [0.1],
 
 
 def loss(row: np.ndarray, scale: float, limit: int) -> float:
-    rounded = round_weights(row[None], np.array([scale]), limit)[0]
+    rounded = round_weights(row[None], np.array([scale]), (-limit, limit))[0]
     assert np.abs(rounded).max() <= limit
     return float(((rounded * scale - row) ** 2).sum())
 
 
 @pytest.mark.parametrize("limit", [127, 7, 1])
 def test_power_of_two_weight_scales_are_the_best(limit: int) -> None:
-    found = search_weight_scales(FLAT, limit)
+    found = search_weight_scales(FLAT, (-limit, limit))
     for row, scale in zip(FLAT[:-1], found[:-1], strict=True):
         assert loss(row, scale, limit) == min(loss(row, scale * 2.0**e, limit) for e in range(-8, 8))
     assert found[-1] == 1
@@ -98,7 +98,7 @@ def test_power_of_two_weight_scales_are_the_best(limit: int) -> None:
 
 @pytest.mark.parametrize("limit", [127, 7, 1])
 def test_weight_scales_are_as_good_as_any(limit: int) -> None:
-    found = any_scale.search_weight_scales(FLAT, limit)
+    found = any_scale.search_weight_scales(FLAT, (-limit, limit))
     assert np.all(found == np.float32(found))
     for row, scale in zip(FLAT[:-1], found[:-1], strict=True):
         widest = np.abs(row).max() / limit

@@ -10,7 +10,7 @@ from vta_arch.config import VTAConfig
 
 from ..frontend.graph import Graph
 from .calibrate import TensorStats
-from .scales import best_weight_scales, mean_error, unclipped_scale
+from .scales import Limits, best_weight_scales, mean_error, unclipped_scale
 from .types import Annotation, IntType
 
 _CLIPPED = np.geomspace(1.0, 1 / 16, 49)
@@ -45,17 +45,17 @@ def search_activation_scale(stats: TensorStats, kind: IntType) -> float:
     return min(candidates, key=lambda scale: mean_error(stats, scale, kind, power))
 
 
-def search_weight_scales(flat: NDArray[np.float64], limit: int, *, clip: bool = True) -> NDArray[np.float64]:
-    """Float32 scales of ``flat`` [channels, n]: max|w| / limit, or less where clipping a few weights is better.
+def search_weight_scales(flat: NDArray[np.float64], limits: Limits, *, clip: bool = True) -> NDArray[np.float64]:
+    """Float32 scales of ``flat`` [channels, n]: max|w| / limits[1], or less where clipping a few weights is better.
 
     1 for a row of zeros. Without ``clip`` nothing is clipped.
     """
-    largest = np.abs(flat).max(axis=1, initial=0.0)
+    limit, largest = limits[1], np.abs(flat).max(axis=1, initial=0.0)
     largest[largest == 0.0] = limit
     coarse = limit < (1 << (_FINE_BITS - 1)) - 1
     parts = _CLIPPED if clip and coarse else _CLIPPED[:1]
     trials = [np.maximum(largest * part / limit, _LEAST).astype(np.float32).astype(np.float64) for part in parts]
-    return best_weight_scales(flat, trials, limit)
+    return best_weight_scales(flat, trials, limits)
 
 
 def align_additions(

@@ -58,16 +58,22 @@ def decibels(signal: float, noise: float) -> float:
     return 10.0 * math.log10(signal / noise) if signal > 0.0 else -math.inf
 
 
-def round_weights(flat: NDArray[np.float64], scales: NDArray[np.float64], limit: int) -> NDArray[np.int64]:
-    """Nearest integers of ``flat`` [channels, n] at ``scales`` [channels], limited to +-limit."""
-    return np.clip(np.floor(flat / scales[:, None] + 0.5), -limit, limit).astype(np.int64)
+Limits = tuple[int, int]
+"""Least and greatest integer of weights."""
 
 
-def best_weight_scales(flat: NDArray[np.float64], trials: list[NDArray[np.float64]], limit: int) -> NDArray[np.float64]:
+def round_weights(flat: NDArray[np.float64], scales: NDArray[np.float64], limits: Limits) -> NDArray[np.int64]:
+    """Nearest integers of ``flat`` [channels, n] at ``scales`` [channels], within the limits."""
+    return np.clip(np.floor(flat / scales[:, None] + 0.5), *limits).astype(np.int64)
+
+
+def best_weight_scales(
+    flat: NDArray[np.float64], trials: list[NDArray[np.float64]], limits: Limits
+) -> NDArray[np.float64]:
     """Of the scales [channels] in ``trials`` the one of least squared error for each row of ``flat`` [channels, n]."""
     best, least = trials[0], np.full(len(flat), np.inf)
     for trial in trials:
-        error = ((flat - round_weights(flat, trial, limit) * trial[:, None]) ** 2).sum(axis=1)
+        error = ((flat - round_weights(flat, trial, limits) * trial[:, None]) ** 2).sum(axis=1)
         better = error < least
         best, least = np.where(better, trial, best), np.where(better, error, least)
     return best
