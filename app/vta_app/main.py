@@ -22,6 +22,7 @@ from .commands import (
     quantize,
     run,
     sensitivity,
+    serve,
     synth,
     tune,
     verilog,
@@ -68,6 +69,7 @@ app.command("explain")(explain.explain)
 app.command("tune")(tune.tune)
 app.command("profile-cpu")(profile_cpu.profile_cpu)
 app.command("run")(run.run)
+app.command("serve")(serve.serve)
 app.command("exec")(exec.exec)
 app.command("disasm")(disasm.disasm)
 
