@@ -60,6 +60,7 @@ class Connection(BaseHTTPRequestHandler):
     """
 
     protocol_version = "HTTP/1.1"
+    default_request_version = "HTTP/1.0"  # of what has no version: its answer then has a head, too
     limits: Limits
     log: Callable[[str], None]
 
