@@ -27,6 +27,7 @@ from vta_arch.program import Program
 from vta_boards.server import Limits, Server
 from vta_boards.server.tokens import Token
 from vta_runtime.device import RunResult
+from vta_runtime.evaluators import Evaluator
 from vta_runtime.executor import Executor
 from vta_sim.functional import FunctionalDevice
 
@@ -51,13 +52,13 @@ def file_of(made: Program) -> bytes:
         return (Path(folder) / "p.vta").read_bytes()
 
 
-def expected(made: Program, inputs: Arrays) -> dict[str, np.ndarray]:
+def expected(made: Program, inputs: Arrays, cpu: str = "onnxruntime") -> dict[str, np.ndarray]:
     """Outputs on the functional simulator in this process."""
-    return Executor(made, FunctionalDevice(made.config)).run(inputs)
+    return Executor(made, FunctionalDevice(made.config), cpu=Evaluator(cpu)).run(inputs)
 
 
 class ObedientDevice(FunctionalDevice):
-    """Does at each launch what a file says: ``sleep SECONDS``, ``crash``, ``fail``, or nothing."""
+    """Does at each launch what a file says: ``sleep SECONDS``, ``crash``, ``fail``, ``eat BYTES``, or nothing."""
 
     def __init__(self, orders: Path, cfg: VTAConfig) -> None:
         super().__init__(cfg)
@@ -69,6 +70,8 @@ class ObedientDevice(FunctionalDevice):
             time.sleep(float(value))
         elif order == "crash":
             os._exit(3)
+        elif order == "eat":
+            np.zeros(int(value), np.uint8)
         elif order == "fail":
             raise DeviceError("told to fail")
         return super().launch(insn_address, insn_count, bases)

@@ -5,8 +5,8 @@ Runs on a board with the standard library and numpy alone:
     python -m vta_boards.server --config pynq-z1 --device NAME
 """
 
+from .jobs import DeviceFactory
 from .limits import Limits
 from .server import Server
-from .worker import DeviceFactory
 
 __all__ = ["DeviceFactory", "Limits", "Server"]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import ipaddress
 import signal
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import FrameType
 
@@ -13,10 +14,10 @@ from vta_arch.config import VTAConfig
 from vta_arch.errors import DataError
 from vta_runtime.protocol import DEFAULT_PORT
 
+from .jobs import DeviceFactory
 from .limits import Limits
 from .server import LOOPBACK, Server
 from .tokens import find_token
-from .worker import DeviceFactory
 
 HELP = {
     "host": "address to listen on; 0.0.0.0: all",
@@ -65,6 +66,22 @@ class ServeOptions:
                 raise DataError("--tls-cert and --tls-key are given together or not at all")
             return None
         return self.tls_cert, self.tls_key
+
+
+_TYPES = {"int": int, "float": float, "str": str, "Path | None": Path}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Give a board's command the options of a server."""
+    for item in fields(ServeOptions):
+        option, kind = "--" + item.name.replace("_", "-"), _TYPES[str(item.type)]
+        shown = "" if item.default is None else f" (default: {item.default})"
+        parser.add_argument(option, type=kind, default=item.default, help=HELP[item.name] + shown)
+
+
+def options_of(chosen: argparse.Namespace) -> ServeOptions:
+    """The options that :func:`add_options` added."""
+    return ServeOptions(**{item.name: getattr(chosen, item.name) for item in fields(ServeOptions)})
 
 
 def serve(factory: DeviceFactory, config: VTAConfig, options: ServeOptions, backend: str) -> None:

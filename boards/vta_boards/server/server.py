@@ -13,17 +13,18 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from vta_arch.config import VTAConfig
 from vta_arch.errors import DataError
 
 from .api import Api, Service
+from .jobs import DeviceFactory
 from .limits import Limits
 from .run_queue import RunQueue
 from .store import Store
 from .tokens import Token
-from .worker import DeviceFactory, Worker
+from .worker import Worker
 
 LOOPBACK = "127.0.0.1"
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Type: application/json\r\n"
@@ -100,7 +101,7 @@ class Server:
             self._listener.server_close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Server:
         return self
 
     def __exit__(
