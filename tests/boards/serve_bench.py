@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import vta_app
 from app_networks import images, network
+from numpy.typing import NDArray
 from vta_app.devices import Backend, make_device
 from vta_arch.config import VTAConfig
 from vta_arch.errors import DeviceError
@@ -58,7 +59,7 @@ def expected(made: Program, inputs: Arrays, cpu: str = "onnxruntime") -> dict[st
 
 
 class ObedientDevice(FunctionalDevice):
-    """Does at each launch what a file says: ``sleep SECONDS``, ``crash``, ``fail``, ``eat BYTES``, or nothing."""
+    """Does what a file says: ``sleep SECONDS``, ``crash``, ``fail``, ``eat BYTES``, ``flip`` bits, or nothing of it."""
 
     def __init__(self, orders: Path, cfg: VTAConfig) -> None:
         super().__init__(cfg)
@@ -75,6 +76,10 @@ class ObedientDevice(FunctionalDevice):
         elif order == "fail":
             raise DeviceError("told to fail")
         return super().launch(insn_address, insn_count, bases)
+
+    def read(self, address: int, size: int) -> NDArray[np.uint8]:
+        values = super().read(address, size)
+        return values ^ np.uint8(1) if self._orders.read_text() == "flip" else values
 
 
 def functional_server(config: str = "tiny", limits: Limits | None = None, orders: Path | None = None) -> Server:

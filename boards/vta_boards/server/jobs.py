@@ -77,12 +77,12 @@ class JobRunner:
         size = sum(value.nbytes for value in outputs.values())
         if size > job["limit"]:
             raise DataError(f"outputs of {size} bytes are too large (limit {job['limit']}); send fewer images at once")
-        report = {**vars(executor.report), "seconds": round(seconds, 6), "cpu": str(self._loaded and self._loaded[1])}
+        report = {**vars(executor.report), "seconds": round(seconds, 6), "cpu": str(_evaluator(job))}
         with Path(job["outputs"]).open("wb") as file:
             write_arrays(file, outputs, {REPORT_MEMBER: json.dumps(report)})
 
     def _prepared(self, job: dict[str, Any]) -> Executor:
-        cpu = Evaluator(job["cpu"]) if job["cpu"] else default_evaluator()
+        cpu = _evaluator(job)
         wanted = (job["program"], str(cpu))
         if self._executor is None or self._loaded != wanted:
             if self._loaded is not None:
@@ -94,8 +94,10 @@ class JobRunner:
         return self._executor
 
 
-def default_evaluator() -> Evaluator:
-    """What runs CPU subgraphs when nobody says: onnxruntime where it is installed."""
+def _evaluator(job: dict[str, Any]) -> Evaluator:
+    """What runs CPU subgraphs: what the job says, otherwise onnxruntime where it is installed."""
+    if job["cpu"]:
+        return Evaluator(job["cpu"])
     return Evaluator.ONNXRUNTIME if importlib.util.find_spec("onnxruntime") else Evaluator.NUMPY
 
 
