@@ -79,8 +79,9 @@ def read_arrays(source: Path | IO[bytes], names: Sequence[str], what: str, limit
     """
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(source.open("rb")) if isinstance(source, Path) else source
-        magic = file.read(len(NPY_MAGIC))
         size = file.seek(0, 2)
+        file.seek(0)
+        magic = file.read(len(NPY_MAGIC))
         file.seek(0)
         if magic == NPY_MAGIC:
             return {_only(names, what): _read_npy(file, size, what, limit)}

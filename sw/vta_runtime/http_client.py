@@ -155,7 +155,7 @@ def _trust(ca_file: Path | None) -> ssl.SSLContext:
 def _error_of(body: bytes) -> str:
     try:
         value = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     text = value.get("error") if isinstance(value, dict) else None
     return " ".join(text.split()) if isinstance(text, str) else ""

@@ -60,10 +60,7 @@ class Remote:
         self._client = HttpClient(url, token, ca_file)
         self._name = secrets.token_hex(8)
         self._runs = 0
-        self.status = self._ask_status()
-        limits = self.status["limits"]
-        self._body_limit = int(limits["body"])
-        self._run_seconds = (int(limits["queue"]) + 2) * float(limits["run_seconds"]) + _SPARE_SECONDS
+        self.status, self._body_limit, self._run_seconds = self._ask_status()
 
     @property
     def url(self) -> str:
@@ -126,19 +123,24 @@ class Remote:
         return {name: joined(name, [part[name] for part in parts]) for name in parts[0]}, report
 
     # Private -------------------------------------------------------------------------------
-    def _ask_status(self) -> dict[str, Any]:
+    def _ask_status(self) -> tuple[dict[str, Any], int, float]:
+        """What the server says about itself, its limit of a body and the seconds after which it must have answered."""
+        answer = self._persist(
+            lambda _: self._client.request("GET", STATUS_PATH, seconds=_STATUS_SECONDS), patient=False
+        )
         try:
-            answer = self._persist(
-                lambda _: self._client.request("GET", STATUS_PATH, seconds=_STATUS_SECONDS), patient=False
-            )
             status = json.loads(answer.body)
-            version = status["protocol"]
-            complete = {"config", "fingerprint", "limits"} <= set(status)
-        except (ValueError, KeyError, TypeError):
+            if status["protocol"] != PROTOCOL_VERSION:
+                raise DeviceError(
+                    f"{self.url}: speaks protocol {status['protocol']!r}, this software {PROTOCOL_VERSION}; update the "
+                    "older one"
+                )
+            limits = status["limits"]
+            turns = int(limits["queue"]) + 2
+            found = dict(status) | {name: str(status[name]) for name in ("config", "fingerprint")}
+            return found, int(limits["body"]), turns * float(limits["run_seconds"]) + _SPARE_SECONDS
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise DeviceError(f"{self.url}: is no server of programs (see vta serve)") from None
-        if version != PROTOCOL_VERSION or not complete:
-            raise DeviceError(f"{self.url}: speaks protocol {version}, this software {PROTOCOL_VERSION}")
-        return dict(status)
 
     def _largest_piece(self, program: Program, outputs: Sequence[str]) -> int:
         """Images that one request may hold, whole batches."""
@@ -160,7 +162,7 @@ class Remote:
                 outputs = {name: read_member(archive, name, what, _ANSWER_LIMIT) for name in job.outputs}
             _add(report, values)
             return outputs, float(values["seconds"])
-        except (DataError, ValueError, KeyError, TypeError) as error:
+        except (DataError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DeviceError(f"{what} is damaged: {error}") from None
 
     def _try_run(self, job: _Job, body: bytes, name: str) -> Response:
@@ -193,9 +195,7 @@ class Remote:
                 if job.progress is not None:
                     job.progress("upload", done, len(job.file))
 
-        answer = self._client.request("PUT", PROGRAMS_PATH, pieces(), len(job.file), seconds=self._run_seconds)
-        if json.loads(answer.body).get("program") != job.digest:
-            raise DeviceError(f"{self.url}: received another program than {job.digest}")
+        self._client.request("PUT", PROGRAMS_PATH, pieces(), len(job.file), seconds=self._run_seconds)
 
     def _persist(self, attempt: Callable[[int], T], *, patient: bool = True) -> T:
         """What ``attempt`` gives in the end. Without patience, a server that cannot be reached gets no second try.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
 import socket
+import subprocess
 import sys
 import tempfile
 import time
@@ -183,9 +185,31 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **more}
 
 
-def wait_for(condition: Callable[[], bool], what: str) -> None:
+@contextlib.contextmanager
+def board_process(port: int = 0, **variables: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """``python -m vta_boards.server`` over the functional simulator of ``tiny``, and its URL; ended with the block."""
+    lines = (
+        "import sys",
+        "from vta_boards.server.__main__ import main",
+        "from vta_boards.server.registry import register",
+        "from vta_sim.functional import FunctionalDevice",
+        'register("simulated", FunctionalDevice)',
+        f'sys.exit(main(["--device", "simulated", "--config", "tiny", "--port", "{port}"]))',
+    )
+    command, env = [sys.executable, "-c", "\n".join(lines)], environment(VTA_TOKEN=TOKEN, **variables)
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+        try:
+            assert server.stdout is not None
+            line = server.stdout.readline()
+            assert line.startswith("serving simulated, tiny"), line
+            yield server, line.split()[-1]
+        finally:
+            server.kill()
+
+
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = SECONDS) -> None:
     """Wait until a function says yes."""
-    end = time.monotonic() + SECONDS
+    end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, what
         time.sleep(0.02)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
 import socket
 import ssl
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
 from app_networks import images
-from serve_bench import TOKEN, connect, environment, expected, functional_server, program, wait_for
+from serve_bench import TOKEN, board_process, connect, expected, functional_server, program, wait_for
 from vta_app.devices import Backend, make_device
 from vta_arch.errors import DataError, DeviceError, ProgramError
 from vta_arch.presets import load_preset
@@ -177,48 +174,35 @@ def _free_port() -> int:
 
 
 # Restarts ----------------------------------------------------------------------------------
-@contextlib.contextmanager
-def _process(port: int, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """``vta serve`` on a port, ready; killed at the end of the block unless it has ended."""
-    command = [sys.executable, "-m", "vta_app.main", "serve", "--config", "tiny", "--port", str(port)]
-    env = environment(VTA_TOKEN=TOKEN, TMPDIR=str(folder))
-    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
-        try:
-            assert server.stdout is not None
-            assert server.stdout.readline().startswith(b"serving functional, tiny")
-            yield server
-        finally:
-            server.kill()
-
-
 def test_restarts_in_the_middle(tmp_path: Path) -> None:
     """The server is killed, then stopped, while clients work: nothing is lost and nothing wrong."""
     port, over, done = _free_port(), threading.Event(), [0] * 4
-    programs = [program(seed=seed) for seed in (7, 8)]
-    wanted = [expected(made, {"x": images(8)})["y"] for made, _ in programs]
+    programs, inputs = [program(seed=seed) for seed in (7, 8)], {"x": images(3)}
+    wanted = [expected(made, inputs, "numpy")["y"] for made, _ in programs]
 
     def work(client: int) -> None:
         made, file = programs[client % 2]
         remote = Remote(f"http://127.0.0.1:{port}", TOKEN)
         while not over.is_set():
-            outputs, report = remote.run(made, file, {"x": images(8)})
+            outputs, report = remote.run(made, file, inputs, cpu="numpy")
             assert (outputs["y"] == wanted[client % 2]).all()
-            assert report.images == 8
+            assert report.images == 3
             done[client] += 1
 
     def progress() -> None:
         before = list(done)
-        wait_for(lambda: all(now > old for now, old in zip(done, before, strict=True)), "no progress")
+        wait_for(lambda: all(now > old for now, old in zip(done, before, strict=True)), "no progress", 60)
 
-    with _process(port, tmp_path) as first, _Together([partial(work, client) for client in range(4)]) as clients:
+    start = partial(board_process, port, TMPDIR=str(tmp_path))
+    with start() as (first, _), _Together([partial(work, client) for client in range(4)]) as clients:
         progress()
         first.kill()
         first.wait(20)
-        with _process(port, tmp_path) as second:
+        with start() as (second, _):
             progress()
-            second.send_signal(signal.SIGTERM)
+            second.terminate()
             assert second.wait(20) == 0
-        with _process(port, tmp_path):
+        with start():
             progress()
             over.set()
             clients.join()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ast
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from app_networks import images
-from serve_bench import TOKEN, environment, expected, program
+from serve_bench import TOKEN, board_process, expected, program
 from vta_arch.errors import DeviceError
 from vta_boards.server.registry import find, register
 from vta_runtime.remote import Remote
@@ -46,25 +45,11 @@ def test_command_of_a_board(tmp_path: Path) -> None:
     """Without what a board does not have, CPU subgraphs run in numpy, and outputs are those of numpy here."""
     lines = [f"for name in {ABSENT}:", "    sys.modules[name] = None"]
     (tmp_path / "sitecustomize.py").write_text("\n".join(["import sys", *lines]))
-    code = """
-import sys
-from vta_boards.server.__main__ import main
-from vta_boards.server.registry import register
-from vta_sim.functional import FunctionalDevice
-register("simulated", FunctionalDevice)
-sys.exit(main(["--device", "simulated", "--config", "tiny", "--port", "0"]))
-"""
     path = [tmp_path, *(ROOT / part for part in ("arch", "sw", "boards", "hw", "sim"))]
-    env = environment(VTA_TOKEN=TOKEN) | {"PYTHONPATH": ":".join(map(str, path))}
-    with subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout is not None
-            line = server.stdout.readline()
-            assert line.startswith("serving simulated, tiny"), line
-            made, file = program()
-            outputs, _ = Remote(line.split()[-1], TOKEN).run(made, file, {"x": images(3)})
-        finally:
-            server.terminate()
+    made, file = program()
+    with board_process(PYTHONPATH=":".join(map(str, path))) as (server, url):
+        outputs, _ = Remote(url, TOKEN).run(made, file, {"x": images(3)})
+        server.terminate()
         assert server.wait(20) == 0
     assert (outputs["y"] == expected(made, {"x": images(3)}, "numpy")["y"]).all()
 

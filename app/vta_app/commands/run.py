@@ -31,7 +31,7 @@ def parse_backend(text: str) -> str:
     if "://" in text:
         return text
     if text not in list(Backend):
-        raise typer.BadParameter(f"{text!r} is none of {', '.join(Backend)}, http://HOST:PORT")
+        raise typer.BadParameter(f"{text!r} is not one of {', '.join(Backend)}, http://HOST:PORT")
     return Backend(text)
 
 

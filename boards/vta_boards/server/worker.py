@@ -15,6 +15,7 @@ import threading
 import time
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -136,8 +137,28 @@ def _main(pipe: Connection, factory: DeviceFactory, config: VTAConfig, folder: s
     threading.Thread(target=_end_with_server, args=(folder,), daemon=True).start()
     try:
         _serve(pipe, factory, config)
-    except (_Terminated, EOFError, ConnectionError):
-        os._exit(0)  # not through the exit handlers of libraries, whose state is unknown
+        gone = False
+    except _Terminated:
+        gone = not _server().is_alive()
+    except (EOFError, ConnectionError):
+        gone = True
+    _leave(folder if gone else None, 0)
+
+
+def _leave(folder: str | None, status: int) -> None:
+    """End the process, and remove what a server that is gone has left in ``folder``.
+
+    Not through the exit handlers of libraries, whose state is unknown in the middle of a run.
+    """
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+    os._exit(status)
+
+
+def _server() -> BaseProcess:
+    server = multiprocessing.parent_process()
+    assert server is not None
+    return server
 
 
 def _serve(pipe: Connection, factory: DeviceFactory, config: VTAConfig) -> None:
@@ -163,10 +184,7 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 def _end_with_server(folder: str) -> None:
     """When the server is gone, whatever the reason: nobody reads the files, and another server may want the device."""
-    server = multiprocessing.parent_process()
-    assert server is not None
-    server.join()
-    shutil.rmtree(folder, ignore_errors=True)
+    _server().join()
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(ABORT_SECONDS)
-    os._exit(1)
+    _leave(folder, 1)
