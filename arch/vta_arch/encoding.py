@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,16 +79,23 @@ def make(cfg: VTAConfig, opcode: Opcode, **values: int) -> Insn:
     if opcode not in opcodes(cfg):
         raise IsaError(f"{opcode.name}: configuration {cfg.name} does not have this opcode's extension")
     has_pad = opcode == Opcode.LOAD and "pad_value" in cfg.extensions
-    fields = _format(cfg, opcode, pad=values.get("pad", 0) if has_pad else 0)
+    zeros, bounds = _template(cfg, opcode, values.get("pad", 0) if has_pad else 0)
+    fields = zeros.copy()
     for name, value in values.items():
-        if name == "opcode" or name not in fields:
-            raise IsaError(
-                f"{opcode.name} has no field {name!r}; it has {', '.join(f for f in fields if f != 'opcode')}"
-            )
-        item = fields[name]
-        if not item.min <= value <= item.max:
-            raise IsaError(f"{opcode.name}.{name} = {value}: must be from {item.min} to {item.max} in {cfg.name}")
-    return Insn(int(opcode), {name: int(values.get(name, 0)) for name in fields if name != "opcode"})
+        if name not in bounds:
+            raise IsaError(f"{opcode.name} has no field {name!r}; it has {', '.join(bounds)}")
+        low, high = bounds[name]
+        if not low <= value <= high:
+            raise IsaError(f"{opcode.name}.{name} = {value}: must be from {low} to {high} in {cfg.name}")
+        fields[name] = int(value)
+    return Insn(int(opcode), fields)
+
+
+@lru_cache(maxsize=256)
+def _template(cfg: VTAConfig, opcode: Opcode, pad: int) -> tuple[dict[str, int], dict[str, tuple[int, int]]]:
+    """All fields at 0, and what each may hold: compilers make hundreds of thousands of instructions."""
+    fields = {name: item for name, item in _format(cfg, opcode, pad=pad).items() if name != "opcode"}
+    return dict.fromkeys(fields, 0), {name: (item.min, item.max) for name, item in fields.items()}
 
 
 def load(cfg: VTAConfig, memory: Memory, **values: int) -> Insn:
