@@ -17,6 +17,7 @@ from .commands import (
     disasm,
     exec,
     explain,
+    export,
     model,
     profile_cpu,
     quantize,
@@ -70,6 +71,7 @@ app.command("profile-cpu")(profile_cpu.profile_cpu)
 app.command("run")(run.run)
 app.command("exec")(exec.exec)
 app.command("disasm")(disasm.disasm)
+app.add_typer(export.app, name="export")
 
 
 def main() -> None:
