@@ -3,11 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
 
-.PHONY: help venv demo test lint bench accuracy docs streams graphs formal coverage clean
+.PHONY: help venv demo test test-arm lint bench accuracy docs sizes streams graphs formal coverage board-wheel clean
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 venv: $(STAMP) ## .venv with everything pinned in requirements.lock, from PyPI
 
@@ -20,6 +20,9 @@ demo: $(STAMP) ## the whole path on the digits network, then a ResNet-18 layer o
 
 test: $(STAMP) ## the tests, on two processes
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-arm: $(STAMP) ## the board runtime's tests under the Python of Debian's armhf and arm64, by qemu-user
+	$(BIN)/python tools/test_arm.py
 
 lint: $(STAMP) ## ruff and mypy
 	$(BIN)/ruff check .
@@ -36,6 +39,9 @@ accuracy: $(STAMP) ## docs/accuracy.md: what quantization costs trained networks
 docs: $(STAMP) ## docs/isa.md and docs/registers.md from vta_arch
 	$(BIN)/python -m vta_app.reference docs
 
+sizes: $(STAMP) ## what `vta board list` knows of presets' sizes: by `vta synth`, minutes each
+	$(BIN)/python tools/measure_sizes.py
+
 streams: $(STAMP) ## 2,000 random instruction streams, RTL against functional simulator
 	$(BIN)/python -m vta_sim.stream_soak --streams 2000
 
@@ -48,6 +54,10 @@ formal: $(STAMP) ## proofs of the accelerator's queues, bus rules and arithmetic
 
 coverage: $(STAMP) ## line and toggle coverage of the RTL under random streams
 	$(BIN)/python -m vta_sim.coverage
+
+board-wheel: $(STAMP) ## dist/vta_board_runtime-*.whl: what a board installs, for any processor
+	PIP_CONSTRAINT=$(CURDIR)/requirements.lock $(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist boards/runtime
+	@ls dist/vta_board_runtime-*.whl
 
 clean: ## remove what was built, not the virtual environment
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

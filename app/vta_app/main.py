@@ -13,6 +13,7 @@ from vta_arch.errors import VTAError
 from . import __version__
 from .commands import (
     bench,
+    board,
     config,
     disasm,
     exec,
@@ -58,6 +59,7 @@ def _options(
 
 
 app.add_typer(config.app, name="config")
+app.add_typer(board.app, name="board")
 app.command("verilog")(verilog.verilog)
 app.command("synth")(synth.synth)
 app.command("model")(model.model)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ def load_preset(name: str) -> VTAConfig:
             f"configuration {name!r} is neither a preset nor a file; presets: {', '.join(preset_names())}"
         )
     text = (resources.files("vta_arch") / "presets" / f"{name}.toml").read_text(encoding="utf-8")
-    return VTAConfig.from_dict({"name": name, **tomllib.loads(text)}, source=name)
+    return VTAConfig.from_dict({"name": name, **_parse_toml(text)}, source=name)
 
 
 def load_config(name_or_file: str | Path) -> VTAConfig:
@@ -54,11 +53,20 @@ def load_config(name_or_file: str | Path) -> VTAConfig:
     return VTAConfig.from_dict({"name": path.stem, **values}, source=str(path))
 
 
+def _parse_toml(text: str) -> dict[str, Any]:
+    """A table of TOML. Raises ConfigError on Python 3.10, which boards have; a program brings its configuration."""
+    try:
+        import tomllib
+    except ModuleNotFoundError:
+        raise ConfigError("presets and TOML files need Python 3.11 or newer; write the configuration as JSON") from None
+    return tomllib.loads(text)
+
+
 def _parse(path: Path, raw: bytes) -> dict[str, Any]:
     try:
         text = raw.decode("utf-8")
-        values = json.loads(text) if text.lstrip().startswith("{") else tomllib.loads(text)
-    except (UnicodeDecodeError, json.JSONDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        values = json.loads(text) if text.lstrip().startswith("{") else _parse_toml(text)
+    except (ValueError, RecursionError) as error:  # ValueError: of UTF-8, JSON and TOML
         raise ConfigError(f"{path}: is neither TOML nor JSON: {str(error).splitlines()[0]}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected a table of parameters, found {type(values).__name__}")

@@ -42,13 +42,12 @@ class ProcessingSystem:
     """Byte address of the accelerator's registers."""
     gic_interrupt: int
     """Number of the first fabric interrupt among the GIC's shared ones, as a device tree counts them."""
+    memory_segments: tuple[str, ...]
+    """Vivado's names of the memory port's segments of DRAM, the one below 2 or 4 GiB first."""
+    low_memory_mib: int
+    """What the first of these segments holds."""
     debian: str
     """Debian's name of the processors' architecture."""
-
-    @property
-    def control_segment(self) -> str:
-        """Address space in which Vivado places the registers."""
-        return f"{self.cell}/Data"
 
 
 CONTROL_SIZE = 0x1_0000
@@ -68,6 +67,8 @@ ZYNQ7 = ProcessingSystem(
     interrupt="IRQ_F2P",
     control_base=0x43C0_0000,
     gic_interrupt=29,
+    memory_segments=("S_AXI_HP0/HP0_DDR_LOWOCM",),
+    low_memory_mib=1024,
     debian="armhf",
 )
 ZYNQMP = ProcessingSystem(
@@ -84,6 +85,8 @@ ZYNQMP = ProcessingSystem(
     interrupt="pl_ps_irq0",
     control_base=0xA000_0000,
     gic_interrupt=89,
+    memory_segments=("SAXIGP2/HP0_DDR_LOW", "SAXIGP2/HP0_DDR_HIGH"),
+    low_memory_mib=2048,
     debian="arm64",
 )
 
@@ -107,10 +110,13 @@ class Board:
     """Configuration that is built when none is named."""
     memory_mib: int
     """DRAM of the processors."""
-    carrier: str = ""
-    """Pattern of the board part of a carrier, and its connector; '' without one."""
+    carrier_connector: str = ""
+    carrier_part: str = ""
+    """A module's connector and the pattern of its carrier's board part, as Vivado connects the two; '' without."""
     cable: str = "digilent"
     """openFPGALoader's name of the JTAG cable that the board has or, where it has none, of a usual one."""
+    crystal_mhz: float = 50.0
+    """Clock that the processing system's PLLs are fed with; needed of Zynq-7000 boards."""
 
 
 _DIGILENT = "https://github.com/Digilent/vivado-boards"
@@ -163,6 +169,7 @@ _ALL = (
         "vta_boards.platforms:ZyboZ720Platform",
         "pynq-z1",
         1024,
+        crystal_mhz=33.333333,
     ),
     Board(
         "microzed",
@@ -176,6 +183,7 @@ _ALL = (
         "pynq-z1",
         1024,
         cable="digilent_hs3",
+        crystal_mhz=33.333333,
     ),
     Board(
         "ultra96-v2",
@@ -214,7 +222,8 @@ _ALL = (
         "vta_boards.platforms:Kv260Platform",
         "kv260",
         4096,
-        carrier="som240_1_connector xilinx.com:kv260_carrier:som240_1_connector:*",
+        carrier_connector="som240_1_connector",
+        carrier_part="xilinx.com:kv260_carrier:som240_1_connector:*",
         cable="ft4232",
     ),
 )

@@ -9,6 +9,7 @@ from vta_arch.config import VTAConfig
 from vta_arch.isa import INSN_BITS, AluOp, Opcode
 
 from .alu_lanes import FINE_BITS, AluLanes
+from .held import held_unless
 from .layouts import insn_layout
 from .loop import step_layout
 from .multiplier import LowMultipliers, swapped
@@ -69,8 +70,11 @@ class Alu(wiring.Component):
         ]
         swaps = Signal()
         m.d.comb += swaps.eq(is_mul & age[READ_CYCLES : READ_CYCLES + LowMultipliers.SWAPS].any())
-        self._elaborate_operands(m, insn, lanes, reads, age[1], swaps)
+        operands = Module()
+        self._elaborate_operands(operands, insn, lanes, reads, age[1], swaps)
+        m.submodules.operands = held_unless(m, self.busy)(operands)
         m.d.comb += [
+            lanes.works.eq(self.busy),
             lanes.op.eq(insn.alu_opcode),
             lanes.start.eq(age[READ_CYCLES]),
             self.write.mask.eq(writes),
@@ -127,6 +131,7 @@ class Alu(wiring.Component):
         self, m: Module, insn: data.View, lanes: AluLanes, reads: Value, arrived: Value, swaps: Value
     ) -> None:
         """Both operands, registered; ``y`` may be there a cycle earlier. ``swaps`` exchanges the halves of their words.
+        Registers need only change while steps are under way.
 
         The source of each is a number: so one LUT a bit chooses.
         """

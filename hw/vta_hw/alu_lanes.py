@@ -7,6 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from vta_arch.isa import AluOp
 
+from .held import held_unless
 from .multiplier import LowMultipliers
 from .twins import chosen_in_turns, rotated, twins_of
 
@@ -22,7 +23,8 @@ class AluLanes(wiring.Component):
     Latency: ``LATENCY`` cycles, for MUL ``MUL_LATENCY``. Throughput: one a cycle, for MUL one in ``MUL_INTERVAL``
     cycles; ``start`` marks the first cycle of its operands, see :class:`LowMultipliers`. ``op`` is set a cycle before
     the first operands and stays until the last result. ``fine`` are twins, see :mod:`.twins`: the lowest ``FINE_BITS``
-    bits of each lane's ``y`` for SHR, 0 for another operation.
+    bits of each lane's ``y`` for SHR, 0 for another operation. Without ``works``, needed from two cycles before the
+    first operands to the last result, all but the multipliers holds still.
 
     Shifts rotate to the right by the low bits of the signed amount, which is right for both directions; what came
     around the end is replaced. The same multiplexer chooses for MIN and MAX.
@@ -39,6 +41,7 @@ class AluLanes(wiring.Component):
             {
                 "op": In(AluOp),
                 "start": In(1),
+                "works": In(1, init=1),
                 "x": In(words),
                 "y": In(words),
                 "fine": In(FINE_BITS * lanes).array(2),
@@ -48,24 +51,31 @@ class AluLanes(wiring.Component):
 
     def elaborate(self, _platform: object) -> Module:
         m = Module()
-        width = self._width
-        m.submodules.mul = mul = LowMultipliers(width=width, lanes=self._lanes)
+        m.submodules.mul = mul = LowMultipliers(width=self._width, lanes=self._lanes)
         m.d.comb += [
             mul.enable.eq(self.op == AluOp.MUL),
             mul.start.eq(self.start),
             mul.left.eq(self.x),
             mul.right.eq(self.y),
         ]
+        # Not the multipliers: their sums have a reset, which hardware multipliers take only without such an enable.
+        rest = Module()
+        m.submodules.rest = held_unless(m, self.works)(rest)
+        self._elaborate_rest(rest, mul.product)
+        return m
+
+    def _elaborate_rest(self, m: Module, products: Value) -> None:
+        """All but the multipliers."""
+        width = self._width
         self._is = {op: Signal(name=f"is_{op.name}", reset_less=True) for op in AluOp}
         m.d.sync += [executed.eq(self.op == op) for op, executed in self._is.items()]
         for lane in range(self._lanes):
-            x, y, product = (value.word_select(lane, width) for value in (self.x, self.y, mul.product))
+            x, y, product = (value.word_select(lane, width) for value in (self.x, self.y, products))
             # Products are zero while another operation is executed, and the rest is while MUL is.
             rest = self._simple(m, f"{lane}", x, y)
             first, second = (fine.word_select(lane, FINE_BITS) for fine in self.fine)
             kept, shifted = self._shift(m, f"{lane}", x, y, (first, second))
             m.d.sync += self.out.word_select(lane, width).eq((shifted & kept) | (rest & ~kept) | product)
-        return m
 
     def _simple(self, m: Module, name: str, x: Value, y: Value) -> Signal:
         """What is not of ``x`` itself: sums; of MIN and MAX, ``y``; of SHR, what comes in at the ends. Zero for MUL.

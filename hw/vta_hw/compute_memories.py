@@ -47,6 +47,7 @@ def add_accumulators(
         granules=granules,
         readers=len(readers),
         writers=len(writers),
+        parts=max(len(port.mask) for port in engines),
     )
     connect(m, flipped(unit.store), acc.store)
     m.d.comb += unit.store_ready.eq(acc.store_ready)

@@ -24,8 +24,6 @@ from .run_control import RunControl
 from .store import StoreUnit
 from .tokens import TokenQueue
 
-QUEUE_DEPTH = 512
-"""Instructions that wait for each unit: as many as upstream's."""
 _FETCH, _LOAD, _FIRST_OF_COMPUTE = (0,), (1, 2), 3
 
 
@@ -135,7 +133,7 @@ class Core(wiring.Component):
         """An instruction queue before each unit; returns whether all are empty."""
         queues = []
         for name, unit in {"load": self._load, "compute": self._compute, "store": self._store}.items():
-            m.submodules[f"{name}_queue"] = queue = self._clear(InsnQueue(QUEUE_DEPTH))
+            m.submodules[f"{name}_queue"] = queue = self._clear(InsnQueue())
             connect(m, getattr(self._dispatch, name), queue.given)
             connect(m, queue.insns, unit.insns)
             queues.append(queue)

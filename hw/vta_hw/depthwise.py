@@ -94,7 +94,8 @@ class PairSums(wiring.Component):
 
     def _late(self, m: Module, value: Value) -> Value:
         for cycle in range(self._delay):
-            register = Signal(name=f"{value.name}_late{cycle}", reset_less=True)
+            # The last one is a flip-flop with a reset, not the slow end of a shift register of LUTs.
+            register = Signal(name=f"{value.name}_late{cycle}", reset_less=cycle < self._delay - 1)
             m.d.sync += register.eq(value)
             value = register
         return value

@@ -10,6 +10,7 @@ from vta_arch.config import VTAConfig
 from vta_arch.isa import INSN_BITS, INSN_BYTES
 
 from .axi import MAX_BURST_BEATS, ReadSignature, is_error
+from .countdown import Countdown
 from .issue import INDEX_BITS
 
 PREFETCH_INSNS = 32
@@ -75,7 +76,7 @@ class Fetch(wiring.Component):
         """
         per_burst = min(max(BURST_BYTES, self._bus_bytes), MAX_BURST_BEATS * self._bus_bytes) // INSN_BYTES
         log_burst = per_burst.bit_length() - 1 + LOG_INSN_BYTES
-        left = Signal(32)
+        left = Countdown(32, "left")
         addr = Signal(self._cfg.axi_addr_width)
         number, asked, to_boundary = (Signal(range(per_burst + 1), name=n) for n in ("number", "asked", "to_boundary"))
         reserved = Signal(range(PREFETCH_INSNS + 1))
@@ -88,8 +89,8 @@ class Fetch(wiring.Component):
             asked.eq(Mux(sized & free & room & ~self.stop, number, 0)),
         ]
         m.d.sync += [
-            sized.eq((left != 0) & (asked == 0)),
-            number.eq(Mux(left < to_boundary, left, to_boundary)),
+            sized.eq((left.value != 0) & (asked == 0)),
+            number.eq(Mux(left.value < to_boundary, left.value, to_boundary)),
         ]
         with m.If(free):
             m.d.sync += self.bus.ar.valid.eq(asked != 0)
@@ -97,11 +98,12 @@ class Fetch(wiring.Component):
             m.d.sync += [
                 self.bus.ar.payload.addr.eq(addr),
                 self.bus.ar.payload.len.eq(bus_words - 1),
-                left.eq(left - number),
                 addr.eq(addr + (number << LOG_INSN_BYTES)),
             ]
+            left.step(m, number)
         with m.If(self.start):
-            m.d.sync += [left.eq(self.count), addr.eq(self.address), sized.eq(0)]
+            m.d.sync += [addr.eq(self.address), sized.eq(0)]
+            left.set(m, self.count)
         m.d.sync += reserved.eq(reserved + asked - (self.insns.valid & self.insns.ready))
         return asked
 

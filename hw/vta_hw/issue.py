@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
@@ -24,25 +24,33 @@ class TokenPort(wiring.Signature):
         super().__init__({"pop": Out(1), "available": In(1), "push": Out(1), "full": In(1)})
 
 
+QUEUED_INSNS = 64
+"""Instructions that wait for a unit before fetch does: early ones take the bus from data that are needed now."""
+QUEUE_PLACES = 512
+"""Depth of a queue's memory: a block RAM has no fewer."""
+
+
 class InsnQueue(wiring.Component):
-    """``depth`` instructions, and one in a register: the first logic behind a block RAM does not share its cycle.
+    """QUEUED_INSNS instructions, and one in a register: the first logic behind a block RAM does not share its cycle.
 
     One instruction in two cycles, as many as a 64-bit bus brings: the register is filled when it is empty, so that
     what a unit decides about its head does not reach the queue's pointers in the same cycle. Latency three cycles.
     ``empty``: nothing is in it.
     """
 
-    def __init__(self, depth: int) -> None:
-        self._depth = depth
+    def __init__(self) -> None:
         super().__init__({"given": In(insn_stream()), "insns": Out(insn_stream()), "empty": Out(1)})
 
     def elaborate(self, _platform: object) -> Module:
         m = Module()
-        m.submodules.fifo = fifo = SyncFIFOBuffered(width=INSN_BITS + INDEX_BITS, depth=self._depth)
+        m.submodules.fifo = fifo = SyncFIFOBuffered(width=INSN_BITS + INDEX_BITS, depth=QUEUE_PLACES)
+        room = Signal(init=1)
+        # Seen a cycle late: the memory has places enough.
+        m.d.sync += room.eq(fifo.level < QUEUED_INSNS - 1)
         m.d.comb += [
             fifo.w_data.eq(self.given.payload),
-            fifo.w_en.eq(self.given.valid),
-            self.given.ready.eq(fifo.w_rdy),
+            fifo.w_en.eq(self.given.valid & self.given.ready),
+            self.given.ready.eq(room),
             fifo.r_en.eq(~self.insns.valid),
             self.empty.eq((fifo.level == 0) & ~self.insns.valid),
         ]

@@ -75,7 +75,8 @@ class RequantLane(wiring.Component):
         high_sum = Signal.like(high_product, name="high_sum", reset_less=True)
         lowest = Signal(PORT_BITS, reset_less=True)
         m.d.sync += [
-            total.eq(self.acc + self.bias),
+            # A carry chain also takes its first operand as it is: so the choice that makes ``acc`` needs no LUT.
+            total.eq(self.bias + self.acc),
             factor.eq(self.multiplier),
             low_product.eq(total[:PORT_BITS] * factor),
             late_high.eq(total[PORT_BITS:].as_signed()),

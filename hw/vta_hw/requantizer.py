@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from vta_arch.config import VTAConfig
 from vta_arch.isa import ACC_BANKS
 
+from .held import held_unless
 from .layouts import requant_layout
 from .req_memory import WORD_BITS, ReqMemory, memory_channels
 from .requant_lane import RequantLane, delayed
@@ -76,7 +80,9 @@ class Requantizer(wiring.Component):
         for client in clients:
             with m.If(client.taken):
                 m.d.sync += [index.eq(client.index), bank.eq(client.bank)]
-        results = self._elaborate_lanes(m, index, bank, came.any())
+        # Lanes see a vector two cycles after it came, so that they can be told by a register.
+        under_way, works = [came], Signal()
+        results = self._elaborate_lanes(m, index, bank, came.any(), works)
 
         for number, client in enumerate(clients):
             due = came[number]
@@ -84,8 +90,11 @@ class Requantizer(wiring.Component):
                 register = Signal(name=f"due_{number}_{cycle}")
                 m.d.sync += register.eq(due)
                 due = register
+                under_way.append(due)
             m.d.comb += [client.part[0].eq(due), client.data.eq(results)]
             m.d.sync += client.part[1:].eq(client.part)
+            under_way.append(client.part)
+        m.d.sync += works.eq(Cat(*under_way).any())
         return m
 
     def _elaborate_turns(self, m: Module, clients: list[wiring.PureInterface]) -> None:
@@ -103,9 +112,9 @@ class Requantizer(wiring.Component):
         with m.Else():
             m.d.sync += left.eq(left - 1)
 
-    def _elaborate_lanes(self, m: Module, index: Value, bank: Value, came: Value) -> Value:
+    def _elaborate_lanes(self, m: Module, index: Value, bank: Value, came: Value, works: Value) -> Value:
         """All lanes, fed with the first part of what ``bank`` shows when a vector ``came``, and then with the others;
-        returns their results."""
+        they hold still unless ``works``. Returns their results."""
         cfg, parameters = self._cfg, self._parameters
         m.submodules.parameters = parameters
         connect(m, flipped(self.write), parameters.write)
@@ -119,21 +128,12 @@ class Requantizer(wiring.Component):
             parameters.early_row.eq(row),
             parameters.late_row.eq(delayed(m, row, RequantLane.LIMITS_AT)),
         ]
-        width = cfg.requant_width * cfg.acc_width
-        accs, sources = Signal(width, reset_less=True), [shown[:width] for shown in self.banks]
-        if self._parts > 1:
-            # Both banks are kept, so that one LUT a bit chooses among all: the source is a number of two bits.
-            for shown in self.banks:
-                rest = Signal(cfg.acc_elem_bits - width, name=f"rest_{len(sources)}", reset_less=True)
-                m.d.sync += rest.eq(Mux(came, shown[width:], rest >> width))
-                sources.append(rest[:width])
-        m.d.sync += accs.eq(Array(sources)[Cat(bank, ~came)[: (len(sources) - 1).bit_length()]])
-        # A register behind the block RAM, before the addition of the bias.
-        accs = delayed(m, accs, 1)
+        accs = self._elaborate_parts(m, bank, came)
         blank = delayed(m, parameters.blank, RequantLane.LIMITS_AT + 1)
-        results = []
+        results, held = [], held_unless(m, works)
         for element in range(cfg.requant_width):
-            m.submodules[f"lane{element}"] = lane = RequantLane(cfg)
+            lane = RequantLane(cfg)
+            m.submodules[f"lane{element}"] = held(lane)
             channel = element % channels
             early, late = (delayed(m, side[channel], 1) for side in (parameters.early, parameters.late))
             words = Cat(early, late, Const(0, WORD_BITS))
@@ -143,3 +143,23 @@ class Requantizer(wiring.Component):
             m.d.comb += lane.blank.eq(blank)
             results.append(lane.result)
         return Cat(*results)
+
+    def _elaborate_parts(self, m: Module, bank: Value, came: Value) -> Value:
+        """The parts of what ``bank`` shows when a vector ``came``: the first one two cycles later, then the others.
+
+        Each place that they come from is 0, by its registers' resets, while another has its turn. So the choice among
+        them falls together with the addition of the bias: one LUT of five inputs a bit.
+        """
+        width = self._cfg.requant_width * self._cfg.acc_width
+        sources: list[Value] = []
+        for number, shown in enumerate(self.banks):
+            shows = came & (bank == number)
+            first = Signal(width, name=f"first_{number}", reset_less=True)
+            m.d.sync += first.eq(Mux(shows, shown[:width], 0))
+            sources.append(delayed(m, first, 1))
+            if self._parts > 1:
+                # The vector before has just left when another one comes.
+                rest = Signal(self._cfg.acc_elem_bits - width, name=f"rest_{number}", reset_less=True)
+                m.d.sync += rest.eq(Mux(shows, shown[width:], rest >> width))
+                sources.append(delayed(m, rest[:width], 2))
+        return reduce(or_, sources)

@@ -76,11 +76,12 @@ class AccScratchpad(wiring.Component):
 
     The compute unit sees to it that its ``readers`` and ``writers`` never use the same bank in the same
     cycle. ``store`` reads when they leave its bank free: ``store_ready`` says that the address was taken.
-    Data come one cycle after the address.
+    Data come one cycle after the address. Vectors have ``parts``, whose number divides ``granules``: those that one of
+    the first writers writes one by one.
     """
 
-    def __init__(self, *, bits: int, depth: int, granules: int, readers: int, writers: int) -> None:
-        self._bits, self._depth, self._granules = bits, depth, granules
+    def __init__(self, *, bits: int, depth: int, granules: int, readers: int, writers: int, parts: int) -> None:
+        self._bits, self._depth, self._granules, self._parts = bits, depth, granules, parts
         self._addr_width = (depth - 1).bit_length()
         read, write = BankedReadPort(self._addr_width, bits), WritePort(self._addr_width, bits, granules)
         super().__init__(
@@ -112,23 +113,35 @@ class AccScratchpad(wiring.Component):
 
     def _elaborate_write(self, m: Module, bank: Scratchpad, number: int) -> None:
         """One of the writers: with its number as a number, one LUT a bit chooses among four. The last writer, of many
-        granules, has its turn whenever the others write nothing, so that nobody waits for its mask."""
+        granules, has its turn whenever the others write nothing, so that nobody waits for its mask.
+
+        Each part has a number of its own, by the masks of the part. Who writes parts gives the same data to all, and a
+        mapper that finds the same choice in several parts makes three LUTs for two bits.
+        """
         top = self._addr_width - 1
         *others, last = self.write
-        writes = [port.mask.any() & (port.addr[top] == number) for port in others]
-        writer = Signal(range(len(self.write)), name=f"writer_{number}")
-        # No more than one of them writes: their numbers, as what they differ in from the last one's, need no order.
-        changes = [Mux(own, index ^ len(others), 0) for index, own in enumerate(writes)]
-        m.d.comb += writer.eq(reduce(or_, changes) ^ len(others))
+        here = [port.addr[top] == number for port in others]
         with m.If(last.addr[top] == number):
             m.d.comb += bank.write.mask.eq(last.mask)
-        for own, port in zip(writes, others, strict=True):
-            with m.If(own):
+        for own, port in zip(here, others, strict=True):
+            with m.If(own & port.mask.any()):
                 m.d.comb += bank.write.mask.eq(port.mask)
-        m.d.comb += [
-            bank.write.addr.eq(_numbered(writer, [port.addr[:top] for port in self.write])),
-            bank.write.data.eq(_numbered(writer, [port.data for port in self.write])),
-        ]
+        writer = self._writer(m, [port.mask.any() & own for port, own in zip(others, here, strict=True)], f"{number}")
+        m.d.comb += bank.write.addr.eq(_numbered(writer, [port.addr[:top] for port in self.write]))
+        granules, bits = self._granules // self._parts, self._bits // self._parts
+        for part in range(self._parts):
+            writes = [port.mask.word_select(part, granules).any() & own for port, own in zip(others, here, strict=True)]
+            writer = self._writer(m, writes, f"{number}_{part}")
+            words = [port.data.word_select(part, bits) for port in self.write]
+            m.d.comb += bank.write.data.word_select(part, bits).eq(_numbered(writer, words))
+
+    def _writer(self, m: Module, writes: list[Value], name: str) -> Signal:
+        """The number of the one that ``writes``, or of the last writer."""
+        writer = Signal(range(len(self.write)), name=f"writer_{name}")
+        # No more than one of them writes: their numbers, as what they differ in from the last one's, need no order.
+        changes = [Mux(own, index ^ len(writes), 0) for index, own in enumerate(writes)]
+        m.d.comb += writer.eq(reduce(or_, changes) ^ len(writes))
+        return writer
 
 
 def _numbered(number: Value, values: Sequence[Value]) -> Value:

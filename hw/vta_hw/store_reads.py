@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Module, Signal, Value
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.fifo import SyncFIFO
 from vta_arch.config import VTAConfig
@@ -44,12 +44,10 @@ def add_reads(
     if "requant" in cfg.extensions:
         over |= _add_requant(m, unit, cfg, insn, start, reads, taken & (columns.value == 1), narrowed, arrived)
     m.d.sync += unit.range_error.eq(taken & over)
-    # ``taken`` comes late, after the banks have been given: it chooses, and no adder waits for it.
+    # ``taken`` comes late, after the banks have been given: it only enables, and no adder waits for it.
     sent = elements.r_en & elements.r_rdy
-    with m.If(taken & ~sent):
-        m.d.sync += reserved.eq(reserved + 1)
-    with m.Elif(sent & ~taken):
-        m.d.sync += reserved.eq(reserved - 1)
+    with m.If(taken ^ sent):
+        m.d.sync += reserved.eq(reserved + Mux(sent, -1, 1))
     with m.If(start):
         m.d.sync += [addr.eq(insn.sram_base), wrapped.eq(insn.sram_base >= cfg.acc_depth)]
         columns.set(m, insn.x_size)

@@ -42,22 +42,25 @@ def _memory_ports(addr_width: int, data_width: int) -> dict[str, wiring.Member]:
     }
 
 
+def top_ports(cfg: VTAConfig) -> dict[str, wiring.Member]:
+    """The accelerator's ports by name."""
+    control = AxiLiteSignature(CONTROL_ADDRESS_BITS).flip()
+    return {
+        "aclk": In(1),
+        "aresetn": In(1),
+        "interrupt": Out(1),
+        **{CONTROL_PREFIX + name: member for name, member in control.members.items()},
+        **_memory_ports(cfg.axi_addr_width, cfg.axi_data_width),
+    }
+
+
 class VTATop(wiring.Component):
     """The accelerator for a block design: ``aclk``, ``aresetn`` (active low), ``interrupt``, an AXI4-Lite
     subordinate ``s_axi_control`` and an AXI4 manager ``m_axi_gmem``."""
 
     def __init__(self, cfg: VTAConfig) -> None:
         self._cfg = cfg
-        control = AxiLiteSignature(CONTROL_ADDRESS_BITS).flip()
-        super().__init__(
-            {
-                "aclk": In(1),
-                "aresetn": In(1),
-                "interrupt": Out(1),
-                **{CONTROL_PREFIX + name: member for name, member in control.members.items()},
-                **_memory_ports(cfg.axi_addr_width, cfg.axi_data_width),
-            }
-        )
+        super().__init__(top_ports(cfg))
 
     def elaborate(self, _platform: object) -> Module:
         m = Module()

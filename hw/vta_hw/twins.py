@@ -30,8 +30,8 @@ def twins_of(m: Module, value: Value, name: str) -> Twins:
 def chosen_in_turns(choices: Sequence[Value], select: Sequence[Value], unit: int) -> Value:
     """The one of four ``choices``, equally long, that the twins ``select`` name. The low bit of the select comes from
     the other twin every two ``unit`` bits, the high one every ``unit`` bits."""
-    low, high = (_in_turns([Mux(twin[0], choices[n + 1], choices[n]) for twin in select], 2 * unit) for n in (0, 2))
-    return _in_turns([Mux(twin[1], high, low) for twin in select], unit)
+    low, high = (_in_turns(choices[n + 1], choices[n], [twin[0] for twin in select], 2 * unit) for n in (0, 2))
+    return _in_turns(high, low, [twin[1] for twin in select], unit)
 
 
 def rotated(value: Value, select: Sequence[Value], unit: int) -> Value:
@@ -43,8 +43,15 @@ def rotated(value: Value, select: Sequence[Value], unit: int) -> Value:
     return result
 
 
-def _in_turns(words: Sequence[Value], unit: int) -> Value:
-    """``unit`` bits of each of two words in turns, each in its place."""
-    first, second = words
-    turns = Const(sum(1 << bit for bit in range(len(first)) if bit // unit % 2), len(first))
-    return (first & ~turns) | (second & turns)
+def _in_turns(one: Value, zero: Value, bits: Sequence[Value], unit: int) -> Value:
+    """``one`` where the bit is set, else ``zero``; of the twin ``bits``, each counts for ``unit`` bits in turns.
+
+    A word with a select for each bit, and no constant to mask with: so the Verilog has few operations on whole words,
+    where tools would write those with a constant bit by bit, which simulates slowly.
+    """
+    width = len(one)
+    second = sum(1 << bit for bit in range(width) if bit // unit % 2)
+    turns = (((1 << width) - 1) ^ second, second)
+    first, other = (Mux(bit, Const(own, width), Const(0, width)) for bit, own in zip(bits, turns, strict=True))
+    select = first | other
+    return (one & select) | (zero & ~select)

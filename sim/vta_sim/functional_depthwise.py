@@ -109,7 +109,7 @@ def _product(pads: Scratchpads, dst: Ints, src: Ints, wgt: Ints, kept: Kept, rep
     cfg, space = pads.cfg, pads.workspace
     (n, outputs), k, taps, group = dst.shape, len(wgt), cfg.depthwise_taps, DEPTHWISE_GROUP
     pairs = cfg.block_in // group
-    flat = ((src[..., None] + np.arange(taps)) % cfg.inp_depth).reshape(-1)
+    flat = ((src[..., None] + np.arange(taps)) % cfg.inp_depth).reshape(-1).astype(np.intp, copy=False)
     inputs = pads.inp.reshape(cfg.inp_depth, -1)
     gathered = space.left[: flat.size * inputs.shape[1]].reshape(flat.size, -1)
     lanes = gathered.reshape(n, k, taps, cfg.batch, pairs, group).transpose(4, 0, 3, 1, 2, 5)

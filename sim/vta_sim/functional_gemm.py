@@ -153,7 +153,7 @@ def _product(pads: Scratchpads, dst: Ints, src: Ints, wgt: Ints, repeat: int) ->
 
 def _operand(memory: Floats, indices: Ints, buffer: Floats) -> tuple[Floats, Operation | None]:
     """Rows ``indices`` of ``memory``, and what has to run first if they are not just a part of it."""
-    flat = indices.reshape(-1)
+    flat = indices.reshape(-1).astype(np.intp, copy=False)  # what `take` wants on 32-bit processors
     rows = as_rows(flat)
     if isinstance(rows, slice) and rows.stop - rows.start == len(flat):
         return memory[rows], None

@@ -16,6 +16,7 @@ from vta_arch.config import VTAConfig
 from vta_arch.errors import DeviceError
 
 from .build_cache import Progress, cache_directory, cached_verilog, content_key, new_entry, silent
+from .clock_gates import gated
 from .verilator_tool import Compiler, Verilator, find_compiler, find_verilator, run_tool
 
 TOP = "vta_top"
@@ -99,7 +100,7 @@ def build(
     Raises DeviceError when a tool is missing or fails, or the cache cannot be written.
     """
     tools = _Tools(find_verilator(), find_compiler(), progress or silent, coverage)
-    text = cached_verilog(cfg, progress) if verilog is None else verilog
+    text = gated(cached_verilog(cfg, progress) if verilog is None else verilog)
     defines = _defines(cfg, trace)
     name = f"rtl-{content_key(text, *defines, *_harness_texts(), *tools.identity)}"
     library = cache_directory() / name / LIBRARY
@@ -168,7 +169,7 @@ def _build_library(folder: Path, text: str, defines: Sequence[str], tools: _Tool
     harness = Path(__file__).parent / "cpp"
     sources = [*sorted((work / "cpp").glob("*.cpp")), *harness.glob("*.cpp")]
     include = [work / "cpp", harness, tools.verilator.include, tools.verilator.include / "vltstd"]
-    objects = _compile(sources, work, include, tools, *defines)
+    objects = _compile(sources, work, include, tools, "-include", "sign_extend.h", *defines)
     link: list[str | Path] = [*tools.compiler.command, "-shared", "-pthread", *objects, *runtime]
     run_tool([*link, "-o", folder / LIBRARY], "C++ linker", timeout=TOOL_SECONDS)
 

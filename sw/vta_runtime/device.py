@@ -74,9 +74,13 @@ class RegionAllocator:
     Args:
         start: first byte address handed out.
         end: first byte address beyond the memory.
+        remedy: what gives a device more memory, for the error.
     """
 
-    def __init__(self, start: int, end: int) -> None:
+    def __init__(
+        self, start: int, end: int, *, remedy: str = "use a configuration with a larger axi_addr_width"
+    ) -> None:
+        self._remedy = remedy
         self._next = -(-start // REGION_ALIGNMENT) * REGION_ALIGNMENT
         self._end = end
 
@@ -88,7 +92,7 @@ class RegionAllocator:
         if address + size > self._end:
             raise DeviceError(
                 f"allocate: {size} bytes do not fit into the {self._end - address} that are left of the device's "
-                f"memory, which ends at {self._end:#x}; use a configuration with a larger axi_addr_width"
+                f"memory, which ends at {self._end:#x}; {self._remedy}"
             )
         self._next = -(-(address + max(size, 1)) // REGION_ALIGNMENT) * REGION_ALIGNMENT
         return address

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
+from enum import Enum
 from typing import Protocol
 
 import numpy as np
@@ -11,13 +11,25 @@ from numpy.typing import NDArray
 from vta_arch.program import CpuStep, Tensor
 
 
-class Evaluator(StrEnum):
+class Evaluator(str, Enum):  # noqa: UP042 - boards have Python 3.10
     """What runs CPU subgraphs."""
 
     ONNXRUNTIME = "onnxruntime"
     """All of ONNX, on all cores."""
     NUMPY = "numpy"
     """A few operators, for boards without onnxruntime."""
+
+    def __str__(self) -> str:
+        return self.value
+
+
+def choose_evaluator() -> tuple[Evaluator, str]:
+    """onnxruntime where it can be imported, otherwise numpy; and why, for a person."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        return Evaluator.NUMPY, f"onnxruntime cannot be imported: {' '.join(str(error).split())}"
+    return Evaluator.ONNXRUNTIME, f"version {onnxruntime.__version__}"
 
 
 class Subgraph(Protocol):

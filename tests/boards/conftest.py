@@ -1,10 +1,14 @@
-"""Recorded output of Yosys, shortened."""
+"""Recorded output of Yosys, shortened; and the helper modules of tests/boards and tests/sw made importable."""
 
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 
 import pytest
+
+sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1] / "sw")]
 
 STAT = {
     "creator": "Yosys 0.70",

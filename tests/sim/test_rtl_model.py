@@ -20,7 +20,7 @@ from vta_hw.csr import ControlRegisters
 from vta_sim import rtl_build
 from vta_sim.rtl import MemoryModel, ProtocolViolation, RtlDevice
 
-FAULTS = ["", "w_changes", "crosses", "wlast", "ar_falls", "long", "no_response", "strobe", "hangs", "fixed"]
+FAULTS = ["", "w_changes", "crosses", "wlast", "ar_falls", "long", "no_response", "strobe", "hangs", "fixed", "path"]
 CONFIGS = {width: VTAConfig(name=f"bus{width}", axi_data_width=width) for width in (32, 64, 512)}
 
 
@@ -80,6 +80,7 @@ class CopyTop(Component):
             *(bus[f"{c}size"].eq((lanes - 1).bit_length()) for c in ("ar", "aw")),
             *(bus[f"{c}burst"].eq(~fault["fixed"]) for c in ("ar", "aw")),
             bus["araddr"].eq(csr.base_inp + Mux(fault["crosses"], 4096 - lanes, csr.base_acc[6:12])),
+            bus["awid"].eq(bus["arready"] & ~bus["awvalid"] & fault["path"]),
             bus["awaddr"].eq(csr.base_out + csr.base_acc[6:12]),
             bus["wdata"].eq(fetch.data ^ (blink & fault["w_changes"])),
             bus["wlast"].eq((beat == length) ^ fault["wlast"]),
@@ -220,6 +221,7 @@ def test_error_responses() -> None:
         ("no_response", "the run ended with 1 writes unanswered"),
         ("strobe", "WSTRB 0xff outside the lanes 0xf8 of its beat"),
         ("fixed", "ARBURST is 0, not INCR"),
+        ("path", "an output depends on an input of the same cycle"),
     ],
 )
 def test_violations_are_found(fault: str, message: str) -> None:

@@ -154,6 +154,7 @@ class AccTile:
 
         With overlap step by step: see :meth:`go_on`. Where STORE requantizes there is no pass.
         """
+        self._req.load()
         for item in self._plan.passes:
             self._waiting.append(partial(self._pass, item, half, first, blocks, vectors))
         self._waiting.append(store)

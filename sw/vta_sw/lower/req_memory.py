@@ -38,23 +38,19 @@ class ReqMemory:
         if self._number and self._loaded.get(place) != wanted:
             self._loaded[place] = wanted
             self._pending = place
-            if self._stay:
-                self.load()
 
     def load(self) -> None:
-        """Load what was noted. Behind the tile's first product it does not hold up what that product waits for."""
+        """Load what was noted, behind the tile's first product: before it, it would take the bus from its inputs."""
         if self._pending is None:
             return
         half, self._pending = self._pending, None
         first, count = self._loaded[half]
         shape = {"y_size": 1, "x_size": count, "x_stride": count}
         insn = load(self._cfg, Memory.REQ, sram_base=self._base(half), dram_base=self._data + first, **shape)
-        index = self._stream.add_transfer(insn, Memory.REQ, "requant", writes=[self._resource(half)])
+        self._stream.add_transfer(insn, Memory.REQ, "requant", writes=[self._resource(half)])
         # The tokens of products in one bank say nothing about this load: a STORE of nothing waits for it.
-        token = self._stream.add(store(self._cfg), reads=[self._resource(half)])
+        self._stream.add(store(self._cfg), reads=[self._resource(half)])
         whole = 0, self._cfg.req_depth
-        if self._stay:
-            self._stream.hoist(Memory.REQ, [index, token], self._first, self._first + count)
         self._stream.used[Memory.REQ] = (self._first, self._first + count) if self._stay else whole
 
     def _base(self, half: int) -> int:
