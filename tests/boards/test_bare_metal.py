@@ -8,49 +8,79 @@ from pathlib import Path
 
 import c_programs
 import numpy as np
+import onnx
 import pytest
 import vta_app
 from app_networks import images, network
 from vta_arch.errors import DataError, ProgramError
+from vta_arch.packing import PackStep
 from vta_arch.program import Program
 from vta_boards.bare_metal import Border, cut, export_c
 from vta_runtime.executor import Executor
 from vta_sim.functional import FunctionalDevice
 from vta_sim.memory_model import MemoryModel
 from vta_sim.random_configs import named_configs
+from vta_sw.models import NetworkBuilder
 from vta_sw.quantize import QConfig
 
 pytestmark = pytest.mark.skipif(not (shutil.which("make") and shutil.which("cc")), reason="no C compiler or make")
 
 _PROGRAMS: dict[str, Program] = {}
+BASE = ("w4a8",)
+"""Configurations that leave average pools to the CPU, whose sums of floats C does not have: they get a network without."""
 
 
 def program(name: str) -> Program:
-    """The small network for a preset, or for a named configuration of the simulators' tests; all of it on the array."""
+    """A small network for a preset, or for a named configuration of the simulators' tests; all of it on the array."""
     if name not in _PROGRAMS:
         cfg = named_configs()[name] if name in named_configs() else vta_app.load_config(name)
-        quantized = vta_app.quantize(network(), cfg, images(), QConfig(edge_bits=0))
+        model = body() if name in BASE else network()
+        quantized = vta_app.quantize(model, cfg, images(), config=QConfig(edge_bits=None))
         _PROGRAMS[name] = vta_app.compile(quantized, cfg)
     return _PROGRAMS[name]
 
 
-@pytest.mark.parametrize("name", ["tiny", "int4", "pynq-z1", "batch2"])
-def test_same_bytes_as_a_run(name: str, tmp_path: Path) -> None:
-    loaded = program(name)
-    x = images(3)
-    exported = export_c(loaded, tmp_path, samples={"x": x})
-    assert set(exported.files) == {path.name for path in tmp_path.iterdir()}
-    done = c_programs.run(c_programs.make(tmp_path), loaded.config)
+def body() -> onnx.ModelProto:
+    """The network up to its residual add."""
+    model = network()
+    del model.graph.node[3:]
+    model.graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info("s", onnx.TensorProto.FLOAT, ("N", 4, 6, 6)))
+    return model
+
+
+def check_runs(loaded: Program, x: np.ndarray, folder: Path, backends: tuple[str, ...]) -> None:
+    """The exported example prints the bytes that ``vta run`` gives."""
+    exported = export_c(loaded, folder, samples={loaded.inputs[0]: x})
+    assert set(exported.files) == {path.name for path in folder.iterdir()}
+    done = c_programs.run(c_programs.make(folder), loaded.config)
     assert (done.returncode, done.stderr) == (0, "")
-    found = c_programs.printed(done.stdout, "y", np.dtype(np.float32))
-    for backend in ("functional", "rtl"):
-        expected = vta_app.run(loaded, x, backend=backend).outputs["y"]
-        assert found.tobytes() == np.asarray(expected, np.float32).tobytes()
+    for name in exported.outputs:
+        tensor = loaded.tensors[name]
+        found = c_programs.printed(done.stdout, name, tensor.host_dtype)
+        for backend in backends:
+            expected = vta_app.run(loaded, x, backend=backend).outputs[name]
+            assert found.tobytes() == np.asarray(expected).astype(tensor.host_dtype).tobytes()
+
+
+@pytest.mark.parametrize("name", ["tiny", "x-int4", "pynq-z1", "x-batch2", "w4a8"])
+def test_same_bytes_as_a_run(name: str, tmp_path: Path) -> None:
+    check_runs(program(name), images(3), tmp_path, ("functional", "rtl"))
+
+
+def test_gathered_windows_of_narrow_integers(tmp_path: Path) -> None:
+    cfg = named_configs()["x-int4"]
+    net = NetworkBuilder("stem", 0, (3, 12, 12))
+    model = net.model(net.conv("conv2", net.relu("relu", net.conv("conv1", "input", 8, 3)), 8, 3))
+    x = np.random.default_rng(0).normal(size=(4, 3, 12, 12)).astype(np.float32)
+    quantized = vta_app.quantize(model, cfg, x, config=QConfig(edge_bits=None))
+    loaded = vta_app.compile(quantized, cfg, packing="cycles")
+    assert any(isinstance(step, PackStep) for step in loaded.steps)
+    check_runs(loaded, x[:2], tmp_path, ("functional",))
 
 
 def test_integers_at_the_borders(tmp_path: Path) -> None:
     """With the CPU's steps left out, what they would have made goes in and what they would have taken comes out."""
-    cfg = vta_app.load_config("int4")
+    cfg = named_configs()["x-int4"]
     whole = vta_app.compile(vta_app.quantize(network(), cfg, images()), cfg)  # its last layers stay on the CPU
     with pytest.raises(ProgramError, match=r"node 'pool' \(GlobalAveragePool\): .*--integers"):
         export_c(whole, tmp_path)

@@ -45,6 +45,8 @@ int @name@_load(@name@_instance *self, vta_device *device, void *memory, uint64_
     self->cycles = 0;
     error = vta_identify(device, &@name@_identity);
     if (error) return error;
+    error = vta_reset(device); /* what ran before, perhaps another program's, may still write */
+    if (error) return error;
     error = vta_load(&self->arena, &@name@_identity, segments, sizeof segments / sizeof segments[0]);
     if (error) return error;
     self->loaded = 1;

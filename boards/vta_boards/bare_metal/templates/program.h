@@ -31,7 +31,7 @@ typedef struct {
     uint64_t cycles; /* the accelerator's, of the last run */
 } @name@_instance;
 
-/* Compare the device with the program, then copy its constants to the arena.
+/* Compare the device with the program, reset it, then copy the program's constants to the arena.
  *
  * memory: @NAME@_ARENA_BYTES where the processor sees them; address: where the accelerator sees them, a multiple of
  * VTA_WINDOW_PAGE. Returns VTA_OK or an error, see vta_error_text().
