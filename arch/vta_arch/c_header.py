@@ -41,7 +41,8 @@ def _list(name: str, items: list[str]) -> str:
 def registers_header() -> str:
     """Offsets of all registers as ``VTA_REG_<name>`` (bytes), bits as ``VTA_<register>_<bit>``, values of constants.
 
-    ``VTA_ERRORS_LIST(ITEM)`` is ITEM(bit, "text") for each error, ``VTA_BASES_LIST(ITEM)`` ITEM(offset of the low word).
+    ``VTA_ERRORS_LIST(ITEM)`` is ITEM(bit, "text") for each error, ``VTA_BASES_LIST(ITEM)`` is ITEM(offset) for the low
+    word of each base register.
 
     C99, nothing included, no type but the preprocessor's own.
     """

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(not (shutil.which("make") and shutil.which("cc")
 
 _PROGRAMS: dict[str, Program] = {}
 BASE = ("w4a8",)
-"""Configurations that leave average pools to the CPU, whose sums of floats C does not have: they get a network without."""
+"""Configurations that leave average pools to the CPU, which C cannot: they get a network without."""
 
 
 def program(name: str) -> Program:
@@ -166,6 +166,9 @@ def test_export_is_deterministic_and_builds_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "a/xtime_l.h").write_text("typedef uint64_t XTime; void XTime_GetTime(XTime *);\n")
     command = ["cc", "-std=c99", *c_programs.STRICT.split(), "-fsyntax-only", "port_xilinx.c"]
     assert subprocess.run(command, cwd=tmp_path / "a", check=False).returncode == 0
+    if shutil.which("g++"):
+        command = ["g++", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-x", "c++", "net2.h"]
+        assert subprocess.run(command, cwd=tmp_path / "a", check=False).returncode == 0
     for bad in ("Net", "vta_net", "../x", ""):
         with pytest.raises(DataError, match="name"):
             export_c(loaded, tmp_path / "c", name=bad)

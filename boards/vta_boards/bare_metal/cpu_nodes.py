@@ -218,10 +218,10 @@ def _copy(body: Body, source: Value, steps: list[int], shape: tuple[int, ...], t
 
 def _transpose(body: Body, node: Node, inputs: Inputs, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Value:
     value = _need(inputs[0], _ANY)
-    order = node.attributes.get("perm", tuple(reversed(range(len(shape)))))
+    steps = np.array(_steps(value.shape)).reshape(-1)
+    order = node.attributes.get("perm", range(len(shape))[::-1])
     result = body.buffer(dtype, shape, node.outputs[0])
-    steps = _steps(value.shape)
-    _copy(body, value, [steps[axis] for axis in order], shape, result.text, _steps(shape))  # type: ignore[union-attr]
+    _copy(body, value, steps[list(order)].tolist(), shape, result.text, _steps(shape))  # type: ignore[arg-type]
     return result
 
 

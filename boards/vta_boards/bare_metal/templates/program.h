@@ -39,7 +39,8 @@ typedef struct {
 int @name@_load(@name@_instance *self, vta_device *device, void *memory, uint64_t address);
 
 /* Run @NAME@_BATCH images. inputs[i] has the bytes of @name@_inputs[i], outputs[i] gets those of @name@_outputs[i];
- * arrays are row-major and aligned as their elements. Returns VTA_OK or an error; then outputs are not touched.
+ * arrays are row-major and aligned as their elements. Returns VTA_OK or an error; then outputs are not touched, and the
+ * next run may follow. One at a time: the processor's tensors are static.
  */
 int @name@_run(@name@_instance *self, const void *const *inputs, void *const *outputs);
 

@@ -121,8 +121,10 @@ int vta_launch(vta_device *device, const vta_arena *arena, uint32_t offset, uint
     if (read_register(device, VTA_REG_STATUS) & (VTA_STATUS_RUNNING | VTA_STATUS_RESETTING)) error = vta_reset(device);
     if (error) return error;
     program_registers(device, arena, offset, count);
+    VTA_BARRIER();
     write_register(device, VTA_REG_CONTROL, VTA_CONTROL_START);
     error = wait_done(device);
+    VTA_BARRIER();
     result->status = read_register(device, VTA_REG_STATUS);
     if (error) return error;
     result->cycles = read_pair(device, VTA_REG_CYCLES_LO);
@@ -141,7 +143,7 @@ const char *vta_error_text(int error) {
         "the accelerator has another instruction set version; make its Verilog and this program with one software",
         "the accelerator has other extensions than the program's configuration; use the configuration that it was made from",
         "the accelerator has another configuration than the program; use the configuration that it was made from",
-        "the arena must begin at a multiple of 4096 bytes and lie within the accelerator's address bits",
+        "the arena must begin at a page of the DMA window (VTA_WINDOW_PAGE) and lie within the accelerator's address bits",
         "the memory does not answer what the accelerator asked it for; program the device again",
         "the run did not end in time; raise max_polls or timeout if it needs more",
         "the accelerator reports errors; see vta_device.result",

@@ -20,6 +20,15 @@
 #define VTA_ALIGNED(bytes) __attribute__((aligned(bytes)))
 #endif
 
+/* Memory and registers in program order, for the accelerator too. */
+#ifndef VTA_BARRIER
+#if defined(__aarch64__) || (defined(__ARM_ARCH) && __ARM_ARCH >= 7)
+#define VTA_BARRIER() __asm__ volatile("dsb sy" ::: "memory")
+#else
+#define VTA_BARRIER() __sync_synchronize()
+#endif
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif
