@@ -19,7 +19,7 @@ STRICT = "-Wall -Wextra -Werror -pedantic -Wconversion -Wno-sign-conversion"
 ADDRESSES = "-DVTA_BASE_ADDRESS=0x43c00000u -DVTA_ARENA_ADDRESS=0x7f000000u"
 
 
-def make(folder: Path, *, flags: str = "-O1", main: Path | None = None) -> Path:
+def make(folder: Path, *, flags: str = "-O2", main: Path | None = None) -> Path:
     """The example, or another ``main``, of an exported folder as an executable for this machine, by its Makefile."""
     if main is not None:
         (folder / "main.c").write_text(main.read_text(encoding="utf-8"), encoding="utf-8")

@@ -15,6 +15,7 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from vta_arch.c_header import HEADER_NAME, registers_header
 from vta_arch.errors import ProgramError
 from vta_arch.packing import PackStep
 from vta_arch.program import CpuStep, Tensor
@@ -45,6 +46,7 @@ def numbers(shape: Sequence[int], seed: int = 0) -> Array:
 
 def library(folder: Path, statements: Body, output: Value) -> ctypes.CDLL:
     """Statements as a function ``run(inputs, outputs)``, compiled as the Makefile does."""
+    (folder / HEADER_NAME).write_text(registers_header())
     for name in ("vta_tensors.h", "vta_tensors.c", "vta_driver.h"):
         text = (TEMPLATES / name).read_text(encoding="utf-8").replace("@MAX_RANK@", "6")
         (folder / name).write_text(text)

@@ -55,7 +55,7 @@ def _without_last(program: Program) -> Program:
             kept.insert(0, step)
             wanted.update(_inputs(program, step))
     there = set(program.inputs) | {name for step in kept for name in _outputs(program, step)}
-    dropped = [step for step in program.steps if step not in kept]
+    dropped = [step for step in program.steps if not any(step is other for other in kept)]
     taken = [name for step in dropped for name in _inputs(program, step)]
     outputs = dict.fromkeys(name for name in (*taken, *program.outputs) if name in there)
     return _with(program, kept, program.inputs, outputs, "outputs")

@@ -69,8 +69,9 @@ def sample_texts(program: Program, sample: Sample) -> dict[str, str]:
         "SAMPLE_RUNS": str(runs),
         "SAMPLE_ARRAYS": "\n".join(arrays),
         "SAMPLE_INPUTS": "\n".join(rows),
+        # Floats, whatever the type: a compiler that cannot see the type looks at every access as if it happened.
         "OUTPUT_ARRAYS": "".join(
-            c_text.buffer(text, tensor.host_dtype, elements(tensor))
+            c_text.buffer(text, np.dtype(np.float32), elements(tensor))
             for text, tensor in zip(results, outputs, strict=True)
         ),
         "RESULTS": ", ".join(results),

@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "vta_driver.h"
-#include "vta_registers.h"
 
 extern uint8_t vta_arena_memory[];
 

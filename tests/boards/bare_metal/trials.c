@@ -4,7 +4,6 @@
 
 #include "program.h"
 #include "sample.h"
-#include "vta_registers.h"
 
 uint8_t vta_arena_memory[PROGRAM_ARENA_BYTES] VTA_ALIGNED(VTA_WINDOW_PAGE);
 

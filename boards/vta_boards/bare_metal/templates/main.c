@@ -8,7 +8,6 @@
 
 #include "@name@.h"
 #include "sample.h"
-#include "vta_registers.h"
 
 #ifndef VTA_BASE_ADDRESS
 #define VTA_BASE_ADDRESS @BASE_ADDRESS@u
@@ -21,6 +20,7 @@
 #endif
 
 uint8_t vta_arena_memory[@NAME@_ARENA_BYTES] VTA_ALIGNED(VTA_WINDOW_PAGE);
+/* Room for every element as a float; integers take a part of it. */
 @OUTPUT_ARRAYS@
 static void *const results[@NAME@_OUTPUTS] = {@RESULTS@};
 

@@ -3,8 +3,6 @@
 
 #include <string.h>
 
-#include "vta_registers.h"
-
 /* Hooks -------------------------------------------------------------------------------- */
 
 VTA_WEAK uint32_t vta_read32(uintptr_t address) { return *(volatile uint32_t *)address; }

@@ -58,7 +58,7 @@ static void get_vector(const vta_tiling *tiling, uint8_t *tiles, uint32_t index,
 void vta_write_tensor(const vta_arena *arena, const vta_tiling *tiling, const vta_tensor *tensor, const void *values) {
     uint8_t *tiles = arena->memory + tensor->offset;
     memset(tiles, 0, tensor->size);
-    each_vector(tiling, tensor, tiles, (uint8_t *)values, put_vector);
+    each_vector(tiling, tensor, tiles, (uint8_t *)values, put_vector); /* which only reads the values */
     vta_cache_flush(tiles, tensor->size);
 }
 
