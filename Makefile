@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
 
-.PHONY: help venv demo test test-arm lint bench accuracy docs sizes streams graphs formal coverage board-wheel clean
+.PHONY: help venv demo test test-arm lint bench accuracy docs sizes streams graphs frameworks formal coverage board-wheel clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -47,6 +47,9 @@ streams: $(STAMP) ## 2,000 random instruction streams, RTL against functional si
 
 graphs: $(STAMP) ## random networks: 600 on the functional simulator, 120 on the RTL, four configurations
 	$(BIN)/python -m pytest tests/soak -n 2 -o python_files='soak_*.py'
+
+frameworks: $(STAMP) ## networks from the exporters of TensorFlow and NNabla, installed below build/ (2 GB)
+	$(BIN)/python -m pytest tests/frameworks -o python_files='frameworks_*.py' -o timeout=3000
 
 formal: $(STAMP) ## proofs of the accelerator's queues, bus rules and arithmetic (solver: z3)
 	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[formal]'

@@ -84,6 +84,7 @@ def test_every_command_is_described() -> None:
         "bench",
         "compile",
         "run",
+        "serve",
         "exec",
         "disasm",
     )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vta_sw.quantize import quantize
 
     from .inference import RunReport, run
+    from .remote import run_on_server
 
 __version__ = "0.1.0"
 
@@ -33,6 +34,7 @@ __all__ = [
     "load_config",
     "quantize",
     "run",
+    "run_on_server",
 ]
 
 _HOMES = {
@@ -45,6 +47,7 @@ _HOMES = {
     "load_config": "vta_arch.presets",
     "quantize": "vta_sw.quantize",
     "run": "vta_app.inference",
+    "run_on_server": "vta_app.remote",
 }
 
 

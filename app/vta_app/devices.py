@@ -57,6 +57,11 @@ def open_device(
         device.close()
 
 
+def make_device(backend: Backend, cfg: VTAConfig) -> Device:
+    """A device that the caller closes. Raises DeviceError as :func:`open_device` does."""
+    return _make(backend, cfg, None, None)
+
+
 def check_traceable(backend: Backend) -> None:
     """Raise DeviceError for a backend without cycles of its units."""
     if backend is not Backend.RTL:

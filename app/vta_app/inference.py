@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from vta_arch.config import VTAConfig
 from vta_arch.errors import DataError
 from vta_arch.program import Program
 from vta_runtime.evaluators import Evaluator
 from vta_runtime.executor import Executor
+from vta_runtime.executor import RunReport as ExecutorReport
 
 from .devices import Backend, check_clocked, check_traceable, open_device
 from .output import ProgressCallback
@@ -101,8 +103,8 @@ def run(
     """
     loaded = program if isinstance(program, Program) else Program.load(program)
     chosen = _backend(backend)
-    inputs = _inputs(loaded, x, limit)
-    classes = None if labels is None or layers else _classes(np.asarray(labels), x, inputs)
+    inputs = network_inputs(loaded, x, limit)
+    classes = None if labels is None or layers else image_classes(np.asarray(labels), x, inputs)
     if memory is not None:
         check_clocked(chosen)
     evaluator = _evaluator(cpu)
@@ -113,21 +115,18 @@ def run(
         start = time.perf_counter()
         outputs = executor.run(inputs, check=check, layers=list(layers) or None, progress=progress)
         seconds = time.perf_counter() - start
-    top1 = None if classes is None else _top1(outputs[loaded.outputs[0]], classes)
-    return _report(executor, chosen, seconds, top1, outputs, timeline)
+    top1 = None if classes is None else top1_of(outputs[loaded.outputs[0]], classes)
+    report = make_report(executor.report, loaded.config, chosen.value, seconds, top1, outputs)
+    report.timeline = None if timeline is None else timeline.summary
+    return report
 
 
-def _report(
-    executor: Executor,
-    backend: Backend,
-    seconds: float,
-    top1: float | None,
-    outputs: Arrays,
-    timeline: TimelineWriter | None,
+def make_report(
+    found: ExecutorReport, cfg: VTAConfig, backend: str, seconds: float, top1: float | None, outputs: Arrays
 ) -> RunReport:
-    found, cfg = executor.report, executor.program.config
+    """What a run gave, from what the runtime reports."""
     return RunReport(
-        backend=backend.value,
+        backend=backend,
         config=cfg.name,
         fingerprint=cfg.fingerprint_hex,
         images=found.images,
@@ -137,7 +136,6 @@ def _report(
         mismatches=found.mismatches,
         mismatches_by_layer=found.mismatches_by_layer,
         outputs={name: values.astype(np.float32) for name, values in outputs.items()},
-        timeline=None if timeline is None else timeline.summary,
     )
 
 
@@ -153,7 +151,8 @@ def _evaluator(name: Evaluator | str) -> Evaluator:
     return Evaluator(name)
 
 
-def _inputs(program: Program, x: NDArray[Any] | Arrays, limit: int | None) -> dict[str, NDArray[Any]]:
+def network_inputs(program: Program, x: NDArray[Any] | Arrays, limit: int | None) -> dict[str, NDArray[Any]]:
+    """The first ``limit`` images by input name. Raises DataError."""
     if limit is not None and limit < 1:
         raise DataError(f"limit = {limit}: must be 1 or more images")
     if not isinstance(x, Mapping):
@@ -168,7 +167,7 @@ def _inputs(program: Program, x: NDArray[Any] | Arrays, limit: int | None) -> di
     return chosen
 
 
-def _classes(labels: NDArray[Any], x: NDArray[Any] | Arrays, inputs: Arrays) -> NDArray[Any]:
+def image_classes(labels: NDArray[Any], x: NDArray[Any] | Arrays, inputs: Arrays) -> NDArray[Any]:
     """The labels of the chosen images, checked before a long run. Raises DataError."""
     given = {np.shape(values)[:1] for values in (x.values() if isinstance(x, Mapping) else [x])}
     chosen = {values.shape[:1] for values in inputs.values()}
@@ -180,7 +179,8 @@ def _classes(labels: NDArray[Any], x: NDArray[Any] | Arrays, inputs: Arrays) -> 
     return labels[: max(shape[0] for shape in chosen)]
 
 
-def _top1(scores: NDArray[Any], labels: NDArray[Any]) -> float:
+def top1_of(scores: NDArray[Any], labels: NDArray[Any]) -> float:
+    """Percent of images whose largest score is at the label. Raises DataError."""
     if len(scores) != len(labels):
         raise DataError(f"the network's first output has shape {list(scores.shape)}: it gives no class an image")
     return float((scores.reshape(len(scores), -1).argmax(1) == labels).mean() * 100)

@@ -24,6 +24,7 @@ from .commands import (
     quantize,
     run,
     sensitivity,
+    serve,
     synth,
     tune,
     verilog,
@@ -71,6 +72,7 @@ app.command("explain")(explain.explain)
 app.command("tune")(tune.tune)
 app.command("profile-cpu")(profile_cpu.profile_cpu)
 app.command("run")(run.run)
+app.command("serve")(serve.serve)
 app.command("exec")(exec.exec)
 app.command("disasm")(disasm.disasm)
 app.add_typer(export.app, name="export")

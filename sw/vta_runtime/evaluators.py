@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from vta_arch.program import CpuStep, Tensor
 
+from .onnx_external import check_self_contained
+
 
 class Evaluator(str, Enum):  # noqa: UP042 - boards have Python 3.10
     """What runs CPU subgraphs."""
@@ -41,7 +43,11 @@ class Subgraph(Protocol):
 
 
 def make_subgraph(evaluator: Evaluator, step: CpuStep, tensors: Mapping[str, Tensor]) -> Subgraph:
-    """A CPU step for an evaluator, which is imported only here. Raises ProgramError when it cannot run it."""
+    """A CPU step for an evaluator, which is imported only here.
+
+    Raises ProgramError when it cannot run it, or when the step's model keeps data in another file.
+    """
+    check_self_contained(step.model)
     if evaluator is Evaluator.NUMPY:
         from .numpy_cpu import NumpySubgraph
 

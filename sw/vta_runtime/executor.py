@@ -131,7 +131,7 @@ class Executor:
         Returns the network's outputs by name, images first; with ``layers`` the outputs of these layers by tensor name.
         Raises DataError for wrong inputs, ProgramError for an unknown layer, DeviceError when the device fails.
         """
-        arrays, images = self._checked(inputs)
+        arrays, images = check_inputs(self.program, inputs)
         chosen = None if layers is None else [self.program.layer(name) for name in layers]
         self.report = RunReport(images, mismatches=0 if check or chosen is not None else None)
         batch, collected = self.program.batch, []
@@ -144,28 +144,7 @@ class Executor:
             collected.append({name: value[:keep] if value.ndim else value for name, value in result.items()})
         if progress is not None:
             progress("run", images, images)
-        return {name: _joined(name, [part[name] for part in collected]) for name in collected[0]}
-
-    def _checked(self, inputs: Mapping[str, Array]) -> tuple[Values, int]:
-        """Inputs in the network's types, and the number of images."""
-        wanted = self.program.inputs
-        if set(inputs) != set(wanted):
-            raise DataError(
-                f"inputs {', '.join(sorted(inputs)) or 'none'} given, the network takes {', '.join(wanted)}"
-            )
-        arrays: Values = {}
-        for name in wanted:
-            tensor, value = self.program.tensors[name], np.asarray(inputs[name])
-            if value.dtype.kind not in "biuf":
-                raise DataError(f"input {name!r} has the type {value.dtype}: it must be numeric, for {tensor.dtype}")
-            if value.ndim != len(tensor.shape) or value.shape[1:] != tensor.shape[1:]:
-                shown = ", ".join(["images", *map(str, tensor.shape[1:])])
-                raise DataError(f"input {name!r} has the shape {list(value.shape)}, the network takes [{shown}]")
-            arrays[name] = value.astype(tensor.host_dtype, copy=False)
-        counts = {len(value) for value in arrays.values()}
-        if len(counts) != 1 or 0 in counts:
-            raise DataError(f"inputs hold {sorted(counts)} images: give the same number, at least 1, for each")
-        return arrays, counts.pop()
+        return {name: joined(name, [part[name] for part in collected]) for name in collected[0]}
 
     # Whole network -------------------------------------------------------------------------
     def _on(self, device: Device, *, keeps_all: bool) -> _OnDevice:
@@ -257,6 +236,26 @@ class Executor:
         return outputs
 
 
+def check_inputs(program: Program, inputs: Mapping[str, Array]) -> tuple[Values, int]:
+    """Inputs in the network's types, and the number of images. Raises DataError for what the network cannot take."""
+    wanted = program.inputs
+    if set(inputs) != set(wanted):
+        raise DataError(f"inputs {', '.join(sorted(inputs)) or 'none'} given, the network takes {', '.join(wanted)}")
+    arrays: Values = {}
+    for name in wanted:
+        tensor, value = program.tensors[name], np.asarray(inputs[name])
+        if value.dtype.kind not in "biuf":
+            raise DataError(f"input {name!r} has the type {value.dtype}: it must be numeric, for {tensor.dtype}")
+        if value.ndim != len(tensor.shape) or value.shape[1:] != tensor.shape[1:]:
+            shown = ", ".join(["images", *map(str, tensor.shape[1:])])
+            raise DataError(f"input {name!r} has the shape {list(value.shape)}, the network takes [{shown}]")
+        arrays[name] = value.astype(tensor.host_dtype, copy=False)
+    counts = {len(value) for value in arrays.values()}
+    if len(counts) != 1 or 0 in counts:
+        raise DataError(f"inputs hold {sorted(counts)} images: give the same number, at least 1, for each")
+    return arrays, counts.pop()
+
+
 def _padded(chunk: Array, batch: int) -> Array:
     """The chunk with zero images up to ``batch``."""
     if len(chunk) == batch:
@@ -264,7 +263,7 @@ def _padded(chunk: Array, batch: int) -> Array:
     return np.concatenate([chunk, np.zeros((batch - len(chunk), *chunk.shape[1:]), chunk.dtype)])
 
 
-def _joined(name: str, parts: list[Array]) -> Array:
+def joined(name: str, parts: list[Array]) -> Array:
     """An output of several batches as one array. Raises DataError for a single number, of which each has its own."""
     if parts[0].ndim:
         return np.concatenate(parts)

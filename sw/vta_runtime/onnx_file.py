@@ -47,13 +47,13 @@ def read_model(data: bytes) -> Model:
     """The model in ``data``. Raises ProgramError for anything else."""
     model = Model()
     try:
-        for number, value in _fields(data):
+        for number, value in fields(data):
             if number == 8:  # opset_import
-                parts = dict(_fields(value))
+                parts = dict(fields(value))
                 if parts.get(1, b"") == b"":
                     model.opset = int(parts.get(2, 0))
             if number == 7:  # graph
-                for part, inner in _fields(value):
+                for part, inner in fields(value):
                     if part == 1:
                         model.nodes.append(_node(inner))
                     elif part == 5:
@@ -77,7 +77,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
             raise ValueError("a number is too long")
 
 
-def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
+def fields(data: bytes) -> Iterator[tuple[int, Any]]:
     """Fields of a message: numbers as int, everything else as bytes."""
     at = 0
     while at < len(data):
@@ -117,7 +117,7 @@ def _integers(values: list[Any]) -> tuple[int, ...]:
 def _node(data: bytes) -> Node:
     texts: dict[int, list[str]] = {1: [], 2: [], 3: [], 4: []}
     attributes: dict[str, Attribute] = {}
-    for number, value in _fields(data):
+    for number, value in fields(data):
         if number in texts:
             texts[number].append(value.decode())
         elif number == 5:
@@ -128,7 +128,7 @@ def _node(data: bytes) -> Node:
 
 def _attribute(data: bytes) -> tuple[str, Attribute]:
     parts: dict[int, list[Any]] = {}
-    for number, value in _fields(data):
+    for number, value in fields(data):
         parts.setdefault(number, []).append(value)
     name = parts[1][0].decode()
     if 3 in parts:
@@ -146,7 +146,7 @@ def _attribute(data: bytes) -> tuple[str, Attribute]:
 
 def _tensor(data: bytes) -> tuple[str, NDArray[Any]]:
     parts: dict[int, list[Any]] = {}
-    for number, value in _fields(data):
+    for number, value in fields(data):
         parts.setdefault(number, []).append(value)
     shape, kind = _integers(parts.get(1, [])), parts.get(2, [0])[0]
     name = parts.get(8, [b""])[0].decode()

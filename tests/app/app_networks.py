@@ -12,9 +12,9 @@ from onnx import TensorProto, helper, numpy_helper
 CHANNELS, SIZE = 4, 6
 
 
-def network(dims: Sequence[int | str] = ("N", CHANNELS, SIZE, SIZE)) -> onnx.ModelProto:
+def network(dims: Sequence[int | str] = ("N", CHANNELS, SIZE, SIZE), seed: int = 7) -> onnx.ModelProto:
     """Conv, Relu, residual Add, pool and a dense layer of 3 classes; input ``x`` of shape ``dims``."""
-    rng = np.random.default_rng(7)
+    rng = np.random.default_rng(seed)
     arrays = {
         "w1": rng.normal(0, 0.3, (CHANNELS, CHANNELS, 3, 3)),
         "b1": rng.normal(0, 0.1, CHANNELS),

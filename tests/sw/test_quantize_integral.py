@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
@@ -21,9 +23,11 @@ from vta_sw.quantize.types import IntType
 def test_integral_networks_run_with_integers(name: str) -> None:
     """Without its conversions a network computes, and is compiled to, the same integers."""
     cfg = load_preset(name)
-    whole = quantize(small_network(), cfg, images(), config=QConfig(edge_bits=None))
-    conversions = PartitionConversions.FULLY_INTEGRAL
-    bare = quantize(small_network(), cfg, images(), config=QConfig(edge_bits=None, partition_conversions=conversions))
+    plain = QConfig(edge_bits=None, dtype_input=f"int{cfg.inp_width}")  # bare integers have no zero points
+    whole = quantize(small_network(), cfg, images(), config=plain)
+    bare = quantize(
+        small_network(), cfg, images(), config=replace(plain, partition_conversions=PartitionConversions.FULLY_INTEGRAL)
+    )
     onnx.checker.check_model(bare)
     scales = {item.key: float(item.value) for item in bare.metadata_props if item.key.startswith(SCALE_KEY)}
     kinds = {v.name: v.type.tensor_type.elem_type for v in (*bare.graph.input, *bare.graph.output)}

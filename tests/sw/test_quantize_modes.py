@@ -16,12 +16,17 @@ from vta_sw.quantize import (
     Quantization,
     Rounding,
     WeightScale,
+    any_scale,
     quantize_with_report,
 )
 from vta_sw.quantize.activation_scales import clip_limit, kl_limit, percentile
+from vta_sw.quantize.adaround import fit_rounding
 from vta_sw.quantize.calibrate import TensorStats
 from vta_sw.quantize.equalize import equalize
+from vta_sw.quantize.scales import round_weights
 from vta_sw.quantize.types import IntType
+from vta_sw.quantize.unfolding import Windows
+from vta_sw.quantize.weights import Rounded
 
 CONFIGS = ["tiny", "pynq-z1", "int4", "w4a8"]
 LEAST_DB = {"tiny": 20.0, "pynq-z1": 20.0, "w4a8": 8.0, "int4": 4.0}
@@ -118,11 +123,36 @@ def test_stochastic_rounding_is_right_on_average() -> None:
     assert len({quant.values.tobytes() for quant in seeds}) == len(seeds)
 
 
-@pytest.mark.parametrize("name", ["int4", "w4a8"])
+@pytest.mark.parametrize("name", ["int4", "w4a8", "int2"])
 def test_fitted_rounding_is_nearer_to_float(name: str) -> None:
     nearest = made(name, QConfig(bias_correction=False), 64)
     fitted = made(name, QConfig(bias_correction=False, rounding=Rounding.ADAROUND), 64)
     assert distance_db(fitted) > distance_db(nearest) + 1
+
+
+@pytest.mark.parametrize("free", [False, True])
+def test_two_bits_fitted_are_nearer_to_float_than_rounded(free: bool) -> None:
+    """A layer with and without scales of its own choice, on inputs that depend on each other."""
+    rng, limits = np.random.default_rng(0), (-2, 1)
+    flat, mixed = rng.normal(size=(6, 40)), rng.normal(size=(1, 3000, 40)) @ rng.normal(size=(40, 40)) / 6
+    x = np.maximum(mixed, 0).astype(np.float32)
+    windows = Windows(x, np.maximum(x @ flat.T.astype(np.float32), 0))
+    scales, bias = any_scale.search_weight_scales(flat, limits), np.zeros(6)
+    found = fit_rounding(flat, bias, scales, limits, windows, bounds=(0, np.inf), steps=200, free=free, rng=rng)
+    assert (found.integers.min(), found.integers.max()) == limits
+    assert np.array_equal(found.scales, scales) is not free
+    errors = [
+        ((np.maximum(x[0] @ (one.integers * one.scales[:, None]).T + one.bias, 0) - windows.outputs[0]) ** 2).mean()
+        for one in (found, Rounded(round_weights(flat, scales, limits), scales))
+    ]
+    assert errors[0] < 0.85 * errors[1]
+
+
+@pytest.mark.parametrize(("name", "bits"), [("w4a8", 2), ("pynq-z1", 4), ("w4a8", 4), ("int2", 2)])
+def test_only_the_scratchpads_own_least_weight_is_never_used(name: str, bits: int) -> None:
+    done, cfg = made(name, QConfig(nbit_weight=bits)), load_preset(name)
+    least = min(int(quant.values.min()) for layer, quant in done.weights.items() if layer not in ("conv1", "fc"))
+    assert least == -(1 << (bits - 1)) + (bits == cfg.wgt_width)
 
 
 @pytest.mark.parametrize("name", ["tiny", "pynq-z1", "int4"])

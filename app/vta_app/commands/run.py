@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +26,26 @@ if TYPE_CHECKING:
     from ..inference import RunReport
 
 
+def parse_backend(text: str) -> str:
+    """A backend, or the address of a server, which nothing else looks like."""
+    if "://" in text:
+        return text
+    if text not in list(Backend):
+        raise typer.BadParameter(f"{text!r} is not one of {', '.join(Backend)}, http://HOST:PORT")
+    return Backend(text)
+
+
+BackendOrServer = Annotated[
+    str,
+    typer.Option(
+        "--backend",
+        metavar=f"{'|'.join(Backend)}|http://HOST:PORT",
+        parser=parse_backend,
+        help="What runs it; an address (http or https) is that of `vta serve` or a board.",
+    ),
+]
+
+
 def run(
     program: Annotated[Path, typer.Argument(metavar="P.vta", help="Compiled program.")],
     input_file: Annotated[
@@ -32,7 +54,7 @@ def run(
     labels: Annotated[
         str | None, typer.Option("--labels", metavar="X.npz[:key]", help="Class of each image (key: y); gives top-1.")
     ] = None,
-    backend: Annotated[Backend, typer.Option("--backend", help="What runs it.")] = Backend.FUNCTIONAL,
+    backend: BackendOrServer = Backend.FUNCTIONAL,
     limit: Annotated[int | None, typer.Option("--limit", metavar="N", help="Run only the first N images.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Compare every layer with the integer reference.")] = False,
     layer: Annotated[
@@ -65,36 +87,40 @@ def run(
     ] = None,
     config: ConfigOrNone = None,
     cpu: Annotated[
-        Evaluator, typer.Option("--cpu", help="What runs the nodes that are not on the accelerator.")
-    ] = Evaluator.ONNXRUNTIME,
+        Evaluator | None,
+        typer.Option(
+            "--cpu",
+            help="What runs the nodes that are not on the accelerator (default: onnxruntime; a server's own choice).",
+        ),
+    ] = None,
+    token_file: Annotated[
+        Path | None, typer.Option("--token-file", metavar="F", help="Token of the server; else VTA_TOKEN.")
+    ] = None,
+    ca_file: Annotated[
+        Path | None, typer.Option("--ca-file", metavar="F.pem", help="Certificate of an https server to trust.")
+    ] = None,
 ) -> None:
     """Run a program over images: accuracy, cycles, and the distance to the integer reference.
 
     With `--check` or `--layer` the exit status is 1 when anything differs, and the first layer is named.
 
+    On a server all of this happens there, the comparison too; only its address, its token and the tensors are ours.
+
     Example: `vta run build/digits.vta --input build/digits/test.npz --labels build/digits/test.npz:y --check`
     """
-    from ..inference import run as run_program
-
-    if trace is not None:
-        check_traceable(backend)
-    memory = None if beat_interval is None else _memory(backend, beat_interval)
+    runner = _runner(backend, trace, beat_interval, cpu, token_file, ca_file)
     loaded = Program.load(program)
     check_configuration(loaded, config, program)
     names = _layer_names(layer)
     with progress_bars() as progress:
-        report = run_program(
-            loaded,
+        report = runner(
+            loaded if isinstance(backend, Backend) else program,
             read_inputs(input_file, loaded.inputs),
-            backend=backend,
             labels=None if labels is None else read_array(labels, "y"),
             limit=limit,
             check=check,
             layers=names,
-            trace=trace,
-            memory=memory,
             progress=progress,
-            cpu=cpu,
         )
     if output is not None:
         write_arrays(output, report.outputs)
@@ -102,6 +128,29 @@ def run(
         write_json(json, report.to_dict())
     _print(report)
     _refuse_mismatch(report)
+
+
+def _runner(
+    backend: str,
+    trace: Path | None,
+    beat_interval: int | None,
+    cpu: Evaluator | None,
+    token_file: Path | None,
+    ca_file: Path | None,
+) -> Callable[..., RunReport]:
+    """The function that runs a program there. Raises DeviceError for options that the backend does not have."""
+    from ..inference import run as run_program
+    from ..remote import refuse_options, run_on_server, server_token
+
+    if not isinstance(backend, Backend):
+        refuse_options(backend, {"--trace": trace, "--beat-interval": beat_interval})
+        return partial(run_on_server, url=backend, token=server_token(token_file), ca_file=ca_file, cpu=cpu)
+    refuse_options(backend, {"--token-file": token_file, "--ca-file": ca_file})
+    if trace is not None:
+        check_traceable(backend)
+    memory = None if beat_interval is None else _memory(backend, beat_interval)
+    evaluator = Evaluator.ONNXRUNTIME if cpu is None else cpu
+    return partial(run_program, backend=backend, trace=trace, memory=memory, cpu=evaluator)
 
 
 def _refuse_mismatch(report: RunReport) -> None:

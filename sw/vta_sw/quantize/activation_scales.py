@@ -11,6 +11,7 @@ from vta_arch.errors import ModelError
 from ..quantize_choices import CalibrateMode
 from . import any_scale, power_of_two
 from .calibrate import BINS, TensorStats
+from .scales import unclipped_scale
 from .types import IntType
 
 SCALE_LIMIT = 2.0**40
@@ -35,6 +36,8 @@ def activation_scale(
         scale = largest / kind.high if largest > 0 else 1.0
         if powers:
             scale = math.ldexp(1.0, power_of_two.ceiling_exponent(largest, kind.high))
+        elif kind.zero:
+            scale = unclipped_scale(stats, kind)
         scale = float(np.float32(scale))
     if scale > SCALE_LIMIT:
         raise ModelError(f"tensor {name!r} reaches {stats.largest:.3g} on the calibration data: too large to quantize")

@@ -13,13 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from .scales import Limits
 from .unfolding import Windows
+from .weights import Rounded
 
 Floats = NDArray[np.float32]
 
 _STRETCH_LOW, _STRETCH_HIGH = -0.1, 1.1
 """h = clip(sigmoid(v) * (high - low) + low, 0, 1), as in the paper."""
-_RATE, _BIAS_RATE = 2e-2, 1e-3
+_RATE, _BIAS_RATE, _SCALE_RATE = 1e-1, 1e-3, 1e-2
 _DECAY = (0.9, 0.999)
 _TINY = 1e-8
 _PENALTY = 0.02
@@ -55,16 +57,18 @@ def fit_rounding(
     flat: NDArray[np.float64],
     bias: NDArray[np.float64],
     scales: NDArray[np.float64],
-    limit: int,
+    limits: Limits,
     windows: Windows,
     *,
     bounds: tuple[float, float],
     steps: int,
+    free: bool,
     rng: np.random.Generator,
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+) -> Rounded:
     """Integers of ``flat`` [channels, depth] at ``scales`` [channels], and what the bias gets on top.
 
-    ``bounds``: of the activation function behind the layer.
+    ``bounds``: of the activation function behind the layer. ``free``: scales are fitted with the integers; these are
+    those above and below at the ``scales`` given.
     """
     groups, samples, _ = windows.inputs.shape
     shape = (groups, len(flat) // groups, flat.shape[1])
@@ -76,7 +80,8 @@ def fit_rounding(
     base = bias.reshape(groups, 1, -1).astype(np.float32)
     shift = np.zeros_like(base)
     power = float(np.mean(windows.outputs.astype(np.float64) ** 2)) or 1.0
-    movers = _Adam.of(v, _RATE), _Adam.of(shift, _BIAS_RATE * float(np.sqrt(power)))
+    stretch = np.zeros_like(step)
+    movers = _Adam.of(v, _RATE), _Adam.of(shift, _BIAS_RATE * float(np.sqrt(power))), _Adam.of(stretch, _SCALE_RATE)
     with threadpool_limits(1, "blas"):  # its products are small: more threads wait for each other
         for number in range(1, steps + 1):
             at = rng.integers(0, samples, min(_BATCH, samples))
@@ -84,19 +89,23 @@ def fit_rounding(
             sigmoid = 1 / (1 + np.exp(-v))
             h: Floats = np.clip(sigmoid * (_STRETCH_HIGH - _STRETCH_LOW) + _STRETCH_LOW, 0, 1).astype(np.float32)
             integers = lower + h
-            inside = (integers > -limit) & (integers < limit)
-            weight = np.clip(integers, -limit, limit) * step
+            inside = (integers > limits[0]) & (integers < limits[1])
+            stretched = step * np.exp(stretch)
+            weight = np.clip(integers, *limits) * stretched
             y = np.matmul(x, weight.transpose(0, 2, 1)) + base + shift
             active = (y > bounds[0]) & (y < bounds[1])
             error = (np.clip(y, *bounds) - target) * active / np.float32(power * len(at))
-            gradient = np.matmul(error.transpose(0, 2, 1), x) * step
-            free = ((h > 0) & (h < 1)) * sigmoid * (1 - sigmoid) * (_STRETCH_HIGH - _STRETCH_LOW)
-            gradient = gradient * inside + _penalty(h, number / steps)
-            v -= movers[0].step(np.asarray(gradient * free, np.float32), number)
+            gradient = np.matmul(error.transpose(0, 2, 1), x)
+            if free:
+                stretch -= movers[2].step((gradient * weight).sum(axis=2, keepdims=True), number)
+            slope = ((h > 0) & (h < 1)) * sigmoid * (1 - sigmoid) * (_STRETCH_HIGH - _STRETCH_LOW)
+            gradient = gradient * stretched * inside + _penalty(h, number / steps)
+            v -= movers[0].step(np.asarray(gradient * slope, np.float32), number)
             shift -= movers[1].step(error.sum(axis=1, keepdims=True), number)
     h = np.clip((_STRETCH_HIGH - _STRETCH_LOW) / (1 + np.exp(-v)) + _STRETCH_LOW, 0, 1)
-    rounded = np.clip(lower + (h >= 0.5), -limit, limit).astype(np.int64).reshape(flat.shape)
-    return rounded, shift.reshape(-1).astype(np.float64)
+    rounded = np.clip(lower + (h >= 0.5), *limits).astype(np.int64).reshape(flat.shape)
+    fitted = scales.astype(np.float32) * np.exp(stretch.reshape(-1))
+    return Rounded(rounded, fitted.astype(np.float64) if free else scales, shift.reshape(-1).astype(np.float64))
 
 
 def _penalty(h: Floats, progress: float) -> Floats:

@@ -10,14 +10,14 @@ from vta_arch.config import VTAConfig
 
 from ..frontend.graph import Graph
 from .calibrate import TensorStats
-from .scales import best_weight_scales, mean_error
+from .scales import Limits, best_weight_scales, mean_error, unclipped_scale
 from .types import Annotation, IntType
 
 _CLIPPED = np.geomspace(1.0, 1 / 16, 49)
 """Parts of the largest magnitude that are tried as the one that is not clipped."""
 _FINE_BITS = 8
 """With as many bits rounding is fine enough to clip no weights, and activations only where they are very rare."""
-_FINE_POWER, _COARSE_POWER = 4, 2
+_FINE_POWER, _COARSE_POWER = 3, 2
 """Power of an activation's error that is minimised. The higher one minds large errors, that is clipping, more: few
 large activations often decide about a result."""
 _LEAST = 2.0**-80
@@ -40,21 +40,22 @@ def search_activation_scale(stats: TensorStats, kind: IntType) -> float:
     power = _FINE_POWER if kind.bits >= _FINE_BITS else _COARSE_POWER
     if stats.largest == 0.0:
         return 1.0
-    candidates = [float(np.float32(max(stats.largest * part / kind.high, _LEAST))) for part in _CLIPPED]
+    whole = unclipped_scale(stats, kind)
+    candidates = [float(np.float32(max(whole * part, _LEAST))) for part in _CLIPPED]
     return min(candidates, key=lambda scale: mean_error(stats, scale, kind, power))
 
 
-def search_weight_scales(flat: NDArray[np.float64], limit: int, *, clip: bool = True) -> NDArray[np.float64]:
-    """Float32 scales of ``flat`` [channels, n]: max|w| / limit, or less where clipping a few weights is better.
+def search_weight_scales(flat: NDArray[np.float64], limits: Limits, *, clip: bool = True) -> NDArray[np.float64]:
+    """Float32 scales of ``flat`` [channels, n]: max|w| / limits[1], or less where clipping a few weights is better.
 
     1 for a row of zeros. Without ``clip`` nothing is clipped.
     """
-    largest = np.abs(flat).max(axis=1, initial=0.0)
+    limit, largest = limits[1], np.abs(flat).max(axis=1, initial=0.0)
     largest[largest == 0.0] = limit
     coarse = limit < (1 << (_FINE_BITS - 1)) - 1
     parts = _CLIPPED if clip and coarse else _CLIPPED[:1]
     trials = [np.maximum(largest * part / limit, _LEAST).astype(np.float32).astype(np.float64) for part in parts]
-    return best_weight_scales(flat, trials, limit)
+    return best_weight_scales(flat, trials, limits)
 
 
 def align_additions(

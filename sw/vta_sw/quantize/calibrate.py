@@ -29,6 +29,8 @@ class TensorStats:
     """Streaming histogram of |x| over [0, 2**log_range), which doubles when larger values come."""
 
     counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, dtype=np.int64))
+    negative: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, dtype=np.int64))
+    """Those of ``counts`` that are below zero."""
     log_range: int | None = None
     low: float = math.inf
     high: float = -math.inf
@@ -54,17 +56,19 @@ class TensorStats:
             return
         self._grow(math.frexp(self.largest)[1])
         assert self.log_range is not None
-        index = (np.abs(values.reshape(-1)) * np.float32(math.ldexp(BINS, -self.log_range))).astype(np.int32)
+        flat = values.reshape(-1)
+        index = (np.abs(flat) * np.float32(math.ldexp(BINS, -self.log_range))).astype(np.int32)
         np.minimum(index, BINS - 1, out=index)
         self.counts += np.bincount(index, minlength=BINS)
+        if low < 0:
+            self.negative += np.bincount(index[flat < 0], minlength=BINS)
         self.zeros += values.size - int(np.count_nonzero(values))
 
     def _grow(self, log_range: int) -> None:
         if self.log_range is None:
             self.log_range = log_range
         while self.log_range < log_range:
-            pairs = self.counts.reshape(-1, 2).sum(axis=1)
-            self.counts = np.concatenate([pairs, np.zeros(BINS // 2, dtype=np.int64)])
+            self.counts, self.negative = _halved(self.counts), _halved(self.negative)
             self.log_range += 1
 
     def centres(self) -> NDArray[np.float64]:
@@ -72,6 +76,11 @@ class TensorStats:
         step = np.float64(math.ldexp(1.0 / BINS, self.log_range or 0))
         middles: NDArray[np.float64] = (np.arange(BINS, dtype=np.float64) + 0.5) * step
         return middles
+
+
+def _halved(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The same values in bins of twice the width."""
+    return np.concatenate([counts.reshape(-1, 2).sum(axis=1), np.zeros(BINS // 2, dtype=np.int64)])
 
 
 def batch_size(graph: Graph, tensors: Collection[str]) -> tuple[int, bool]:

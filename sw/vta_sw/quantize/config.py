@@ -26,8 +26,9 @@ class QConfig:
     nbit_activation: int | None = None
     """Bits of accumulators, at most the configuration's acc_width."""
     dtype_input: str | None = None
-    """``int8`` keeps every activation signed, ``uint8`` makes those without negative values unsigned (the default
-    where the configuration has zero points); its bits must be ``nbit_input``."""
+    """``int8`` keeps every activation signed and 0 at the integer 0; ``uint8`` makes those without negative values
+    unsigned, and gives 8-bit ones of uneven range zero points where scales are free (the default where the
+    configuration has zero points). Its bits must be ``nbit_input``."""
     dtype_weight: str | None = None
     dtype_activation: str | None = None
     calibrate_mode: CalibrateMode = CalibrateMode.MSE
@@ -80,6 +81,11 @@ class QConfig:
             edge_bits=self.edge_bits,
         )
 
+    def mode_of(self, layer: str | None) -> CalibrateMode:
+        """How the scale of what ``layer`` makes is found; None: of what no layer makes."""
+        asked = None if layer is None else self.overrides.of(layer).calibrate_mode
+        return CalibrateMode(asked or self.calibrate_mode)
+
 
 @dataclass(frozen=True)
 class Widths:
@@ -87,7 +93,7 @@ class Widths:
 
     activation: IntType
     unsigned: bool
-    """Whether activations without negative values are unsigned."""
+    """Whether activations without negative values are unsigned, and others may have zero points."""
     weight: IntType
     acc_bits: int
     edge_bits: int | None

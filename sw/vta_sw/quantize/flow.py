@@ -153,7 +153,7 @@ def _activation_scales(
     scales = {}
     for root in plan.roots():
         asked = config.overrides.of(makers[root]) if root in makers else LayerOverride()
-        mode = CalibrateMode(asked.calibrate_mode or config.calibrate_mode)
+        mode = config.mode_of(makers.get(root))
         value = config.global_scale if asked.global_scale is None else asked.global_scale
         if mode is CalibrateMode.PERCENTILE:
             value = config.percentile if asked.percentile is None else asked.percentile
@@ -195,8 +195,10 @@ def layer_report(done: Quantization, layer: LayerPlan, prefix_db: float) -> Laye
         activation_type=str(kind),
         weight_type=None if weight is None else str(done.kinds.weights[layer.name]),
         input_scales=tuple(done.scales[groups[name]] for name in layer.inputs),
+        input_zero_points=tuple(done.kinds.activations[groups[name]].zero for name in layer.inputs),
         weight_scale_range=spread,
         output_scale=scale,
+        output_zero_point=kind.zero,
         output_range=(stats[root].low, stats[root].high),
         output_snr_db=signal_to_noise_db(stats[root], scale, kind),
         output_saturated=saturated_share(stats[root], scale, kind),

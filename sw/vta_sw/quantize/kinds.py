@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from vta_arch.config import VTAConfig
 
 from ..frontend.graph import Graph
+from ..quantize_choices import CalibrateMode, PartitionConversions
 from .any_scale import FUSING, private_outputs
 from .calibrate import TensorStats
 from .config import QConfig, Widths
-from .types import Annotation, IntType, LayerPlan
+from .types import Annotation, IntType, LayerPlan, has_any_scale
 
 _FULL_BITS = 8
 """A sum with a shortcut keeps as many bits of the convolution's output."""
+_ZERO_POINT_BITS = 8
+"""Narrower zero points are not written, see :mod:`.realize`."""
+_WORTHWHILE = 1.1
+"""A zero point makes the steps of a tensor finer by this factor at least."""
 
 
 @dataclass
@@ -36,9 +41,10 @@ def choose_kinds(
 ) -> Kinds:
     """The type of every scale group and weight of a plan.
 
-    Activations without negative values are unsigned where the accelerator can. The network's input and the first and
-    last layers have ``edge_bits`` where those are more. What an addition alone reads of a convolution keeps 8 bits
-    where both can be fused. Overrides prevail.
+    Activations without negative values are unsigned where the accelerator can; 8-bit ones with negative values get a
+    zero point where their range is uneven. The network's input and the first and last layers have ``edge_bits`` where
+    those are more. What an addition alone reads of a convolution keeps 8 bits where both can be fused. Overrides
+    prevail.
     """
     widths = config.resolve(cfg)
     edges = (
@@ -61,11 +67,35 @@ def choose_kinds(
         if asked is not None:
             bits_of[plan.groups[layer.output]] = asked
             kept.discard(plan.groups[layer.output])
-    kinds.activations = {
-        root: IntType(bits, _signed(stats[root], widths) or root in kept) for root, bits in bits_of.items()
-    }
+    makers = {plan.groups[layer.output]: layer.name for layer in plan.layers}
+    for root, bits in bits_of.items():
+        kind = IntType(bits, _signed(stats[root], widths) or root in kept)
+        if root not in kept and _zero_point_allowed(cfg, config, config.mode_of(makers.get(root))):
+            kind = replace(kind, zero=_zero_point(stats[root], kind))
+        kinds.activations[root] = kind
     kinds.kept = frozenset(kept)
     return kinds
+
+
+def _zero_point_allowed(cfg: VTAConfig, config: QConfig, mode: CalibrateMode) -> bool:
+    """Whether a signed activation calibrated by ``mode`` may have a zero point.
+
+    Powers of two are too coarse to use it; percentiles, divergences and global scales are of magnitudes; and bare
+    integers at the network's ends leave no place for it.
+    """
+    bare = config.partition_conversions is PartitionConversions.FULLY_INTEGRAL
+    able = cfg.inp_is_signed and has_any_scale(cfg) and config.resolve(cfg).unsigned
+    return able and not bare and mode in (CalibrateMode.MSE, CalibrateMode.MINMAX)
+
+
+def _zero_point(stats: TensorStats, kind: IntType) -> int:
+    """The integer for 0 with which a signed type spans a tensor's range from end to end; 0 where it gains little."""
+    if not kind.signed or kind.bits != _ZERO_POINT_BITS or stats.largest == 0.0:
+        return 0
+    step = (max(stats.high, 0.0) - min(stats.low, 0.0)) / (kind.high - kind.low)
+    if stats.largest / kind.high < _WORTHWHILE * step:
+        return 0
+    return max(kind.low, min(kind.high, round(kind.low - min(stats.low, 0.0) / step)))
 
 
 def _signed(stats: TensorStats, widths: Widths) -> bool:

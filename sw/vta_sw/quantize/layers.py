@@ -23,12 +23,14 @@ from .simulate import has_bias, round_weights, run_as_float, simulate
 from .types import Annotation, LayerPlan, WeightQuant
 from .unfolding import sample
 from .walk import Walk
-from .weights import Accumulator, Rounder, addition_problem, nearest, quantize_weights, stochastic
+from .weights import Accumulator, Rounded, Rounder, addition_problem, nearest, quantize_weights, stochastic
 
 _POSITIONS = 32768
 """Output positions of a layer that its rounding is fitted on."""
 _IMAGES, _IMAGES_OF_MEANS = 512, 128
 """Samples at most that rounding looks at, and that the bias does where nothing else does."""
+_FITTED_BITS = 2
+"""With so few bits scales are fitted together with the integers; with more that gained nothing on samples held out."""
 
 Floats = NDArray[np.float32]
 
@@ -106,28 +108,28 @@ class _Fit:
         weight, bias = floats_of(of.graph, layer)
         kind = of.kinds.activations[self._plan.groups[layer.inputs[0]]]
         room = Accumulator.of(of.cfg, kind, of.kinds.weights[layer.name], of.config)
-        rounder = self._rounder(layer, weight, bias, room.weight_limit)
+        rounder = self._rounder(layer, weight, bias, room)
         return quantize_weights(weight, bias, (source, output), room, rounder, shared=max(layer.transposed, 1))
 
-    def _rounder(self, layer: LayerPlan, weight: Floats, bias: Floats | None, limit: int) -> Rounder:
-        config = self._of.config
+    def _rounder(self, layer: LayerPlan, weight: Floats, bias: Floats | None, room: Accumulator) -> Rounder:
+        config, limits = self._of.config, room.weight_limits
         how = Rounding(config.overrides.of(layer.name).rounding or config.rounding)
         seed = zlib.crc32(layer.name.encode()) ^ config.seed
         if how is Rounding.STOCHASTIC:
-            return stochastic(weight, limit, seed)
+            return stochastic(weight, limits, seed)
         # 8 bits are fine enough without; of a transposed layer no windows are taken.
         if how is Rounding.NEAREST or layer.transposed or self._of.kinds.weights[layer.name].bits >= 8:
-            return nearest(weight, limit)
+            return nearest(weight, limits)
         x, y = self._quantized.value(self._nodes[layer.name].input[0]), self._float.value(layer.output)
         windows = sample(self._nodes[layer.name], weight.shape, x, y, _POSITIONS, np.random.default_rng(seed))
         flat = weight.reshape(len(weight), -1).astype(np.float64)
         known = np.zeros(len(flat)) if bias is None else bias.astype(np.float64)
         bounds = _bounds(self._of.graph, self._floats, layer)
+        free = not room.power_of_two and self._of.kinds.weights[layer.name].bits <= _FITTED_BITS
 
-        def rounder(scales: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-            rng = np.random.default_rng(seed)
-            steps = config.rounding_steps
-            return fit_rounding(flat, known, scales, limit, windows, bounds=bounds, steps=steps, rng=rng)
+        def rounder(scales: NDArray[np.float64]) -> Rounded:
+            rng, steps = np.random.default_rng(seed), config.rounding_steps
+            return fit_rounding(flat, known, scales, limits, windows, bounds=bounds, steps=steps, free=free, rng=rng)
 
         return rounder
 

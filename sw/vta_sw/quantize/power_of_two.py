@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .calibrate import TensorStats
-from .scales import best_weight_scales, mean_error
+from .scales import Limits, best_weight_scales, mean_error
 from .types import IntType
 
 _FINER_STEPS = 4
@@ -30,13 +30,13 @@ def search_activation_scale(stats: TensorStats, kind: IntType) -> float:
     return min(candidates, key=lambda scale: mean_error(stats, scale, kind))
 
 
-def search_weight_scales(flat: NDArray[np.float64], limit: int, *, clip: bool = True) -> NDArray[np.float64]:
+def search_weight_scales(flat: NDArray[np.float64], limits: Limits, *, clip: bool = True) -> NDArray[np.float64]:
     """Scale of least squared error for each row of ``flat`` [channels, n]; 1 for a row of zeros.
 
     Without ``clip`` the least one that clips nothing.
     """
     largest = np.abs(flat).max(axis=1, initial=0.0)
-    top = np.array([ceiling_exponent(float(value), limit) for value in largest])
+    top = np.array([ceiling_exponent(float(value), limits[1]) for value in largest])
     return best_weight_scales(
-        flat, [np.ldexp(1.0, top - step) for step in range(_FINER_STEPS + 1 if clip else 1)], limit
+        flat, [np.ldexp(1.0, top - step) for step in range(_FINER_STEPS + 1 if clip else 1)], limits
     )

@@ -62,7 +62,7 @@ class QdqWriter:
         if kind.bits < 8:
             return []
         name = self.graph.fresh(name)
-        self.graph.constants[name] = pack_tensor(name, np.zeros(shape, dtype=np.int64), kind)
+        self.graph.constants[name] = pack_tensor(name, np.full(shape, kind.zero, dtype=np.int64), kind)
         return [name]
 
     def _activation_pair(self, tensor: str, value: float, integer: IntType) -> None:

@@ -28,9 +28,11 @@ class LayerReport:
     """Of the output. Before, everything was float32."""
     weight_type: str | None
     input_scales: tuple[float, ...]
+    input_zero_points: tuple[int, ...]
     weight_scale_range: tuple[float, float] | None
     """Least and greatest scale over the output channels."""
     output_scale: float
+    output_zero_point: int
     output_range: tuple[float, float]
     """Least and greatest value on the calibration data."""
     output_snr_db: float

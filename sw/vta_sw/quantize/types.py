@@ -21,20 +21,21 @@ _ONNX_TYPES = {
 
 @dataclass(frozen=True)
 class IntType:
-    """An integer type of 2, 4 or 8 bits."""
+    """An integer type of 2, 4 or 8 bits, and the integer that stands for 0."""
 
     bits: int
     signed: bool
+    zero: int = 0
 
     @property
     def low(self) -> int:
-        """Least value."""
-        return -(1 << (self.bits - 1)) if self.signed else 0
+        """Least value, in steps from 0: without the zero point."""
+        return (-(1 << (self.bits - 1)) if self.signed else 0) - self.zero
 
     @property
     def high(self) -> int:
-        """Greatest value."""
-        return (1 << (self.bits - 1)) - 1 if self.signed else (1 << self.bits) - 1
+        """Greatest value, in steps from 0: without the zero point."""
+        return ((1 << (self.bits - 1)) - 1 if self.signed else (1 << self.bits) - 1) - self.zero
 
     @property
     def onnx_type(self) -> int:

@@ -14,7 +14,7 @@ from ..graph import NotALayerError, add_factors
 from ..quantize_choices import WeightScale
 from . import any_scale, power_of_two
 from .config import QConfig
-from .scales import decibels, round_weights
+from .scales import Limits, decibels, round_weights
 from .types import IntType, WeightQuant, has_any_scale
 
 _LEAST_COARSENED_SNR_DB = 10.0
@@ -32,8 +32,8 @@ DEFAULT = QConfig()
 class Accumulator:
     """Limits that every layer of a configuration keeps."""
 
-    weight_limit: int
-    """Greatest weight magnitude; the most negative weight is never used."""
+    weight_limits: Limits
+    """The most negative weight that the scratchpad holds is never used."""
     activation_limit: int
     """Greatest activation magnitude."""
     high: int
@@ -48,14 +48,15 @@ class Accumulator:
     @classmethod
     def of(cls, cfg: VTAConfig, source: IntType, weight: IntType, config: QConfig = DEFAULT) -> Accumulator:
         """The limits of a layer that reads activations of type ``source`` and has weights of type ``weight``."""
-        largest = max(-source.low, source.high)
+        # With a zero point it is the stored integer, from which passes or the bias take it.
+        largest = max(-source.low - source.zero, source.high + source.zero)
         if not source.signed and cfg.inp_is_signed:
             # On the accelerator it is signed, with a zero point, which passes have to add in the accumulators.
             largest = 1 << (source.bits - 1 if has_any_scale(cfg) else source.bits)
         bits = config.resolve(cfg).acc_bits
         any_scale = has_any_scale(cfg)
         return cls(
-            weight.high,
+            (weight.low if weight.bits < cfg.wgt_width else -weight.high, weight.high),
             largest,
             (1 << (bits - 1)) - 1,
             bits - 1,
@@ -82,7 +83,7 @@ class Accumulator:
     def first_scales(self, flat: Floats, gap: float, acc_width: int) -> Floats:
         """Scales of the rows of ``flat`` [channels, n] before coarsening. ``gap``: output scale / input scale."""
         search = power_of_two.search_weight_scales if self.power_of_two else any_scale.search_weight_scales
-        scales = search(flat, self.weight_limit, clip=not self.largest_scale)
+        scales = search(flat, self.weight_limits, clip=not self.largest_scale)
         scales[~flat.any(axis=1)] = np.float32(np.ldexp(gap, -(acc_width // _DEAD_BITS)))
         if self.any_scale:
             return scales
@@ -96,8 +97,17 @@ class Accumulator:
         return np.where(excess > 1, np.float32(scales * factor).astype(np.float64), scales)
 
 
-Rounder = Callable[[Floats], tuple[NDArray[np.int64], Floats]]
-"""From the scales [channels] to the integers [channels, n] and what the float bias [channels] gets on top."""
+@dataclass(frozen=True)
+class Rounded:
+    """Integers [channels, n] of weights, their scales [channels], and what the float bias [channels] gets on top."""
+
+    integers: NDArray[np.int64]
+    scales: Floats
+    bias: Floats | float = 0.0
+
+
+Rounder = Callable[[Floats], Rounded]
+"""From the scales [channels] at which weights are rounded to their integers."""
 
 
 def quantize_weights(
@@ -121,22 +131,22 @@ def quantize_weights(
     scales = searched = _share(room.first_scales(flat, gap, width), shared)
     scales = _share(_roomy(flat, real_bias, input_scale, scales, gap, room), shared)
     for _ in range(_STEPS):
-        rounded, correction = rounder(scales)
-        biases = np.floor((real_bias + correction) / (input_scale * scales) + 0.5)
-        excess = room.excess(np.abs(rounded).sum(axis=1), biases, scales / gap)
+        found = rounder(scales)
+        biases = np.floor((real_bias + found.bias) / (input_scale * found.scales) + 0.5)
+        excess = room.excess(np.abs(found.integers).sum(axis=1), biases, found.scales / gap)
         if (excess <= 1).all():
             break
         scales = _share(room.coarser(scales, excess), shared)
     else:
         return f"its accumulators do not fit acc_width {width}"
-    restored = rounded * scales[:, None]
+    restored = found.integers * found.scales[:, None]
     snr = decibels(float((flat**2).sum()), float(((flat - restored) ** 2).sum()))
     coarsened = int((scales > searched).sum())
     if coarsened and snr < _LEAST_COARSENED_SNR_DB:
         return f"keeping its accumulators inside acc_width {width} leaves its weights {snr:.1f} dB of signal"
     return WeightQuant(
-        values=rounded.reshape(weight.shape).astype(np.int8),
-        scales=scales,
+        values=found.integers.reshape(weight.shape).astype(np.int8),
+        scales=found.scales,
         bias=biases.astype(np.int64),
         snr_db=snr,
         coarsened=coarsened,
@@ -151,7 +161,7 @@ def _share(scales: Floats, parts: int) -> Floats:
 def _roomy(flat: Floats, bias: Floats, input_scale: float, scales: Floats, gap: float, room: Accumulator) -> Floats:
     """Scales at which weights rounded to the nearest fit the accumulators, as far as a few steps find them."""
     for _ in range(_STEPS):
-        magnitude = np.abs(round_weights(flat, scales, room.weight_limit)).sum(axis=1)
+        magnitude = np.abs(round_weights(flat, scales, room.weight_limits)).sum(axis=1)
         excess = room.excess(magnitude, bias / (input_scale * scales), scales / gap)
         if (excess <= 1).all():
             break
@@ -159,24 +169,23 @@ def _roomy(flat: Floats, bias: Floats, input_scale: float, scales: Floats, gap: 
     return scales
 
 
-def nearest(weight: NDArray[np.float32], limit: int) -> Rounder:
+def nearest(weight: NDArray[np.float32], limits: Limits) -> Rounder:
     """Rounding to the nearest integer."""
     flat = weight.reshape(len(weight), -1).astype(np.float64)
 
-    def rounder(scales: Floats) -> tuple[NDArray[np.int64], Floats]:
-        return round_weights(flat, scales, limit), np.zeros(len(flat))
+    def rounder(scales: Floats) -> Rounded:
+        return Rounded(round_weights(flat, scales, limits), scales)
 
     return rounder
 
 
-def stochastic(weight: NDArray[np.float32], limit: int, seed: int) -> Rounder:
+def stochastic(weight: NDArray[np.float32], limits: Limits, seed: int) -> Rounder:
     """Rounding up with the probability of the fraction."""
     flat = weight.reshape(len(weight), -1).astype(np.float64)
 
-    def rounder(scales: Floats) -> tuple[NDArray[np.int64], Floats]:
+    def rounder(scales: Floats) -> Rounded:
         chance = np.random.default_rng(seed).random(flat.shape)
-        rounded = np.clip(np.floor(flat / scales[:, None] + chance), -limit, limit).astype(np.int64)
-        return rounded, np.zeros(len(flat))
+        return Rounded(np.clip(np.floor(flat / scales[:, None] + chance), *limits).astype(np.int64), scales)
 
     return rounder
 
