@@ -23,7 +23,7 @@ from ..board import BOARDS, ZYNQ7
 from . import c_text
 from .border import Border, cut
 from .cpu_nodes import MAX_RANK
-from .ports import Scales, port_line, port_names, ports
+from .ports import Scales, border_scales, port_line, port_names
 from .sample import Sample, sample_texts
 from .schedule import Schedule
 
@@ -73,12 +73,14 @@ def export_c(
         raise DataError(f"name {name!r}: must be small letters, digits and _, not beginning with vta, sample or main")
     if program.arena_size > ARENA_LIMIT:
         raise ProgramError(f"program: an arena of {program.arena_size} bytes; exported C has at most {ARENA_LIMIT}")
-    scaled, program = program, cut(program, border)
+    whole, program = program, cut(program, border)
     schedule = Schedule(program)
     schedule.write()
     sample = Sample.of(program, samples)
     facts = (
-        _facts(program, name) | _tables(program, name, schedule, ports(scaled, program)) | sample_texts(program, sample)
+        _facts(program, name)
+        | _tables(program, name, schedule, border_scales(whole, program))
+        | sample_texts(program, sample)
     )
     facts |= {"NAME": name.upper(), "name": name, "BUFFER_BYTES": str(schedule.body.buffers)}
     texts = {HEADER_NAME: registers_header()}

@@ -16,10 +16,10 @@ from .schedule import elements, port_bytes
 Scales = Mapping[str, tuple[np.float32, int]]
 
 
-def ports(whole: Program, cut: Program) -> Scales:
-    """Scale and zero point of the integers at the borders of ``cut``, where an operator of ``whole`` says them."""
+def border_scales(whole: Program, part: Program) -> Scales:
+    """Scale and zero point of the integers at the borders of ``part``, where an operator of ``whole`` says them."""
     found: dict[str, tuple[np.float32, int]] = {}
-    wanted = {name: cut.tensors[name] for name in (*cut.inputs, *cut.outputs) if cut.tensors[name].is_integer}
+    wanted = {name: part.tensors[name] for name in (*part.inputs, *part.outputs) if part.tensors[name].is_integer}
     for step in whole.steps:
         if not isinstance(step, CpuStep):
             continue
