@@ -77,11 +77,8 @@ def export_c(
     schedule = Schedule(program)
     schedule.write()
     sample = Sample.of(program, samples)
-    facts = (
-        _facts(program, name)
-        | _tables(program, name, schedule, border_scales(whole, program))
-        | sample_texts(program, sample)
-    )
+    facts = _facts(program, name) | sample_texts(program, sample)
+    facts |= _tables(program, name, schedule, border_scales(whole, program))
     facts |= {"NAME": name.upper(), "name": name, "BUFFER_BYTES": str(schedule.body.buffers)}
     texts = {HEADER_NAME: registers_header()}
     for template in sorted(TEMPLATES.iterdir()):
