@@ -105,4 +105,23 @@
 #define VTA_NO_INSN 0xffffffffu /* ERROR_INSN when no instruction is to blame */
 #define VTA_WINDOW_PAGE 4096u /* bytes; the DMA window's ends are multiples of it */
 
+/* Lists, for tables of those who include this */
+#define VTA_ERRORS_LIST(ITEM) \
+    ITEM(VTA_ERRORS_INDEX_RANGE, "a scratchpad index went past the memory's end and wrapped") \
+    ITEM(VTA_ERRORS_UNKNOWN_OPCODE, "an instruction of unknown opcode was dropped") \
+    ITEM(VTA_ERRORS_UNKNOWN_MEMORY, "a LOAD of an unknown memory type moved nothing") \
+    ITEM(VTA_ERRORS_AXI_READ, "the memory answered a read with an error") \
+    ITEM(VTA_ERRORS_AXI_WRITE, "the memory answered a write with an error") \
+    ITEM(VTA_ERRORS_DEADLOCK, "units wait for tokens that nobody will give") \
+    ITEM(VTA_ERRORS_NO_FINISH, "the stream ended without FINISH") \
+    ITEM(VTA_ERRORS_ONE_BANK, "an instruction that declared one accumulator bank touched the other") \
+    ITEM(VTA_ERRORS_WATCHDOG, "nothing moved for as long as WATCHDOG allows") \
+    ITEM(VTA_ERRORS_DMA_WINDOW, "a transfer outside the DMA window was not put on the bus")
+#define VTA_BASES_LIST(ITEM) \
+    ITEM(VTA_REG_BASE_UOP_LO) \
+    ITEM(VTA_REG_BASE_WGT_LO) \
+    ITEM(VTA_REG_BASE_INP_LO) \
+    ITEM(VTA_REG_BASE_ACC_LO) \
+    ITEM(VTA_REG_BASE_OUT_LO)
+
 #endif

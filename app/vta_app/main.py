@@ -18,6 +18,7 @@ from .commands import (
     disasm,
     exec,
     explain,
+    export,
     model,
     profile_cpu,
     quantize,
@@ -74,6 +75,7 @@ app.command("run")(run.run)
 app.command("serve")(serve.serve)
 app.command("exec")(exec.exec)
 app.command("disasm")(disasm.disasm)
+app.add_typer(export.app, name="export")
 
 
 def main() -> None:

@@ -9,7 +9,17 @@ import sys
 from pathlib import Path
 
 from .files import write_text
-from .registers import CONTROL_ADDRESS_BITS, ERROR_TEXT, HW_VERSION, IDENT, NO_INSN, REGISTERS, WINDOW_PAGE, Errors
+from .registers import (
+    BASE_MEMORIES,
+    CONTROL_ADDRESS_BITS,
+    ERROR_TEXT,
+    HW_VERSION,
+    IDENT,
+    NO_INSN,
+    REGISTERS,
+    WINDOW_PAGE,
+    Errors,
+)
 
 HEADER_NAME = "vta_registers.h"
 _GUARD = "VTA_REGISTERS_H"
@@ -24,8 +34,15 @@ def _define(name: str, value: str, text: str = "") -> str:
     return f"{line} {_comment(text)}" if text else line
 
 
+def _list(name: str, items: list[str]) -> str:
+    return " \\\n    ".join([f"#define VTA_{name}(ITEM)", *items])
+
+
 def registers_header() -> str:
     """Offsets of all registers as ``VTA_REG_<name>`` (bytes), bits as ``VTA_<register>_<bit>``, values of constants.
+
+    ``VTA_ERRORS_LIST(ITEM)`` is ITEM(bit, "text") for each error, ``VTA_BASES_LIST(ITEM)`` is ITEM(offset) for the low
+    word of each base register.
 
     C99, nothing included, no type but the preprocessor's own.
     """
@@ -52,6 +69,9 @@ def registers_header() -> str:
         _define("HW_VERSION_VALUE", f"{HW_VERSION:#010x}u"),
         _define("NO_INSN", f"{NO_INSN:#010x}u", "ERROR_INSN when no instruction is to blame"),
         _define("WINDOW_PAGE", f"{WINDOW_PAGE}u", "bytes; the DMA window's ends are multiples of it"),
+        f"\n{_comment('Lists, for tables of those who include this')}",
+        _list("ERRORS_LIST", [f'ITEM(VTA_ERRORS_{bit.name}, "{text}")' for bit, text in ERROR_TEXT.items()]),
+        _list("BASES_LIST", [f"ITEM(VTA_REG_{name}_LO)" for name in BASE_MEMORIES.values()]),
         "\n#endif",
     ]
     return "\n".join(lines) + "\n"

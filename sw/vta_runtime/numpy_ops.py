@@ -34,11 +34,16 @@ def _along(values: Array, axis: int, rank: int) -> Array:
     return values.reshape([-1 if number == axis % rank else 1 for number in range(rank)])
 
 
+def quantized_range(inputs: list[Array | None], attributes: Attributes) -> tuple[int, int, str]:
+    """Least and greatest value of a QuantizeLinear's result, and its numpy type. Raises KeyError for another type."""
+    zero = inputs[2] if len(inputs) > 2 else None
+    return _LIMITS[attributes.get("output_dtype", 0) or (2 if zero is None else _NUMBERS[zero.dtype])]
+
+
 def _quantize(inputs: list[Array | None], attributes: Attributes) -> Array:
     x, scale = _some(inputs[0]), _some(inputs[1])
     zero = inputs[2] if len(inputs) > 2 else None
-    kind = attributes.get("output_dtype", 0) or (2 if zero is None else _NUMBERS[zero.dtype])
-    low, high, dtype = _LIMITS[kind]
+    low, high, dtype = quantized_range(inputs, attributes)
     axis = attributes.get("axis", 1)
     steps: Array = np.rint(x / _along(scale, axis, x.ndim).astype(x.dtype))
     if zero is not None:

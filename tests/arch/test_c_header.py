@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from vta_arch.c_header import HEADER_NAME, registers_header
-from vta_arch.registers import IDENT, OFFSETS, REGISTERS, Errors, Status
+from vta_arch.registers import BASE_MEMORIES, IDENT, OFFSETS, REGISTERS, Errors, Status
 
 COMPILER = next((path for name in ("cc", "gcc", "clang") if (path := shutil.which(name))), None)
 
@@ -21,6 +21,10 @@ def test_every_register_and_bit_is_there_once() -> None:
     for register in REGISTERS:
         for bit in register.bits or ():
             assert f"VTA_{register.name}_{bit.name}" in names
+    for bit in Errors:
+        assert f"ITEM(VTA_ERRORS_{bit.name}, " in registers_header()
+    for name in BASE_MEMORIES.values():
+        assert f"ITEM(VTA_REG_{name}_LO)" in registers_header()
 
 
 @pytest.mark.skipif(COMPILER is None, reason="no C compiler on this machine")

@@ -1,0 +1,7 @@
+/* See sample.h. */
+#include "sample.h"
+
+@SAMPLE_ARRAYS@
+const void *const sample_inputs[SAMPLE_RUNS][@NAME@_INPUTS] = {
+@SAMPLE_INPUTS@
+};
