@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 from vta_arch.files import write_text
 
-PLAIN_WIDTH = 200
+PLAIN_WIDTH = 1000
 """Columns of a table that goes to a file or pipe: wide enough never to cut a cell."""
 
 ProgressCallback = Callable[[str, int, int], None]
