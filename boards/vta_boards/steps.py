@@ -28,7 +28,7 @@ class Step:
     @property
     def shown(self) -> str:
         """One line that a shell would take."""
-        return f"{self.name}: {shlex.join(self.command)}"
+        return f"{self.name}: {' '.join(map(_quoted, self.command))}"
 
     def run(self) -> str:
         """Run it; what it printed. Raises BoardError naming the step, the reason and the remedy."""
@@ -56,6 +56,11 @@ class Step:
 
     def _failure(self, reason: str) -> BoardError:
         return BoardError(f"step '{self.name}' failed: {reason}; {self.remedy}")
+
+
+def _quoted(text: str) -> str:
+    """A word as a shell takes it; with double quotes where single ones would have to be spelt out."""
+    return f'"{text}"' if "'" in text and not set(text) & set('"$`\\!') else shlex.quote(text)
 
 
 def run_all(steps: Sequence[Step], report: Report, *, dry_run: bool) -> None:

@@ -38,6 +38,13 @@ def test_build_with_and_without_the_tool(tmp_path: Path) -> None:
     assert alone.returncode == 0, alone.stderr
     assert "vivado is not on PATH; source Vivado's settings64.sh first; then, in" in alone.stderr
     assert "set vta(clock_mhz) {125}" in (folder / "settings.tcl").read_text()
+    (folder / "vta_pynq_z1_tiny.bit").write_text("of 125 MHz")
+    slower = vta("board", "build", "pynq-z1", "-c", "tiny", "-o", folder, path="/usr/bin:/bin")
+    assert "removed vta_pynq_z1_tiny.bit, of an earlier build" in slower.stderr
+    other = vta("board", "build", "pynq-z2", "-c", "tiny", "-o", folder)
+    assert other.returncode == 1
+    assert "holds a build of board 'pynq-z1', this one is of 'pynq-z2'; give another folder" in other.stderr
+    assert len(other.stderr.splitlines()) == 1
 
     path = f"{install(tmp_path / 'bin')}:/usr/bin:/bin"
     built = vta("board", "build", "pynq-z1", "-c", "tiny", "-o", folder, path=path)

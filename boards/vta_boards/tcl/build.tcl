@@ -20,6 +20,14 @@ proc give_up {message} {
     exit 1
 }
 
+# What an earlier run made, so that a failure leaves nothing that could be taken for this one's.
+proc clear_files {} {
+    global vta
+    foreach ending {.bit .hwh .bin .xsa _timing.txt _utilization.txt} {
+        file delete $vta(stem)$ending
+    }
+}
+
 proc start_project {} {
     global vta
     create_project -force $vta(design) project -part $vta(device)
@@ -91,6 +99,7 @@ proc export_files {} {
 }
 
 begin "project"
+clear_files
 start_project
 begin "block design"
 make_block_design
