@@ -43,7 +43,7 @@ It fails when timing is not met, otherwise it makes:
 
 ## Then
 
-    vta board flash {board.key} . --via ssh --host root@BOARD
+    vta board flash {board.key} . --via ssh --host USER@BOARD
     vta compile Q.onnx --config config.json -o network.vta
 
 `docs/boards.md` of the framework goes on from here.

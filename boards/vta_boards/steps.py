@@ -37,10 +37,6 @@ class Step:
             raise self._failure(lines[-1] if lines else f"exit status {status}")
         return "\n".join(lines)
 
-    def succeeds(self) -> bool:
-        """Whether the command ends well, for a question instead of an action. Raises BoardError when it cannot run."""
-        return not self._finish()[0]
-
     def _finish(self) -> tuple[int, list[str]]:
         """Exit status, and the lines that are not empty."""
         if shutil.which(self.command[0]) is None:
