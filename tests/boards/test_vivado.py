@@ -132,6 +132,7 @@ def test_newest_board_files_and_products(tmp_path: Path) -> None:
     assert build.of("write_hw_platform") == [["-fixed", "-include_bit", "-force", "-file", f"{stem}.xsa"]]
     runs = [arguments[0] for arguments in build.of("launch_runs")]
     assert runs == ["synth_1", "impl_1", "impl_1"]
+    assert {arguments[2] for arguments in build.of("launch_runs")} == {str(len(os.sched_getaffinity(0)))}
     assert [line for line in build.told if "slack" in line] == ["setup slack 0.214 ns", "hold slack 0.031 ns"]
 
 
