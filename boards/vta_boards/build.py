@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from vta_arch.config import VTAConfig
@@ -84,16 +84,16 @@ class Build:
         }
 
 
-def write_folder(folder: Path, files: Mapping[str, str]) -> list[str]:
+def write_folder(folder: Path, plan: Build) -> list[str]:
     """Write a build folder, file by file, the manifest last.
 
     What the tools made of other files there is removed first, lest somebody take it for what these files give; the
     names of what was removed are returned. Raises BoardError where a file, another board's build, another flow's or
     anything else is in the way, DataError when the folder cannot be written.
     """
-    if folder.exists() and not folder.is_dir():
-        raise BoardError(f"{folder}: is a file; give a folder with --output")
-    removed = _make_way(folder, files)
+    earlier = _earlier_products(folder, plan)
+    files = plan.files()
+    removed = [] if all(_holds(folder / name, text) for name, text in files.items()) else earlier
     try:
         for name in removed:
             (folder / name).unlink()
@@ -105,23 +105,25 @@ def write_folder(folder: Path, files: Mapping[str, str]) -> list[str]:
     return removed
 
 
-def _make_way(folder: Path, files: Mapping[str, str]) -> list[str]:
-    """Names of an earlier build's products that are not those of ``files``. Raises BoardError as write_folder does."""
-    if not folder.is_dir() or not any(folder.iterdir()):
+def _earlier_products(folder: Path, plan: Build) -> list[str]:
+    """Names of what the tools made in a folder before. Raises BoardError when it may not be used for ``plan``."""
+    if not folder.exists():
+        return []
+    if not folder.is_dir():
+        raise BoardError(f"{folder}: is a file; give a folder with --output")
+    if not any(folder.iterdir()):
         return []
     if not (folder / MANIFEST).exists():
         raise BoardError(f"{folder}: is not empty and holds no build; give another folder with --output")
-    earlier, now = read_manifest(folder), json.loads(files[MANIFEST])
+    earlier, now = read_manifest(folder), plan.manifest()
     for what in ("board", "flow"):
         if earlier.get(what) != now[what]:
             raise BoardError(
                 f"{folder}: holds a build of {what} {earlier.get(what)!r}, this one is of {now[what]!r}; "
                 "give another folder with --output"
             )
-    if all(_holds(folder / name, text) for name, text in files.items()):
-        return []
-    products = [f"{earlier['stem']}{ending}" for ending in PRODUCTS[now["flow"]]]
-    return [name for name in products if (folder / name).is_file()]
+    names = [f"{earlier['stem']}{ending}" for ending in PRODUCTS[plan.flow]]
+    return [name for name in names if (folder / name).is_file()]
 
 
 def _holds(path: Path, text: str) -> bool:

@@ -87,7 +87,7 @@ def test_open_flow_runs_its_tools_in_order(tmp_path: Path, monkeypatch: pytest.M
     board, cfg = find_board("arty-z7-20"), load_preset(preset)
     plan, folder, bin_folder = Build(board, cfg, "openxc7"), tmp_path / "build", tmp_path / "bin"
     monkeypatch.setattr("vta_boards.openxc7.generate_ps7_verilog", lambda _cfg: "// top\n")
-    write_folder(folder, plan.files())
+    write_folder(folder, plan)
     bin_folder.mkdir()
     for tool in OPENXC7.tools:
         program = bin_folder / tool
@@ -125,7 +125,7 @@ def test_open_flow_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.Monk
 def test_the_folder_has_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vta_boards.vivado.generate_verilog", lambda _cfg: "// top\n")
     plan = Build(find_board("zybo-z7-20"), load_preset("int4-pynq"), "vivado")
-    write_folder(tmp_path / "new" / "build", plan.files())
+    write_folder(tmp_path / "new" / "build", plan)
     folder = tmp_path / "new" / "build"
     assert load_config(folder / CONFIG) == plan.cfg
     manifest = json.loads((folder / MANIFEST).read_text())
@@ -136,7 +136,7 @@ def test_the_folder_has_the_configuration(tmp_path: Path, monkeypatch: pytest.Mo
     assert all(len(line) <= 120 for line in page.splitlines())
     (tmp_path / "file").touch()
     with pytest.raises(BoardError, match="is a file"):
-        write_folder(tmp_path / "file", {})
+        write_folder(tmp_path / "file", plan)
 
 
 def test_products_stay_only_with_the_files_that_they_are_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,15 +144,15 @@ def test_products_stay_only_with_the_files_that_they_are_of(tmp_path: Path, monk
     monkeypatch.setattr("vta_boards.vivado.generate_verilog", lambda cfg: f"// {cfg.fingerprint_hex}\n")
     board, cfg = find_board("pynq-z1"), load_preset("tiny")
     plan = Build(board, cfg, "vivado")
-    assert write_folder(tmp_path, plan.files()) == []
+    assert write_folder(tmp_path, plan) == []
     for name in plan.products:
         (tmp_path / name).touch()
-    assert write_folder(tmp_path, plan.files()) == []
+    assert write_folder(tmp_path, plan) == []
     assert all((tmp_path / name).exists() for name in plan.products)
     for changed in ({"clock_mhz": 99.0}, {"log_inp_buff": cfg.log_inp_buff + 1}):
         for name in plan.products:
             (tmp_path / name).touch()
-        assert write_folder(tmp_path, Build(board, replace(cfg, **changed), "vivado").files()) == plan.products
+        assert write_folder(tmp_path, Build(board, replace(cfg, **changed), "vivado")) == plan.products
         assert not any((tmp_path / name).exists() for name in plan.products)
 
 
@@ -164,15 +164,15 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, monkeypatch: p
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "README.md").write_text("mine")
     with pytest.raises(BoardError, match="is not empty and holds no build; give another folder"):
-        write_folder(tmp_path / "mine", plan.files())
-    write_folder(tmp_path / "build", plan.files())
+        write_folder(tmp_path / "mine", plan)
+    write_folder(tmp_path / "build", plan)
     before = {file: file.read_bytes() for file in (tmp_path / "build").iterdir()}
     for other in (Build(find_board("pynq-z2"), cfg, "vivado"), Build(find_board("pynq-z1"), cfg, "openxc7")):
         with pytest.raises(BoardError, match=r"holds a build of (board 'pynq-z1'.*'pynq-z2'|flow 'vivado'.*'openxc7')"):
-            write_folder(tmp_path / "build", other.files())
+            write_folder(tmp_path / "build", other)
     (tmp_path / "build" / MANIFEST).write_text("{")
     with pytest.raises(BoardError, match="is damaged"):
-        write_folder(tmp_path / "build", plan.files())
+        write_folder(tmp_path / "build", plan)
     (tmp_path / "build" / MANIFEST).write_bytes(before[tmp_path / "build" / MANIFEST])
     assert {file: file.read_bytes() for file in (tmp_path / "build").iterdir()} == before
 

@@ -245,7 +245,7 @@ def test_what_a_build_writes_is_taken(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setitem(build_module._FILES, "openxc7", lambda _board, _cfg, _stem: {})
     cfg = load_preset("tiny")
     plan = Build(Z1, cfg, "openxc7")
-    write_folder(tmp_path, plan.files())
+    write_folder(tmp_path, plan)
     with pytest.raises(BoardError, match="is missing; run the command in"):
         read_build(tmp_path, Z1)
     (tmp_path / f"{plan.stem}.bit").write_bytes(bit_file(part=Z1.device))

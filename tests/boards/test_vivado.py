@@ -44,16 +44,10 @@ def vivado(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def prepared(folder: Path, key: str, preset: str) -> Build:
     """A build folder whose accelerator is a line: the stand-in reads the wrapper only."""
     plan = Build(find_board(key), load_preset(preset), "vivado")
-    write_folder(folder, _files(plan))
-    return plan
-
-
-def _files(plan: Build) -> dict[str, str]:
-    from vta_boards import vivado
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vivado, "generate_verilog", lambda cfg: f"// {cfg.name}\n")
-        return plan.files()
+        patch.setattr("vta_boards.vivado.generate_verilog", lambda cfg: f"// {cfg.name}\n")
+        write_folder(folder, plan)
+    return plan
 
 
 def built(folder: Path, key: str, preset: str) -> tuple[Recorded, Board, VTAConfig]:

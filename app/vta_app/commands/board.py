@@ -87,7 +87,7 @@ def build(
     if clock is not None:
         cfg = dataclasses.replace(cfg, clock_mhz=clock)
     plan, tools = Build(found, cfg, flow.value), FLOWS[flow.value]
-    removed = write_folder(output, plan.files())
+    removed = write_folder(output, plan)
     if removed:
         print_done(f"{output}: removed {', '.join(removed)}, of an earlier build")
     print_done(f"{output}: files for {found.name}, {cfg.name} at {cfg.clock_mhz:g} MHz")
