@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from vta_arch.errors import DataError
-
-from .arrays import array_keys, read_array, split_key
-from .calibration import read_inputs
+from vta_runtime.array_arguments import array_keys, read_array, read_inputs, split_key
 
 if TYPE_CHECKING:
     from onnx import ModelProto

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from vta_arch.errors import DataError
-
-from .arrays import read_array, split_key
+from vta_runtime.array_arguments import read_inputs, split_key
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -40,17 +39,6 @@ def inputs_of(model: ModelProto) -> Inputs:
 
     graph = Graph(model)
     return {value.name: graph.shape(value.name) or () for value in graph.inputs}
-
-
-def read_inputs(argument: str, names: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Arrays of a network's inputs from ``FILE.npz[:KEY]``: one input has the key x, several have their own names.
-
-    Raises DataError.
-    """
-    if len(names) == 1:
-        return {names[0]: read_array(argument, "x")}
-    path, _ = split_key(argument, "x")
-    return {name: read_array(f"{path}:{name}", name) for name in names}
 
 
 def calibration_source(argument: str, inputs: Inputs, pixels: Pixels) -> Calibration:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from vta_arch.config import VTAConfig
@@ -13,7 +13,7 @@ from vta_arch.files import write_bytes, write_text
 
 from .board import Board
 from .build_page import build_page
-from .build_result import CONFIG, MANIFEST, BuildResult
+from .build_result import CONFIG, MANIFEST, BuildResult, read_manifest
 from .flow import Flow
 from .openxc7 import OPENXC7, openxc7_files
 from .vivado import VIVADO, vivado_files
@@ -52,9 +52,9 @@ class Build:
 
     @property
     def stem(self) -> str:
-        """Name of all products: board and configuration."""
-        safe = "".join(letter if letter.isalnum() else "_" for letter in self.cfg.name)
-        return f"vta_{self.board.key.replace('-', '_')}_{safe}"
+        """Name of all products: board and configuration, said once where they have the same name."""
+        names = dict.fromkeys((self.board.key, self.cfg.name))
+        return "_".join(["vta", *("".join(letter if letter.isalnum() else "_" for letter in name) for name in names)])
 
     @property
     def products(self) -> list[str]:
@@ -84,13 +84,53 @@ class Build:
         }
 
 
-def write_folder(folder: Path, files: Mapping[str, str]) -> None:
-    """Write a build folder, file by file, the manifest last. Raises DataError, BoardError where a file stands."""
-    if folder.exists() and not folder.is_dir():
-        raise BoardError(f"{folder}: is a file; give a folder with --output")
-    folder.mkdir(parents=True, exist_ok=True)
+def write_folder(folder: Path, plan: Build) -> list[str]:
+    """Write a build folder, file by file, the manifest last.
+
+    What the tools made of other files there is removed first, lest somebody take it for what these files give; the
+    names of what was removed are returned. Raises BoardError where a file, another board's build, another flow's or
+    anything else is in the way, DataError when the folder cannot be written.
+    """
+    earlier = _earlier_products(folder, plan)
+    files = plan.files()
+    removed = [] if all(_holds(folder / name, text) for name, text in files.items()) else earlier
+    try:
+        for name in removed:
+            (folder / name).unlink()
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BoardError(f"{folder}: cannot be written: {error.strerror}; give another folder with --output") from None
     for name in sorted(files, key=lambda name: name == MANIFEST):
         write_text(folder / name, files[name])
+    return removed
+
+
+def _earlier_products(folder: Path, plan: Build) -> list[str]:
+    """Names of what the tools made in a folder before. Raises BoardError when it may not be used for ``plan``."""
+    if not folder.exists():
+        return []
+    if not folder.is_dir():
+        raise BoardError(f"{folder}: is a file; give a folder with --output")
+    if not any(folder.iterdir()):
+        return []
+    if not (folder / MANIFEST).exists():
+        raise BoardError(f"{folder}: is not empty and holds no build; give another folder with --output")
+    earlier, now = read_manifest(folder), plan.manifest()
+    for what in ("board", "flow"):
+        if earlier.get(what) != now[what]:
+            raise BoardError(
+                f"{folder}: holds a build of {what} {earlier.get(what)!r}, this one is of {now[what]!r}; "
+                "give another folder with --output"
+            )
+    names = [f"{earlier['stem']}{ending}" for ending in PRODUCTS[plan.flow]]
+    return [name for name in names if (folder / name).is_file()]
+
+
+def _holds(path: Path, text: str) -> bool:
+    try:
+        return path.read_bytes() == text.encode()
+    except OSError:
+        return False
 
 
 def finish(folder: Path, plan: Build) -> None:

@@ -15,7 +15,7 @@ _WHAT = {
     "build.sh": "synthesis, placement and routing, bitstream",
     "constraints.xdc": "constraints",
     "vta_top.v": "the accelerator",
-    "vta_accelerator.v": "the same with interface attributes for the block design",
+    "vta_accelerator.v": "`vta_top.v` with interface attributes for the block design",
     "vta_ps7_top.v": "the accelerator with the processing system's primitive",
 }
 
@@ -26,7 +26,7 @@ def build_page(
     """Markdown: what this is, the one command, what comes out, what next."""
     system = board.system
     rows = [f"| `{name}` | {_WHAT[name]} |" for name in files]
-    data = "two folders to name first: `CHIPDB` and `PRJXRAY_DB`" if flow == "openxc7" else "no settings"
+    data = "; `CHIPDB` and `PRJXRAY_DB` name the folders of their data" if flow == "openxc7" else ""
     return f"""# VTA `{cfg.name}` for the {board.name}
 
 Built for {board.device} at {cfg.clock_mhz:g} MHz. Fingerprint `{cfg.fingerprint_hex}`: programs compiled with
@@ -36,12 +36,14 @@ Built for {board.device} at {cfg.clock_mhz:g} MHz. Fingerprint `{cfg.fingerprint
 
     {" ".join(command)}
 
-in this folder, with {", ".join(_tools(flow))} on PATH ({data}). It makes
-{", ".join(f"`{name}`" for name in products)}. The build fails when timing is not met, and names the path.
+in this folder, with {", ".join(_tools(flow))} on PATH{data}.
+It fails when timing is not met, otherwise it makes:
+
+{chr(10).join(f"- `{name}`" for name in products)}
 
 ## Then
 
-    vta board flash {board.key} . --via ssh --host root@BOARD
+    vta board flash {board.key} . --via ssh --host USER@BOARD
     vta compile Q.onnx --config config.json -o network.vta
 
 `docs/boards.md` of the framework goes on from here.

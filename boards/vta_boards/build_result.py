@@ -19,6 +19,7 @@ MANIFEST = "vta.json"
 CONFIG = "config.json"
 """Its configuration, as every ``--config`` takes it."""
 _TEXT_LIMIT = 1 << 20
+_AGAIN = "build into another folder with `vta board build`"
 _STEM = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -63,18 +64,14 @@ def read_build(folder: Path, board: Board) -> BuildResult:
     Raises BoardError when it has no manifest, configuration or bitstream, is for another board or memory port, has
     bitstreams of several stems, or its fingerprint is not that of its configuration.
     """
-    manifest, config = folder / MANIFEST, folder / CONFIG
-    values = _json(manifest)
-    texts = [values.get(name) for name in ("board", "fingerprint", "stem")]
+    config, values = folder / CONFIG, read_manifest(folder)
     try:
         cfg = VTAConfig.from_dict(_json(config), source=str(config))
     except (ConfigError, TypeError) as error:
-        raise BoardError(f"{config}: is no configuration ({error}); build again with `vta board build`") from None
-    key, fingerprint, stem = (str(text) for text in texts)
+        raise BoardError(f"{config}: is no configuration ({error}); {_AGAIN}") from None
+    key, fingerprint, stem = (str(values.get(name)) for name in ("board", "fingerprint", "stem"))
     if key != board.key:
         raise BoardError(f"{folder}: is a build for {key!r}, not for {board.key!r}; name its own board")
-    if not _STEM.fullmatch(stem):
-        raise BoardError(f"{manifest}: stem {stem!r} is no plain file name; build again")
     if cfg.fingerprint_hex != fingerprint:
         raise BoardError(
             f"{folder}: its files {stem} are of fingerprint {fingerprint}, configuration {cfg.name!r} has "
@@ -85,6 +82,16 @@ def read_build(folder: Path, board: Board) -> BuildResult:
         raise BoardError(f"{config}: axi_data_width = {cfg.axi_data_width}; {board.name} has {widths} bits")
     _check_files(folder, stem)
     return BuildResult(folder, board, cfg, stem)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a build folder. Raises BoardError when it is missing or damaged."""
+    if not (folder / MANIFEST).exists():
+        raise BoardError(f"{folder}: is no build folder, it has no {MANIFEST}; make one with `vta board build`")
+    values = _json(folder / MANIFEST)
+    if not _STEM.fullmatch(str(values.get("stem"))):
+        raise BoardError(f"{folder / MANIFEST}: stem {values.get('stem')!r} is no plain file name; {_AGAIN}")
+    return values
 
 
 def _check_files(folder: Path, stem: str) -> None:
@@ -102,9 +109,9 @@ def _json(path: Path) -> dict[str, Any]:
         values = json.loads(_read(path, _TEXT_LIMIT).decode())
     except (ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
-        raise BoardError(f"{path}: is damaged ({reason}); build again with `vta board build`") from None
+        raise BoardError(f"{path}: is damaged ({reason}); {_AGAIN}") from None
     if not isinstance(values, dict):
-        raise BoardError(f"{path}: is damaged (a table was expected); build again with `vta board build`")
+        raise BoardError(f"{path}: is damaged (a table was expected); {_AGAIN}")
     return values
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from vta_arch.presets import load_preset
 
 from .board import BOARDS
-from .sizes import fitting
+from .sizes import fitting, recorded
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class BoardRow:
     preset: str
     """Configuration that is built when none is named."""
     clock_mhz: float
-    fits: list[str]
+    fits: list[str] | None
+    """Presets that fit; None where none was measured for the family of the device."""
 
 
 def board_rows() -> list[BoardRow]:
@@ -36,7 +37,9 @@ def board_rows() -> list[BoardRow]:
     rows = []
     for board in BOARDS.values():
         part, system = board.part, board.system
-        fits = [name for name in fitting(part) if load_preset(name).axi_data_width in system.memory_widths]
+        fits = None
+        if any(part.family in sizes for sizes in recorded().values()):
+            fits = [name for name in fitting(part) if load_preset(name).axi_data_width in system.memory_widths]
         rows.append(
             BoardRow(
                 board.key,

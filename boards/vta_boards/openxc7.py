@@ -24,6 +24,13 @@ _CONSTRAINTS = """\
 # The accelerator's clock is FCLK0, {clock:g} MHz.
 create_clock -name fabric -period {period:.3f} [get_nets fabric_clk]
 """
+# nextpnr estimates the clock several times; the last line is that of the routed design.
+_TIMING = """\
+reached=$(sed -n 's/.*\\(Max frequency for clock.*\\)/\\1/p' nextpnr.log | tail -n 1)
+case $reached in
+*FAIL*) echo "vta: error: timing failed: $reached; choose a lower --clock"; exit 1 ;;
+'') echo "vta: warning: nextpnr.log does not say which clock the design reaches" ;;
+esac"""
 
 
 def openxc7_files(board: Board, cfg: VTAConfig, stem: str) -> dict[str, str]:
@@ -54,7 +61,9 @@ def _script(board: Board, cfg: VTAConfig, stem: str) -> str:
         "set -eu",
         'cd "$(dirname "$0")"',
         f': "${{CHIPDB:?set it to the folder with {chip}.bin}}" "${{PRJXRAY_DB:?set it to the folder of prjxray-db}}"',
+        f"rm -f {stem}.fasm {stem}.frames {stem}.bit {stem}.bin  # of an earlier run",
     ]
     for number, (what, command) in enumerate(steps.items(), 1):
         lines += [f'echo "vta: step {number} of {len(steps)}: {what}"', command]
+        lines += [_TIMING] if command.startswith("nextpnr") else []
     return "\n".join([*lines, f'echo "vta: done: {stem}.bit"']) + "\n"

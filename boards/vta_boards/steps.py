@@ -28,7 +28,7 @@ class Step:
     @property
     def shown(self) -> str:
         """One line that a shell would take."""
-        return f"{self.name}: {shlex.join(self.command)}"
+        return f"{self.name}: {' '.join(map(_quoted, self.command))}"
 
     def run(self) -> str:
         """Run it; what it printed. Raises BoardError naming the step, the reason and the remedy."""
@@ -36,10 +36,6 @@ class Step:
         if status:
             raise self._failure(lines[-1] if lines else f"exit status {status}")
         return "\n".join(lines)
-
-    def succeeds(self) -> bool:
-        """Whether the command ends well, for a question instead of an action. Raises BoardError when it cannot run."""
-        return not self._finish()[0]
 
     def _finish(self) -> tuple[int, list[str]]:
         """Exit status, and the lines that are not empty."""
@@ -56,6 +52,11 @@ class Step:
 
     def _failure(self, reason: str) -> BoardError:
         return BoardError(f"step '{self.name}' failed: {reason}; {self.remedy}")
+
+
+def _quoted(text: str) -> str:
+    """A word as a shell takes it; with double quotes where single ones would have to be spelt out."""
+    return f'"{text}"' if "'" in text and not set(text) & set('"$`\\!') else shlex.quote(text)
 
 
 def run_all(steps: Sequence[Step], report: Report, *, dry_run: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from importlib import resources
 
 from vta_arch.config import VTAConfig
@@ -68,7 +67,6 @@ def settings(board: Board, cfg: VTAConfig, stem: str) -> str:
         "clock_mhz": f"{cfg.clock_mhz:g}",
         "control_base": f"{system.control_base:#010x}",
         "control_size": f"{CONTROL_SIZE // 1024}K",
-        "jobs": os.cpu_count() or 1,
     }
     lines = [f"set vta({name}) {{{value}}}" for name, value in values.items()]
     return "\n".join([f"# {cfg.name} ({cfg.fingerprint_hex}) on {board.name}", *lines]) + "\n"

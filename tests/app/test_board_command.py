@@ -38,10 +38,16 @@ def test_build_with_and_without_the_tool(tmp_path: Path) -> None:
     assert alone.returncode == 0, alone.stderr
     assert "vivado is not on PATH; source Vivado's settings64.sh first; then, in" in alone.stderr
     assert "set vta(clock_mhz) {125}" in (folder / "settings.tcl").read_text()
+    (folder / "vta_pynq_z1_tiny.bit").write_text("of 125 MHz")
+    other = vta("board", "build", "pynq-z2", "-c", "tiny", "-o", folder)
+    assert other.returncode == 1
+    assert "holds a build of board 'pynq-z1', this one is of 'pynq-z2'; give another folder" in other.stderr
+    assert len(other.stderr.splitlines()) == 1
 
     path = f"{install(tmp_path / 'bin')}:/usr/bin:/bin"
     built = vta("board", "build", "pynq-z1", "-c", "tiny", "-o", folder, path=path)
     assert built.returncode == 0, built.stderr
+    assert "removed vta_pynq_z1_tiny.bit, of an earlier build" in built.stderr
     assert built.stderr.splitlines()[-1].endswith(
         "vta_pynq_z1_tiny.bit, vta_pynq_z1_tiny.hwh, vta_pynq_z1_tiny.bin, vta_pynq_z1_tiny.xsa"
     )

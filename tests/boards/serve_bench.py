@@ -185,23 +185,32 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **more}
 
 
+SERVER = """
+import sys
+from vta_arch.presets import load_preset
+from vta_boards.server.command import ServeOptions, serve
+from vta_sim.functional import FunctionalDevice
+serve(FunctionalDevice, load_preset("tiny"), ServeOptions(port=int(sys.argv[1])), "simulated")
+"""
+ON_BOARD = """
+import sys
+from pathlib import Path
+from vta_boards.on_board import main
+sys.exit(main(["serve", *sys.argv[2:]], root=Path(sys.argv[1])))
+"""
+"""``vta-board serve``, with another folder for ``/``."""
+
+
 @contextlib.contextmanager
-def board_process(port: int = 0, **variables: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """``python -m vta_boards.server`` over the functional simulator of ``tiny``, and its URL; ended with the block."""
-    lines = (
-        "import sys",
-        "from vta_boards.server.__main__ import main",
-        "from vta_boards.server.registry import register",
-        "from vta_sim.functional import FunctionalDevice",
-        'register("simulated", FunctionalDevice)',
-        f'sys.exit(main(["--device", "simulated", "--config", "tiny", "--port", "{port}"]))',
-    )
-    command, env = [sys.executable, "-c", "\n".join(lines)], environment(VTA_TOKEN=TOKEN, **variables)
+def server_process(code: str, *arguments: object, **variables: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server in a process, and its URL; ended with the block."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    env = environment(VTA_TOKEN=TOKEN, **variables)
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         try:
             assert server.stdout is not None
             line = server.stdout.readline()
-            assert line.startswith("serving simulated, tiny"), line
+            assert line.startswith("serving "), line
             yield server, line.split()[-1]
         finally:
             server.kill()

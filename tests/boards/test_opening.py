@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import sys
 from collections.abc import Iterator
@@ -11,7 +10,6 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-import vta_boards.devices
 from board_programs import images, program_of
 from fake_board import PHYSICAL, FakeBoard, ServedRegisters
 from vta_arch.errors import DeviceError
@@ -167,17 +165,3 @@ def test_the_notebook_of_the_page_runs(
     Path("vta_pynq_z1.bit").write_bytes(b"")
     exec(compile(code, str(page), "exec"), {})
     assert "ARRAY_BUSY" in capsys.readouterr().out
-
-
-def test_devices_import_little() -> None:
-    """What a board runs needs the standard library, numpy, the contract and the runtime; pynq is one module's."""
-    allowed = set(sys.stdlib_module_names) | {"numpy", "vta_arch", "vta_runtime"}
-    folder = Path(vta_boards.devices.__path__[0])
-    for file in folder.glob("*.py"):
-        names: set[str] = set()
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                names |= {alias.name.split(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-                names.add(node.module.split(".")[0])
-        assert names - allowed <= ({"pynq"} if file.name == "pynq_device.py" else set()), file.name

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from app_networks import images
-from serve_bench import TOKEN, board_process, connect, expected, functional_server, program, wait_for
+from serve_bench import SERVER, TOKEN, connect, expected, functional_server, program, server_process, wait_for
 from vta_app.devices import Backend, make_device
 from vta_arch.errors import DataError, DeviceError, ProgramError
 from vta_arch.presets import load_preset
@@ -193,7 +193,7 @@ def test_restarts_in_the_middle(tmp_path: Path) -> None:
         before = list(done)
         wait_for(lambda: all(now > old for now, old in zip(done, before, strict=True)), "no progress", 60)
 
-    start = partial(board_process, port, TMPDIR=str(tmp_path))
+    start = partial(server_process, SERVER, port, TMPDIR=str(tmp_path))
     with start() as (first, _), _Together([partial(work, client) for client in range(4)]) as clients:
         progress()
         first.kill()

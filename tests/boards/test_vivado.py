@@ -44,16 +44,10 @@ def vivado(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def prepared(folder: Path, key: str, preset: str) -> Build:
     """A build folder whose accelerator is a line: the stand-in reads the wrapper only."""
     plan = Build(find_board(key), load_preset(preset), "vivado")
-    write_folder(folder, _files(plan))
-    return plan
-
-
-def _files(plan: Build) -> dict[str, str]:
-    from vta_boards import vivado
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vivado, "generate_verilog", lambda cfg: f"// {cfg.name}\n")
-        return plan.files()
+        patch.setattr("vta_boards.vivado.generate_verilog", lambda cfg: f"// {cfg.name}\n")
+        write_folder(folder, plan)
+    return plan
 
 
 def built(folder: Path, key: str, preset: str) -> tuple[Recorded, Board, VTAConfig]:
@@ -126,12 +120,13 @@ def test_newest_board_files_and_products(tmp_path: Path) -> None:
     assert project["board_part"] == "xilinx.com:kv260_som:part0:1.10"
     assert project["board_connections"] == "som240_1_connector xilinx.com:kv260_carrier:som240_1_connector:1.10"
     assert build.of("create_project") == [["-force", "vta_system", "project", "-part", "xck26-sfvc784-2LV-c"]]
-    stem = "vta_kv260_kv260"
+    stem = "vta_kv260"
     assert build.told[-1] == f"done: {stem}.bit {stem}.hwh {stem}.bin {stem}.xsa"
     assert (build.folder / f"{stem}.bit").read_text() == "bits\n"
     assert build.of("write_hw_platform") == [["-fixed", "-include_bit", "-force", "-file", f"{stem}.xsa"]]
     runs = [arguments[0] for arguments in build.of("launch_runs")]
     assert runs == ["synth_1", "impl_1", "impl_1"]
+    assert {arguments[2] for arguments in build.of("launch_runs")} == {str(len(os.sched_getaffinity(0)))}
     assert [line for line in build.told if "slack" in line] == ["setup slack 0.214 ns", "hold slack 0.031 ns"]
 
 
@@ -146,13 +141,15 @@ def test_without_board_files_it_says_so(tmp_path: Path, monkeypatch: pytest.Monk
 def test_negative_slack_names_the_path_and_makes_no_bitstream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STANDIN_SLACK", "-0.5")
     folder = tmp_path / "build"
-    prepared(folder, "pynq-z1", "tiny")
+    plan = prepared(folder, "pynq-z1", "tiny")
+    for name in plan.products:
+        (folder / name).write_text("an earlier run's\n")
     message = (
         "setup slack -0.5 ns from vta/inner/core/compute/gemm/acc_reg/C to .*/alu/sum_reg/D; choose a lower --clock"
     )
     with pytest.raises(BoardError, match=message):
         VIVADO.run(folder, 60, lambda *_: None)
-    assert not list(folder.glob("*.bit"))
+    assert not any((folder / name).exists() for name in plan.products)
     assert [arguments for name, *arguments in commands(folder) if name == "exit"] == [["1"]]
 
 

@@ -50,7 +50,7 @@ def list_boards(json: JsonFlag = False) -> None:
             row.memory_bits,
             row.preset,
             f"{row.clock_mhz:g}",
-            ", ".join(row.fits) or "-",
+            "not measured" if row.fits is None else ", ".join(row.fits) or "none",
         )
         for row in rows
     ]
@@ -60,7 +60,7 @@ def list_boards(json: JsonFlag = False) -> None:
 @app.command()
 def build(
     board: Annotated[str, typer.Argument(metavar="BOARD", help="A board of `vta board list`.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to build in.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder: new, or an earlier build's.")],
     config: Annotated[
         str | None,
         typer.Option("--config", "-c", metavar="NAME|FILE", help="Configuration (default: the board's preset)."),
@@ -87,20 +87,21 @@ def build(
     if clock is not None:
         cfg = dataclasses.replace(cfg, clock_mhz=clock)
     plan, tools = Build(found, cfg, flow.value), FLOWS[flow.value]
-    missing = tools.missing() if run else "the tools were not asked for"
+    removed = write_folder(output, plan)
+    if removed:
+        print_done(f"{output}: removed {', '.join(removed)}, of an earlier build")
+    print_done(f"{output}: files for {found.name}, {cfg.name} at {cfg.clock_mhz:g} MHz")
+    missing = tools.missing() if run else "--no-run was given"
+    if missing:
+        print_done(f"no bitstream yet: {missing}; then, in {output}: {' '.join(tools.command)}")
+        return
     with progress_bars() as progress:
-        write_folder(output, plan.files())
-        told = [] if missing else tools.run(output, timeout, progress)
-        if not missing:
-            finish(output, plan)
+        told = tools.run(output, timeout, progress)
+    finish(output, plan)
     for line in told:
         if line.startswith(("warning: ", "setup slack", "hold slack")):
             print_done(line)
-    if missing:
-        print_done(f"{missing}; then, in {output}: {' '.join(tools.command)}")
-        print_done(f"{output}: {len(plan.files())} files for {found.name}, {cfg.name} at {cfg.clock_mhz:g} MHz")
-    else:
-        print_done(f"{output}: {', '.join(plan.products)}")
+    print_done(f"{output}: {', '.join(plan.products)}")
 
 
 app.command()(flash)

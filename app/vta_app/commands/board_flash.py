@@ -12,7 +12,7 @@ from ..output import print_done
 
 
 def flash(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Board; see `vta board list`.")],
+    name: Annotated[str, typer.Argument(metavar="BOARD", help="A board of `vta board list`.")],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="What `vta board build` made.")],
     via: Annotated[Via, typer.Option("--via", help="Cable, network, or the board itself.")] = Via.JTAG,
     host: Annotated[str | None, typer.Option("--host", metavar="USER@BOARD", help="The board, for --via ssh.")] = None,

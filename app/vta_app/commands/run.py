@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from vta_arch.errors import DataError, DeviceError
 from vta_arch.program import Program
+from vta_runtime.array_arguments import read_array, read_inputs, write_arrays
 from vta_runtime.evaluators import Evaluator
 
-from ..arrays import read_array, write_arrays
-from ..calibration import read_inputs
 from ..devices import Backend, check_clocked, check_traceable
 from ..listing import check_configuration
 from ..options import ConfigOrNone, JsonFile, check_output

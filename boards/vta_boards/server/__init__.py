@@ -1,8 +1,6 @@
 """A device behind HTTP: programs and tensors come in, results go out; the protocol is in docs/serve.md.
 
-Runs on a board with the standard library and numpy alone:
-
-    python -m vta_boards.server --config pynq-z1 --device NAME
+Needs the standard library and numpy alone, so that it runs on a board: ``vta-board serve``.
 """
 
 from .jobs import DeviceFactory

@@ -1,4 +1,4 @@
-"""The server as a command: what ``python -m vta_boards.server`` and ``vta serve`` have in common."""
+"""The server as a command: what ``vta-board serve`` and ``vta serve`` have in common."""
 
 from __future__ import annotations
 
@@ -68,15 +68,16 @@ class ServeOptions:
         return self.tls_cert, self.tls_key
 
 
-_TYPES = {"int": int, "float": float, "str": str, "Path | None": Path}
+_TYPES = {"int": (int, "N"), "float": (float, "SECONDS"), "str": (str, "ADDRESS"), "Path | None": (Path, "FILE")}
+"""Of an option's type: what makes it of a text, and how help calls it."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Give a board's command the options of a server."""
     for item in fields(ServeOptions):
-        option, kind = "--" + item.name.replace("_", "-"), _TYPES[str(item.type)]
-        shown = "" if item.default is None else f" (default: {item.default})"
-        parser.add_argument(option, type=kind, default=item.default, help=HELP[item.name] + shown)
+        option, (kind, shown) = "--" + item.name.replace("_", "-"), _TYPES[str(item.type)]
+        default = "" if item.default is None else f" (default: {item.default})".replace(".0)", ")")
+        parser.add_argument(option, type=kind, metavar=shown, default=item.default, help=HELP[item.name] + default)
 
 
 def options_of(chosen: argparse.Namespace) -> ServeOptions:

@@ -5,7 +5,6 @@ A job and its reply are JSON objects; tensors lie in files that they name.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import time
@@ -18,7 +17,7 @@ from vta_arch.errors import DataError, ProgramError, VTAError
 from vta_arch.program import Program
 from vta_runtime.array_files import read_arrays, write_arrays
 from vta_runtime.device import Device
-from vta_runtime.evaluators import Evaluator
+from vta_runtime.evaluators import Evaluator, choose_evaluator
 from vta_runtime.executor import Executor
 from vta_runtime.protocol import REPORT_MEMBER
 
@@ -35,6 +34,7 @@ class JobRunner:
     def __init__(self, factory: DeviceFactory, config: VTAConfig) -> None:
         """Opens the device. Raises DeviceError when that fails."""
         self._factory, self._config = factory, config
+        self._best, _ = choose_evaluator()
         self._device: Device | None = factory(config)
         self._executor: Executor | None = None
         self._loaded: tuple[str, str] | None = None
@@ -77,12 +77,12 @@ class JobRunner:
         size = sum(value.nbytes for value in outputs.values())
         if size > job["limit"]:
             raise DataError(f"outputs of {size} bytes are too large (limit {job['limit']}); send fewer images at once")
-        report = {**vars(executor.report), "seconds": round(seconds, 6), "cpu": str(_evaluator(job))}
+        report = {**vars(executor.report), "seconds": round(seconds, 6), "cpu": str(self._evaluator(job))}
         with Path(job["outputs"]).open("wb") as file:
             write_arrays(file, outputs, {REPORT_MEMBER: json.dumps(report)})
 
     def _prepared(self, job: dict[str, Any]) -> Executor:
-        cpu = _evaluator(job)
+        cpu = self._evaluator(job)
         wanted = (job["program"], str(cpu))
         if self._executor is None or self._loaded != wanted:
             if self._loaded is not None:
@@ -93,12 +93,9 @@ class JobRunner:
             self._executor, self._loaded = Executor(program, self._device, cpu=cpu), wanted
         return self._executor
 
-
-def _evaluator(job: dict[str, Any]) -> Evaluator:
-    """What runs CPU subgraphs: what the job says, otherwise onnxruntime where it is installed."""
-    if job["cpu"]:
-        return Evaluator(job["cpu"])
-    return Evaluator.ONNXRUNTIME if importlib.util.find_spec("onnxruntime") else Evaluator.NUMPY
+    def _evaluator(self, job: dict[str, Any]) -> Evaluator:
+        """What runs CPU subgraphs: what the job says, otherwise the best that is here."""
+        return Evaluator(job["cpu"]) if job["cpu"] else self._best
 
 
 def check_sizes(program: Program, limit: int) -> None:

@@ -126,8 +126,9 @@ class _Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
         try:
             self.address_family = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0][0]
             super().__init__(address, handler)
-        except OSError as error:
-            raise DataError(f"cannot listen on {_shown(address[0])}:{address[1]}: {error.strerror or error}") from None
+        except (OSError, OverflowError, UnicodeError) as error:  # of the port's range, of a name that is none
+            reason = getattr(error, "strerror", None) or error
+            raise DataError(f"cannot listen on {_shown(address[0])}:{address[1]}: {reason}") from None
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if self._free.acquire(blocking=False):

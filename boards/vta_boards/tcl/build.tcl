@@ -6,6 +6,10 @@ cd $folder
 source settings.tcl
 source block_design.tcl
 
+# As many jobs as this machine has processors.
+set jobs 4
+catch {set jobs [exec nproc]}
+
 set step 0
 proc begin {what} {
     global step
@@ -18,6 +22,14 @@ proc give_up {message} {
     puts "vta: error: $message"
     flush stdout
     exit 1
+}
+
+# What an earlier run made, so that a failure leaves nothing that could be taken for this one's.
+proc clear_files {} {
+    global vta
+    foreach ending {.bit .hwh .bin .xsa _timing.txt _utilization.txt} {
+        file delete $vta(stem)$ending
+    }
 }
 
 proc start_project {} {
@@ -53,7 +65,7 @@ proc make_top {} {
 
 # A run is started, waited for, and must have done all of its steps.
 proc finish_run {name args} {
-    launch_runs $name -jobs $::vta(jobs) {*}$args
+    launch_runs $name -jobs $::jobs {*}$args
     wait_on_run $name
     if {[get_property PROGRESS [get_runs $name]] ne "100%"} {
         give_up "$name failed: [get_property STATUS [get_runs $name]];\
@@ -91,6 +103,7 @@ proc export_files {} {
 }
 
 begin "project"
+clear_files
 start_project
 begin "block design"
 make_block_design

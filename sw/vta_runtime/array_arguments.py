@@ -1,19 +1,20 @@
-"""Arrays in npz files: reading them without trust, writing them whole or not at all."""
+"""Arrays that a person names, as ``FILE.npz[:KEY]``: read without trust, written whole or not at all."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 from vta_arch.errors import DataError
 from vta_arch.files import atomic_output
-from vta_runtime import array_files
-from vta_runtime.array_files import keys_of, opened, read_member
+
+from . import array_files
+from .array_files import keys_of, opened, read_member
 
 MAX_ARRAY_BYTES = 4 << 30
-"""Largest array that is read: more than any data set that a simulator gets through."""
+"""Largest array that is read: more than any data set that a simulator or a board gets through."""
 
 
 def split_key(argument: str, default: str) -> tuple[Path, str]:
@@ -38,6 +39,17 @@ def read_array(argument: str, default_key: str) -> NDArray[Any]:
             has = f"it has {', '.join(map(repr, keys[:20]))}" if keys else "it holds no arrays"
             raise DataError(f"{path}: has no array {key!r}; {has} (choose one with {path}:KEY)")
         return read_member(archive, key, str(path), MAX_ARRAY_BYTES)
+
+
+def read_inputs(argument: str, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Arrays of a network's inputs from ``FILE.npz[:KEY]``: one input has the key x, several have their own names.
+
+    Raises DataError.
+    """
+    if len(names) == 1:
+        return {names[0]: read_array(argument, "x")}
+    path, _ = split_key(argument, "x")
+    return {name: read_array(f"{path}:{name}", name) for name in names}
 
 
 def array_keys(path: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""npz files: reading, hostile files, writing."""
+"""npz files that a command names: reading, hostile files, writing."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from vta_app.arrays import read_array, split_key, write_arrays
 from vta_arch.errors import DataError
+from vta_runtime.array_arguments import read_array, read_inputs, split_key, write_arrays
 
 
 @pytest.fixture
@@ -40,6 +40,12 @@ def test_colon_in_the_file_name(tmp_path: Path, name: str) -> None:
         np.savez(file, x=np.ones(2), y=np.zeros(3))
     assert read_array(str(path), "x").shape == (2,)
     assert read_array(f"{path}:y", "x").shape == (3,)
+
+
+def test_inputs_of_a_network(npz: Path) -> None:
+    """One input has any key, several have their own names."""
+    assert {name: array.shape for name, array in read_inputs(f"{npz}:y", ["image"]).items()} == {"image": (2,)}
+    assert {name: array.shape for name, array in read_inputs(str(npz), ["y", "x"]).items()} == {"y": (2,), "x": (2, 3)}
 
 
 def test_split_key_of_a_missing_file() -> None:
