@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from vta_arch.program import Program
 from vta_boards.bare_metal.border import Border
+from vta_runtime.array_arguments import read_inputs
 
-from ..calibration import read_inputs
 from ..options import JsonFile
 from ..output import print_done, write_json
 
