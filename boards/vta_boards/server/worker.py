@@ -136,12 +136,15 @@ def _main(pipe: Connection, factory: DeviceFactory, config: VTAConfig, folder: s
     resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     threading.Thread(target=_end_with_server, args=(folder,), daemon=True).start()
     try:
-        _serve(pipe, factory, config)
-        gone = False
+        try:
+            _serve(pipe, factory, config)
+            gone = False
+        except (EOFError, ConnectionError):
+            gone = True
+        # The thread above asks to end at about the same time, which must not stop the removal of files.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     except _Terminated:
         gone = not _server().is_alive()
-    except (EOFError, ConnectionError):
-        gone = True
     _leave(folder if gone else None, 0)
 
 
