@@ -7,7 +7,7 @@ STAMP := .venv/.ready
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 venv: $(STAMP) ## .venv with everything pinned in requirements.lock, from PyPI
 
