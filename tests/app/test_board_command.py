@@ -53,10 +53,6 @@ def test_build_with_and_without_the_tool(tmp_path: Path) -> None:
     )
     assert "setup slack 0.214 ns" in built.stderr
 
-    late = vta("board", "build", "pynq-z1", "-c", "tiny", "-o", tmp_path / "late", path=path, STANDIN_SLACK="-0.2")
-    assert late.returncode == 1
-    assert late.stderr.splitlines()[-1].startswith("vta: error: vivado: timing failed: setup slack -0.2 ns from ")
-
 
 def test_mistakes_are_one_line(tmp_path: Path) -> None:
     for arguments, said in {
