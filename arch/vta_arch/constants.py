@@ -10,6 +10,8 @@ REQ_CHANNEL_BYTES = 16
 """Bytes of one channel's requantization parameters in DRAM."""
 BASE_ALIGNMENT = 64
 """Base registers and the instruction address are multiples of this many bytes."""
+QUEUED_INSNS = 64
+"""Instructions that wait for a unit before fetch does: early ones take the bus from data that are needed now."""
 
 EXTENSIONS: dict[str, int] = {"overlap": 0, "requant": 1, "pad_value": 2, "depthwise": 3}
 """Name of each instruction-set extension -> its bit in the capability register.

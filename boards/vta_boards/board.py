@@ -46,8 +46,6 @@ class ProcessingSystem:
     """Vivado's names of the memory port's segments of DRAM, the one below 2 or 4 GiB first."""
     low_memory_mib: int
     """What the first of these segments holds."""
-    debian: str
-    """Debian's name of the processors' architecture."""
 
 
 CONTROL_SIZE = 0x1_0000
@@ -69,7 +67,6 @@ ZYNQ7 = ProcessingSystem(
     gic_interrupt=29,
     memory_segments=("S_AXI_HP0/HP0_DDR_LOWOCM",),
     low_memory_mib=1024,
-    debian="armhf",
 )
 ZYNQMP = ProcessingSystem(
     family="zynqmp",
@@ -87,7 +84,6 @@ ZYNQMP = ProcessingSystem(
     gic_interrupt=89,
     memory_segments=("SAXIGP2/HP0_DDR_LOW", "SAXIGP2/HP0_DDR_HIGH"),
     low_memory_mib=2048,
-    debian="arm64",
 )
 
 

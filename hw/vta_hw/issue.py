@@ -6,6 +6,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
+from vta_arch.constants import QUEUED_INSNS
 from vta_arch.isa import INSN_BITS
 
 INDEX_BITS = 32
@@ -24,8 +25,6 @@ class TokenPort(wiring.Signature):
         super().__init__({"pop": Out(1), "available": In(1), "push": Out(1), "full": In(1)})
 
 
-QUEUED_INSNS = 64
-"""Instructions that wait for a unit before fetch does: early ones take the bus from data that are needed now."""
 QUEUE_PLACES = 512
 """Depth of a queue's memory: a block RAM has no fewer."""
 

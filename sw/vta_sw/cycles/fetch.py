@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from vta_arch.config import VTAConfig
+from vta_arch.constants import QUEUED_INSNS
 from vta_arch.isa import INSN_BYTES, Unit
 
 from .read_bus import Client, Request
-from .timing import FETCH_BURST_BYTES, FETCH_START, PREFETCH, QUEUE_DEPTH, QUEUE_LATENCY, MemoryTiming
+from .timing import FETCH_BURST_BYTES, FETCH_START, PREFETCH, QUEUE_LATENCY, MemoryTiming
 from .transfers import Transfer
 
 
@@ -71,7 +72,7 @@ class Fetch:
             time = received[number]
             if done:
                 time = max(time, done[-1] + 1)
-            before = len(arrived) - QUEUE_DEPTH
+            before = len(arrived) - QUEUED_INSNS
             if before >= 0:
                 if before >= len(issued):
                     return

@@ -31,8 +31,6 @@ FETCH_BURST_BYTES = 128
 """Bytes of a fetch burst."""
 PREFETCH = 32
 """Instructions requested or waiting for dispatch."""
-QUEUE_DEPTH = 64
-"""Instructions that wait in front of a unit before fetch waits too."""
 FETCH_START = 4
 """Cycles from the launch to the first request."""
 QUEUE_LATENCY = 4

@@ -32,7 +32,7 @@ ACCUMULATORS = "acc"
 """First item of the name of an accumulator half, which means the same in all layers."""
 
 _LEAD = 512
-"""Products that are still to come when the next layer's micro-ops and parameters are loaded: longer than that takes."""
+"""Products that are still to come when the next layer's micro-ops are loaded: longer than that takes."""
 _ALL = 1 << 32
 """More elements than a scratchpad has."""
 
