@@ -81,8 +81,8 @@ class Gemm(wiring.Component):
         for number in range(count):
             # What addresses memory is a flip-flop with a reset, not the slow end of a shift register of LUTs.
             stages.append(self._next_stage(m, stages[-1], str(number), reset=number == count - 3))
-        m.d.comb += [self.acc.en.eq(stages[-3]["valid"]), self.acc.addr.eq(stages[-3]["dst"])]
-        self._accumulate(m, array, stages)
+        repeats = self._elaborate_read(m, stages)
+        self._accumulate(m, array, stages, repeats)
         return m
 
     def _elaborate_depthwise(
@@ -132,11 +132,27 @@ class Gemm(wiring.Component):
             following[name] = register
         return following
 
-    def _accumulate(self, m: Module, array: MacArray, stages: list[dict[str, Value]]) -> None:
-        """Adds the sums to the newest value of their accumulators."""
+    def _elaborate_read(self, m: Module, stages: list[dict[str, Value]]) -> Signal:
+        """Reads the accumulator of the step in the third stage from the end; whether that step repeats the one before.
+
+        One that repeats takes the sum of the step before, and one that overwrites takes none: they leave the bank to
+        STORE.
+        """
+        fourth, third = stages[-4:-2]
+        repeats, reads = Signal(reset_less=True), Signal()
+        repeated = third["valid"] & (fourth["dst"] == third["dst"])
+        m.d.sync += [
+            repeats.eq(repeated),
+            reads.eq(fourth["valid"] & ~fourth["no_acc"] & ~repeated),
+        ]
+        m.d.comb += [self.acc.en.eq(reads), self.acc.addr.eq(third["dst"])]
+        return repeats
+
+    def _accumulate(self, m: Module, array: MacArray, stages: list[dict[str, Value]], repeats: Signal) -> None:
+        """Adds the sums to the newest value of their accumulators. ``repeats``: of the third step from the end."""
         cfg, write = self._cfg, self.write
         end = stages[-1]
-        newest, forwards = self._newest(m, stages)
+        newest, forwards = self._newest(m, stages, repeats)
         sums = []
         for lane in range(cfg.batch * cfg.block_out):
             psum = array.psum.word_select(lane, array.sum_bits)
@@ -154,7 +170,7 @@ class Gemm(wiring.Component):
         with m.If(end["no_sum"]):
             m.d.sync += write.data.eq(0)
 
-    def _newest(self, m: Module, stages: list[dict[str, Value]]) -> tuple[Signal, Signal]:
+    def _newest(self, m: Module, stages: list[dict[str, Value]], repeats: Signal) -> tuple[Signal, Signal]:
         """The accumulators as far as memory and earlier sums have them in the cycle before the addition, 0 for steps
         that overwrite; and whether the sum of the step just before comes instead. Comparisons are made a cycle ahead.
         """
@@ -162,8 +178,10 @@ class Gemm(wiring.Component):
         write = self.write
         bank = bank_read(m, self.acc)
         forwards, after_next, after_third = (Signal(name=f"forwards_{n}", reset_less=True) for n in (1, 2, 3))
+        repeated = Signal(reset_less=True)
         m.d.sync += [
-            forwards.eq(end["valid"] & (end["dst"] == before["dst"]) & ~before["no_acc"]),
+            repeated.eq(repeats),
+            forwards.eq(repeated & ~before["no_acc"]),
             after_next.eq(end["valid"] & (end["dst"] == third["dst"])),
             after_third.eq(write.mask & (write.addr == third["dst"])),
         ]

@@ -16,6 +16,7 @@ from ..graph.types import IntLayer
 from .acc_tile import AccTile
 from .context import Context, SlotCache, UopCache, UopTable
 from .geometry import ConvGeometry, conv_geometry, signed_pad
+from .parts import Part, parts_of
 from .requantize import Requantization, plan_requantization
 from .stream import Resource, StreamBuilder
 from .tiling import Tiling, best_tilings, row_parts
@@ -24,19 +25,6 @@ from .weight_tiles import Used, WeightTiles, used_key
 
 _TRIAL_STEPS, _LEAST_TRIALS = 500, 3
 """Steps of all trials of a layer: with many steps its ends hardly matter, and the estimate is as good."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of an axis: its first element and how many."""
-
-    first: int
-    count: int
-
-
-def parts_of(size: int, step: int) -> list[Part]:
-    """An axis in parts of ``step`` elements, the last one of what is left."""
-    return [Part(first, min(step, size - first)) for first in range(0, size, step)]
 
 
 @dataclass(frozen=True)
@@ -210,18 +198,24 @@ class ConvLowering:
         self._acc.finish()
 
     def _tiles(self) -> Iterator[tuple[Position, Part]]:
+        outs = parts_of(self.geometry.out_blocks, self.tiling.out_blocks)
+        if self.tiling.weights_first:
+            for out in outs:
+                for position in self._positions(begins=out is outs[0], ends=out is outs[-1]):
+                    yield position, out
+            return
+        for position in self._positions(begins=True, ends=True):
+            for out in outs:
+                yield position, out
+
+    def _positions(self, *, begins: bool, ends: bool) -> Iterator[Position]:
+        """All positions in order; whether with the first of the layer's tiles, and the last."""
         geometry, tiling = self.geometry, self.tiling
-        outs = parts_of(geometry.out_blocks, tiling.out_blocks)
-        rows_of_image = [Part(*part) for part in row_parts(geometry.rows.out, tiling.rows, tiling.edge)]
-        positions = [
-            Position(image, rows, cols)
-            for image in range(geometry.images)
-            for rows in rows_of_image
-            for cols in parts_of(geometry.cols.out, tiling.cols)
-        ]
-        if tiling.weights_first:
-            return ((position, out) for out in outs for position in positions)
-        return ((position, out) for position in positions for out in outs)
+        for image in range(geometry.images):
+            first, last = begins and image == 0, ends and image == geometry.images - 1
+            for rows in row_parts(geometry.rows.out, tiling.rows, tiling.edge, begins=first, ends=last):
+                for cols in parts_of(geometry.cols.out, tiling.cols):
+                    yield Position(image, Part(*rows), cols)
 
     def _emit_tile(self, half: int, position: Position, out: Part) -> None:
         vectors = self._vectors(position)

@@ -16,8 +16,9 @@ from vta_arch.layout import ceil_div
 
 from ..graph.types import IntLayer, Pool
 from .context import Context, UopTable
-from .conv import ConvLowering, Part, Position
+from .conv import ConvLowering, Position
 from .errors import NotLowerableError
+from .parts import Part, parts_of
 from .pool_tiling import PoolTask, best_pool_tilings
 from .requantize import overlaps
 from .stream import Resource
@@ -117,8 +118,7 @@ class PooledLowering(ConvLowering):
         geometry, tiling, stride = self.geometry, self.tiling, self._rows.stride
         cols = Part(0, self._cols.used)
         self._pooled: dict[tuple[int, int], Part] = {}
-        for first_out in range(0, geometry.out_blocks, tiling.out_blocks):
-            out = Part(first_out, min(tiling.out_blocks, geometry.out_blocks - first_out))
+        for out in parts_of(geometry.out_blocks, tiling.out_blocks):
             for image in range(geometry.images):
                 for first, count in row_parts(self._rows.out, tiling.rows, tiling.edge):
                     rows = Part(first * stride, min(count * stride, self._rows.used - first * stride))

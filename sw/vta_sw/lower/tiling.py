@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,8 +37,8 @@ Cycles = NDArray[np.float64]
 class Tiling:
     """Sizes of a tile: output rows and columns, output and input blocks; slots of the two scratchpads.
 
-    ``edge``: rows of an image's first and last tiles, which are smaller where that starts compute and ends the
-    last store earlier. ``weights_first``: the loop over output blocks is the outer one (weights stay), else the loop
+    ``edge``: rows of a layer's first and last tiles, which are smaller where that starts compute and ends the last
+    store earlier. ``weights_first``: the loop over output blocks is the outer one (weights stay), else the loop
     over positions (inputs stay). ``cycles`` is the estimate.
     """
 
@@ -67,14 +68,22 @@ class Beside:
 NOTHING = Beside()
 
 
-def row_parts(size: int, rows: int, edge: int) -> list[tuple[int, int]]:
-    """First row and number of rows of each tile: at most ``rows``, the first and the last ``edge``."""
-    if edge == rows or size <= 2 * edge:
+def row_parts(size: int, rows: int, edge: int, *, begins: bool = True, ends: bool = True) -> list[tuple[int, int]]:
+    """First row and number of rows of each tile: at most ``rows``, the first and the last ``edge``.
+
+    ``begins``, ``ends``: whether these are the first, and the last, of a layer's tiles; elsewhere a small tile would
+    hide too little of what the next one loads.
+    """
+    middle = size - edge * (begins + ends)
+    if edge == rows or middle <= 0:
         return [(first, min(rows, size - first)) for first in range(0, size, rows)]
-    middle = size - 2 * edge
-    step = ceil_div(middle, ceil_div(middle, rows))
-    inner = [(first, min(step, edge + middle - first)) for first in range(edge, edge + middle, step)]
-    return [(0, edge), *inner, (size - edge, edge)]
+    number = ceil_div(middle, rows)
+    least, larger = divmod(middle, number)
+    # The smaller ones, which hide less, not where other weights may be needed.
+    before = larger // 2
+    inner = [*[least + 1] * before, *[least] * (number - larger), *[least + 1] * (larger - before)]
+    sizes = [*[edge] * begins, *inner, *[edge] * ends]
+    return list(zip(accumulate([0, *sizes[:-1]]), sizes, strict=True))
 
 
 def splits(size: int) -> list[int]:

@@ -16,6 +16,7 @@ from vta_arch.layout import ceil_div, tile_weight
 
 from ..graph.types import IntLayer
 from .errors import NotLowerableError
+from .parts import parts_of
 from .weight_parts import MOST_PARTS, split_weight, weight_parts
 
 PLACES_LIMIT = 1 << 24
@@ -56,8 +57,10 @@ class TilePattern:
 @lru_cache(maxsize=4096)
 def _steps(pattern: TilePattern, out: int, into: int) -> tuple[int, int]:
     table = pattern._table
-    by_row = np.add.reduceat(table, range(0, pattern.in_blocks, into), axis=1)
-    starts = range(0, pattern.out_blocks, out)
+    ins, starts = (
+        [part.first for part in parts_of(*axis)] for axis in ((pattern.in_blocks, into), (pattern.out_blocks, out))
+    )
+    by_row = np.add.reduceat(table, ins, axis=1)
     active = np.add.reduceat(by_row, starts, axis=0) > 0
     # Any tile may belong to the same sum, which leaves the others to be started.
     needed = np.add.reduceat(np.maximum(by_row, 1) + pattern.starts - 1, starts, axis=0)
