@@ -17,14 +17,17 @@ from .acc_tile import AccTile
 from .context import Context, SlotCache, UopCache, UopTable
 from .geometry import ConvGeometry, conv_geometry, signed_pad
 from .parts import Part, parts_of
-from .requantize import Requantization, plan_requantization
+from .requantize import Requantization, overlaps, plan_requantization
 from .stream import Resource, StreamBuilder
 from .tiling import Tiling, best_tilings, row_parts
-from .timeline import slice_cycles, trial_cost
+from .timeline import slice_cycles, store_cycles, trial_cost
 from .weight_tiles import Used, WeightTiles, used_key
 
 _TRIAL_STEPS, _LEAST_TRIALS = 500, 3
 """Steps of all trials of a layer: with many steps its ends hardly matter, and the estimate is as good."""
+
+_STORE_BOUND = 1.25
+"""Products of a vector, in cycles that STORE takes for it, up to which the products may wait for STORE."""
 
 
 @dataclass(frozen=True)
@@ -189,9 +192,10 @@ class ConvLowering:
         self._uops.finish()
 
     def _parts_of_half(self, blocks: int, vectors: int) -> int:
-        """Tiles that each half of the accumulators holds."""
-        del blocks, vectors
-        return 1
+        """Tiles that each half of the accumulators holds: two where STORE is the slower one, and goes on without a gap."""
+        fits = 2 * blocks * vectors <= self._cfg.acc_depth // 2
+        alone = overlaps(self._cfg) and not self.plan.passes and not len(self.plan.vectors)
+        return 2 if fits and alone and self.geometry.products <= _STORE_BOUND * store_cycles(self._cfg) else 1
 
     def _finish_tiles(self) -> None:
         """What is left when all tiles have their products."""
@@ -327,6 +331,9 @@ class ConvLowering:
         if self._loops_over_blocks(position, out, into):
             self._block_products(slots, out, into, first=first)
             return
+        if self._is_one_run(position, out, into):
+            self._run_products(slots, position, out, into, first=first)
+            return
         pitched = height if out.count > 1 or into.count > 1 else 0
         kept, _ = self._kept[out, into]
         key = ("gemm", slots, *used_key(kept), width, pitched)
@@ -379,6 +386,45 @@ class ConvLowering:
             loops = {"iter_out": out.count, "dst_factor_out": 1, "wgt_factor_out": into.count}
             loops |= {"iter_in": into.count - start, "src_factor_in": 1, "wgt_factor_in": 1}
             self._acc.products(half, gemm(self._cfg, **self._block_uop(slots, start), **loops), reads)
+
+    def _is_one_run(self, position: Position, out: Part, into: Part) -> bool:
+        """Whether a tile's positions follow each other without a gap: one loop goes over them, another over blocks."""
+        kept, _ = self._kept[out, into]
+        rows, cols, width = self.geometry.rows, self.geometry.cols, position.cols.count
+        fields = insn_fields(self._cfg, Opcode.GEMM)
+        return (
+            out.count > 1
+            and kept.shape[2:] == (1, 1)
+            and self.geometry.phases == 1
+            and self.geometry.taps == 1
+            and (position.rows.count == 1 or rows.step * cols.window(width) == cols.step * width)
+            and bool(kept.all())
+            and into.count <= fields["wgt_factor_out"].max
+            and self._vectors(position) <= min(fields["iter_in"].max, fields["dst_factor_out"].max)
+        )
+
+    def _run_products(
+        self, slots: tuple[int, int, int], position: Position, out: Part, into: Part, *, first: bool
+    ) -> None:
+        """The products of such a tile: a micro-op for each input block, those of an accumulator directly in a row."""
+        half, inp_slot, wgt_slot = slots
+        vectors, pitch = self._vectors(position), self._inp_pitch(position)
+        count = np.arange(into.count)
+
+        def table() -> UopTable:
+            src, wgt = self._inp_base(inp_slot) + count * pitch, self._wgt_base(wgt_slot) + count
+            return np.stack([np.full_like(count, self._acc.base(half)), src, wgt], axis=-1)
+
+        uops = self._uops.place(("run", slots, into.count, pitch), table, spare=self._placed_between())
+        loops = {"iter_out": out.count, "dst_factor_out": vectors, "wgt_factor_out": into.count}
+        loops |= {"iter_in": vectors, "dst_factor_in": 1, "src_factor_in": self.geometry.cols.step}
+        reads: list[Resource] = [("inp", inp_slot), ("wgt", wgt_slot)]
+        if first and self._acc.overlap:
+            overwriting = uops | {"uop_end": uops["uop_bgn"] + 1}
+            self._acc.products(half, gemm(self._cfg, reset=1, **overwriting, **loops), reads)
+            uops["uop_bgn"] += 1
+        if uops["uop_bgn"] < uops["uop_end"]:
+            self._add_products(half, uops | loops, reads, 1)
 
     def _block_uop(self, slots: tuple[int, int, int], number: int) -> dict[str, int]:
         """The micro-op of the first output block and input block ``number``."""

@@ -166,7 +166,10 @@ def _plan_passes(cfg: VTAConfig, layer: IntLayer, low: Ints, high: Ints) -> Requ
 
 
 def plan_store(cfg: VTAConfig, requant: RequantParams) -> Requantization:
-    """STORE does all; padded channels become 0. An add has one set of parameters, which all its channels share."""
+    """STORE does all; padded channels become 0. Where all blocks have the same parameters one vector serves them.
+
+    An add has one set of parameters, which all its channels share.
+    """
     packed = requant.pack()
     if len(packed) == 1:
         packed = np.repeat(packed, cfg.block_out, axis=0)
@@ -174,7 +177,10 @@ def plan_store(cfg: VTAConfig, requant: RequantParams) -> Requantization:
     params = np.zeros((blocks * cfg.block_out, REQ_CHANNEL_BYTES), np.uint8)
     params[: len(packed)] = packed
     vectors = np.zeros((0, blocks, cfg.batch, cfg.block_out), np.int64)
-    return Requantization((), vectors, None, overlaps(cfg), params.reshape(blocks, cfg.req_elem_bytes))
+    by_block = params.reshape(blocks, cfg.req_elem_bytes)
+    if np.all(by_block == by_block[:1]):
+        by_block = by_block[:1]
+    return Requantization((), vectors, None, overlaps(cfg), by_block)
 
 
 def overlaps(cfg: VTAConfig) -> bool:

@@ -71,7 +71,8 @@ class ResidualLowering(ConvLowering):
         low, high = np.array(ends).sum(axis=0)
         check_range(cfg, np.array([low]), np.array([high]), "a sum with the shortcut")
         own, add = plan_requantization(cfg, self._layer), plan_store(cfg, self._residual.requant)
-        return replace(own, params=np.concatenate([own.params, add.params]))
+        each = np.broadcast_to(own.params, (self.geometry.out_blocks, own.params.shape[1]))
+        return replace(own, params=np.concatenate([each, add.params]))
 
     def key(self) -> tuple[Hashable, ...]:
         return (*super().key(), self._passes)

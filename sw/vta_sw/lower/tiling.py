@@ -26,6 +26,9 @@ _EDGES = (1, 2, 3, 4, 8)
 CHAIN_START = 120
 """Cycles between the steps behind a tile's products until it is stored, where a shortcut is added."""
 
+_QUEUED_START = 8
+"""Cycles that a LOAD takes besides its data where others are asked for before it has come."""
+
 _NEVER = 1 << 62
 """The estimate of what is not worth a look."""
 
@@ -220,7 +223,7 @@ def _estimate(
     beside: Beside,
 ) -> Grid:
     """Estimated cycles: the busiest of load, compute and store, and what nothing hides at both ends."""
-    costs = _Costs(cfg, geometry, sizes)
+    costs = _Costs(cfg, geometry, sizes, slots)
     products = geometry.products + beside.shortcut
     inp_loads, wgt_loads = _loads(costs.positions, costs.outs, costs.ins, sizes.parts, slots, weights_first)
     even = geometry.rows.out / costs.row_tiles
@@ -238,10 +241,13 @@ def _estimate(
 class _Costs:
     """What the tiles of all candidates cost, in cycles, and how many there are."""
 
-    def __init__(self, cfg: VTAConfig, geometry: ConvGeometry, sizes: _Candidates) -> None:
+    def __init__(
+        self, cfg: VTAConfig, geometry: ConvGeometry, sizes: _Candidates, slots: tuple[int, int]
+    ) -> None:
         self._cfg, self._geometry, self._sizes = cfg, geometry, sizes
         rows, edge = sizes.rows, sizes.edge
         self.beat = cfg.axi_data_width // 8
+        self._start = _QUEUED_START if slots[0] >= MANY_SLOTS else TRANSFER_START
         inner = -(-(geometry.rows.out - 2 * edge) // rows)
         self.row_tiles = np.where(edge < rows, 2 + inner, -(-geometry.rows.out // rows))
         self._col_tiles = -(-geometry.cols.out // sizes.cols)
@@ -262,7 +268,7 @@ class _Costs:
         geometry, sizes = self._geometry, self._sizes
         window: Cycles = geometry.rows.window(height)  # type: ignore[arg-type,assignment]  # arrays here
         width: Grid = geometry.cols.window(sizes.cols)  # type: ignore[arg-type,assignment]
-        time: Cycles = sizes.into * (TRANSFER_START + window * width * self._cfg.inp_elem_bytes / self.beat)
+        time: Cycles = sizes.into * (self._start + window * width * self._cfg.inp_elem_bytes / self.beat)
         return time
 
     def store(self, height: Grid | Cycles) -> Cycles:

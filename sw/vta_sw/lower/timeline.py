@@ -19,7 +19,7 @@ ALU_START = 9
 """Cycles that an ALU instruction takes besides its steps."""
 ALU_VECTOR_START = 13
 """The same with two operands from memory; each step takes 2 cycles."""
-INSN_COST = 8
+INSN_COST = 4
 """Cycles that an instruction should save to be worth its 16 bytes."""
 
 

@@ -106,7 +106,7 @@ class TransposedLowering(ConvLowering):
         missing = self._missing()
         if not missing.any():
             return plan
-        blocks = len(plan.params)
+        blocks = self.geometry.out_blocks
         tiles = [tile_channels(item, self._cfg.batch, self._cfg.block_out)[:blocks] for item in missing]
         return replace(plan, vectors=np.stack(tiles))
 
