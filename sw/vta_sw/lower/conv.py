@@ -183,6 +183,8 @@ class ConvLowering:
                 (Memory.WGT, tiling.wgt_slots, self._cfg.wgt_depth),
             )
         )
+        self._wgt_shift = 0
+        self._wgt_shift = self._beside_others()
         tiles = list(self._tiles())
         first = stream.other_half
         self._acc.prepare(min(2, len(tiles)), first)
@@ -192,7 +194,7 @@ class ConvLowering:
         self._uops.finish()
 
     def _parts_of_half(self, blocks: int, vectors: int) -> int:
-        """Tiles that each half of the accumulators holds: two where STORE is the slower one, and goes on without a gap."""
+        """Tiles that each half of the accumulators holds: two where STORE is slower, so that it never waits."""
         fits = 2 * blocks * vectors <= self._cfg.acc_depth // 2
         alone = overlaps(self._cfg) and not self.plan.passes and not len(self.plan.vectors)
         return 2 if fits and alone and self.geometry.products <= _STORE_BOUND * store_cycles(self._cfg) else 1
@@ -251,8 +253,22 @@ class ConvLowering:
     def _inp_base(self, slot: int) -> int:
         return slot * (self._cfg.inp_depth // self.tiling.inp_slots)
 
+    def _wgt_slot(self) -> int:
+        """Weight tiles from one slot to the next."""
+        return self._cfg.wgt_depth // self.tiling.wgt_slots
+
     def _wgt_base(self, slot: int) -> int:
-        return slot * (self._cfg.wgt_depth // self.tiling.wgt_slots)
+        return slot * self._wgt_slot() + self._wgt_shift
+
+    def _most_tiles(self) -> int:
+        """Weight tiles of the largest part."""
+        return max(int(np.count_nonzero(kept)) for kept, _ in self._kept.values())
+
+    def _beside_others(self) -> int:
+        """Weight tiles from the start of a slot to where a part is loaded: clear of what the layers before use."""
+        bases = [self._wgt_base(slot) for slot in range(self.tiling.wgt_slots)]
+        found = self._stream.clear_shift(Memory.WGT, bases, self._most_tiles(), self._wgt_slot())
+        return found or 0
 
     def _inp_pitch(self, position: Position) -> int:
         """Scratchpad vectors from one input block to the next."""
@@ -294,7 +310,7 @@ class ConvLowering:
             x_size=size,
             x_stride=size,
         )
-        self._stream.add_transfer(insn, Memory.WGT, "weights", writes=[("wgt", slot)])
+        self._stream.hoist_weights(self._stream.add_transfer(insn, Memory.WGT, "weights", writes=[("wgt", slot)]))
 
     def _store(self, half: int, position: Position, out: Part) -> None:
         shapes, merged = self._output_shapes(position, out)

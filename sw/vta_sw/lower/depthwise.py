@@ -97,6 +97,9 @@ class DepthwiseLowering(ConvLowering):
         self._acc.finish()
         self._acc.requantize(half, out.first, out.count, vectors, partial(self._store, half, position, out))
 
+    def _most_tiles(self) -> int:
+        return self._task.weight_tiles(self.tiling.out_blocks)
+
     def _load_weights(self, slot: int, out: Part, into: Part) -> None:
         del into  # an output block reads the input block of the same number
         size = self._task.weight_tiles(out.count)

@@ -134,6 +134,11 @@ class PooledLowering(ConvLowering):
         size = out.count * self._results(position).count * self._cols.out
         return (row * self._cols.stride + col) * size
 
+    def _parts_of_half(self, blocks: int, vectors: int) -> int:
+        """One: what a window shares with the tile before is in the other half."""
+        del blocks, vectors
+        return 1
+
     # Products ------------------------------------------------------------------------------
     def _gemm(self, slots: tuple[int, int, int], position: Position, out: Part, into: Part, *, first: bool) -> None:
         for row, col in self._phases:

@@ -108,8 +108,8 @@ class ResidualLowering(ConvLowering):
     def _inp_base(self, slot: int) -> int:
         return slot * (self._shortcut_base() // self.tiling.inp_slots)
 
-    def _wgt_base(self, slot: int) -> int:
-        return slot * ((self._cfg.wgt_depth - 1) // self.tiling.wgt_slots)
+    def _wgt_slot(self) -> int:
+        return (self._cfg.wgt_depth - 1) // self.tiling.wgt_slots
 
     def _diagonal_tile(self, context: Context) -> int:
         """Where the second factor's weight tile is in the constants."""

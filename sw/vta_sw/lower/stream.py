@@ -19,7 +19,7 @@ from bisect import bisect
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 from vta_arch.config import VTAConfig
 from vta_arch.encoding import Insn, load
@@ -34,7 +34,11 @@ ACCUMULATORS = "acc"
 _LEAD = 512
 """Products that are still to come when the next layer's micro-ops are loaded: longer than that takes."""
 _ALL = 1 << 32
-"""More elements than a scratchpad has."""
+"""More instructions than a stream has."""
+_HIDES = 4
+"""Products of a layer, in bus words of a LOAD, that hide it."""
+_RECENT = 2
+"""Layers of which it is known where they loaded something."""
 
 QUEUES: dict[tuple[Unit, Unit], tuple[str, str]] = {
     (Unit.LOAD, Unit.COMPUTE): ("push_next", "pop_prev"),
@@ -107,8 +111,10 @@ class StreamBuilder:
         self._products: list[tuple[int, int]] = []
         """Instructions of the array: number, and products of all so far."""
         self._states: dict[Resource, _State] = {}
-        self._before: list[tuple[_Span, dict[Unit, int]]] = []
-        """Where earlier layers loaded something, and who read it there."""
+        self._recent: list[list[tuple[_Span, dict[Unit, int]]]] = []
+        """Where each of the last layers loaded something, and who read it there."""
+        self._older: dict[Memory, dict[Unit, int]] = defaultdict(dict)
+        """Who read, last of the layers before, anything of a memory."""
         self._needs: list[tuple[int, int]] = []
         self._stores = StoreLog(cfg)
         self._seen = -1
@@ -140,14 +146,12 @@ class StreamBuilder:
 
     def begin_layer(self) -> None:
         """What follows belongs to another layer."""
-        older: dict[_Span, dict[Unit, int]] = defaultdict(dict)
-        for span, readers in self._before:
-            last = older[_Span(span.memory, 0, _ALL)]  # of these it is enough to know the last ones
+        here = [state for name, state in self._states.items() if not _lasting(name)]
+        self._recent.append([(state.span, state.readers) for state in here if state.span is not None])
+        for span, readers in self._recent.pop(0) if len(self._recent) > _RECENT else ():
+            last = self._older[span.memory]  # of these it is enough to know the last ones
             for unit, index in readers.items():
                 last[unit] = max(index, last.get(unit, -1))
-        here = [state for name, state in self._states.items() if not _lasting(name)]
-        self._before = list(older.items())
-        self._before += [(state.span, state.readers) for state in here if state.span is not None]
         self._states = {name: state for name, state in self._states.items() if _lasting(name)}
         self._early = self._find_early()
         self._alu = False
@@ -178,6 +182,39 @@ class StreamBuilder:
         old_first, old_beyond = self.used[memory]
         if self._early is not None and (beyond <= old_first or old_beyond <= first):
             self._behind |= dict.fromkeys(indices, self._early)
+
+    def clear_shift(self, memory: Memory, bases: Sequence[int], size: int, room: int) -> int | None:
+        """The least distance from all ``bases`` at which the last layers have left ``size`` elements alone.
+
+        ``room``: elements from one base to the next. None if there is none.
+        """
+        taken = [span for layer in self._recent for span, _ in layer if span.memory == memory]
+        shifts = sorted({0, *(span.beyond - base for span in taken for base in bases)})
+        for shift in shifts:
+            if 0 <= shift <= room - size and not any(
+                span.overlaps(_Span(memory, base + shift, base + shift + size)) for span in taken for base in bases
+            ):
+                return shift
+        return None
+
+    def hoist_weights(self, index: int) -> None:
+        """Move a LOAD of weights, just added, to before the layer before, unless it waits for one of the last layers.
+
+        There it may come while that layer's loads wait for what they bring; a layer long enough hides it anyway.
+        """
+        if len(self._starts) <= _RECENT:
+            return
+        own, before = self._starts[-_RECENT], self._starts[-_RECENT - 1]
+        needs = takewhile(lambda need: need[1] == index, reversed(self._needs))
+        beats = self._insns[index].fields["x_size"] * self.cfg.wgt_elem_bytes * 8 // self.cfg.axi_data_width
+        if self._steps_between(own, self._layer_start) < _HIDES * beats and all(made < before for made, _ in needs):
+            self._behind[index] = own - 1
+
+    def _steps_between(self, first: int, beyond: int) -> int:
+        """Products of instructions [first, beyond)."""
+        ends = (bisect(self._products, (index, -1)) for index in (first, beyond))
+        before, after = (self._products[end - 1][1] if end else 0 for end in ends)
+        return after - before
 
     def add(
         self, insn: Insn, reads: Iterable[Resource] = (), writes: Iterable[Resource] = (), *, bank: int | None = None
@@ -239,7 +276,8 @@ class StreamBuilder:
         if span.memory in (Memory.ACC, Memory.ACC_8BIT):
             readers = [state.readers for name, state in self._states.items() if _lasting(name)]
         else:
-            readers = [readers for place, readers in self._before if place.overlaps(span)]
+            recent = (item for layer in self._recent for item in layer)
+            readers = [self._older[span.memory], *(readers for place, readers in recent if place.overlaps(span))]
         for reader in (item for by_unit in readers for item in by_unit.values()):
             if reader < self._layer_start:
                 self._need(reader, index)

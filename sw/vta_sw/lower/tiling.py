@@ -241,9 +241,7 @@ def _estimate(
 class _Costs:
     """What the tiles of all candidates cost, in cycles, and how many there are."""
 
-    def __init__(
-        self, cfg: VTAConfig, geometry: ConvGeometry, sizes: _Candidates, slots: tuple[int, int]
-    ) -> None:
+    def __init__(self, cfg: VTAConfig, geometry: ConvGeometry, sizes: _Candidates, slots: tuple[int, int]) -> None:
         self._cfg, self._geometry, self._sizes = cfg, geometry, sizes
         rows, edge = sizes.rows, sizes.edge
         self.beat = cfg.axi_data_width // 8
