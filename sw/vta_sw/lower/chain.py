@@ -21,9 +21,9 @@ from ..graph.types import IntLayer, Ints
 from .acc_tile import AccTile
 from .chain_tiling import ChainTask, RowPass, Stages, best_chain_tilings, chain_stages, phases, row_passes, stage_cycles
 from .context import Context, SlotCache, UopCache, UopTable
-from .conv import ConvLowering, Position
+from .conv import ConvLowering
 from .depthwise_steps import check_diagonal
-from .parts import Part
+from .parts import Part, Position
 from .products import SHARED_WEIGHTS, channel_products, load_tiles
 from .stream import Resource, StreamBuilder
 from .tiling import Tiling

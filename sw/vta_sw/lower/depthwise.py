@@ -14,11 +14,11 @@ from vta_arch.layout import ceil_div
 
 from ..graph.types import IntLayer, Ints
 from .context import Context, UopTable
-from .conv import ConvLowering, Position
+from .conv import ConvLowering
 from .depthwise_steps import add_parts, depthwise_steps, depthwise_tiles
 from .depthwise_tiling import DepthwiseTask, accumulators, best_depthwise_tilings
 from .geometry import ConvGeometry, conv_geometry
-from .parts import Part
+from .parts import Part, Position
 from .products import channel_products
 from .stream import Resource
 from .tiling import Tiling

@@ -15,9 +15,9 @@ from vta_arch.isa import AluOp
 
 from ..graph.types import IntLayer, Ints
 from .context import Context
-from .conv import ConvLowering, Position
+from .conv import ConvLowering
 from .errors import NotLowerableError
-from .parts import Part, parts_of
+from .parts import Part, Position, parts_of
 from .requantize import check_range, conv_bounds
 from .tiling import Tiling
 from .weight_parts import MOST_PARTS, weight_parts

@@ -1,4 +1,4 @@
-"""Parts of an axis that a tile goes over one after the other."""
+"""Parts of an axis that tiles go over one after the other, and where a tile is."""
 
 from __future__ import annotations
 
@@ -13,6 +13,15 @@ class Part:
 
     first: int
     count: int
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where an output tile is: image, rows, columns."""
+
+    image: int
+    rows: Part
+    cols: Part
 
 
 def parts_of(size: int, step: int) -> list[Part]:

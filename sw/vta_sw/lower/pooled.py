@@ -16,9 +16,9 @@ from vta_arch.layout import ceil_div
 
 from ..graph.types import IntLayer, Pool
 from .context import Context, UopTable
-from .conv import ConvLowering, Position
+from .conv import ConvLowering
 from .errors import NotLowerableError
-from .parts import Part, parts_of
+from .parts import Part, Position, parts_of
 from .pool_tiling import PoolTask, best_pool_tilings
 from .requantize import overlaps
 from .stream import Resource

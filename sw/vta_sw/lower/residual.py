@@ -15,9 +15,9 @@ from vta_arch.layout import pack_weight_bits
 from ..cycles.timing import MUL_VECTOR
 from ..graph.types import IntLayer, Residual
 from .context import Context
-from .conv import ConvLowering, Position
+from .conv import ConvLowering
 from .errors import NotLowerableError
-from .parts import Part
+from .parts import Part, Position
 from .requantize import Requantization, check_range, overlaps, plan_requantization, plan_store
 from .stream import Resource, StreamBuilder
 from .tiling import CHAIN_START, Beside, Tiling, best_tilings

@@ -16,7 +16,6 @@ relay. It gives its token when all older work of that unit is done, so it is put
 from __future__ import annotations
 
 from bisect import bisect
-from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise, takewhile
@@ -25,6 +24,7 @@ from vta_arch.config import VTAConfig
 from vta_arch.encoding import Insn, load
 from vta_arch.isa import Memory, Opcode, Unit
 
+from .spans import RECENT, LoadedSpans, Readers, Span, filled
 from .store_log import StoreLog
 
 Resource = Hashable
@@ -37,8 +37,6 @@ _ALL = 1 << 32
 """More instructions than a stream has."""
 _HIDES = 4
 """Products of a layer, in bus words of a LOAD, that hide it."""
-_RECENT = 2
-"""Layers of which it is known where they loaded something."""
 
 QUEUES: dict[tuple[Unit, Unit], tuple[str, str]] = {
     (Unit.LOAD, Unit.COMPUTE): ("push_next", "pop_prev"),
@@ -49,31 +47,13 @@ QUEUES: dict[tuple[Unit, Unit], tuple[str, str]] = {
 """Producer and consumer unit -> token bits of either."""
 
 
-@dataclass(frozen=True)
-class _Span:
-    """Elements [first, beyond) of a scratchpad."""
-
-    memory: Memory
-    first: int
-    beyond: int
-
-    def overlaps(self, other: _Span) -> bool:
-        return self.memory == other.memory and self.first < other.beyond and other.first < self.beyond
-
-    def joined(self, other: _Span | None) -> _Span:
-        """The least span that holds both."""
-        if other is None:
-            return self
-        return _Span(self.memory, min(self.first, other.first), max(self.beyond, other.beyond))
-
-
 @dataclass
 class _State:
     """Instructions that last touched a resource, and where the LOADs of its layer put it."""
 
     writer: int | None = None
-    readers: dict[Unit, int] = field(default_factory=dict)
-    span: _Span | None = None
+    readers: Readers = field(default_factory=dict)
+    span: Span | None = None
 
 
 @dataclass(frozen=True)
@@ -91,15 +71,6 @@ def _steps(insn: Insn) -> int:
     return get("iter_out", 0) * get("iter_in", 0) * (get("uop_end", 0) - get("uop_bgn", 0))
 
 
-def _filled(insn: Insn, memory: Memory) -> _Span:
-    """What a LOAD fills."""
-    get = insn.fields.get
-    rows = get("y_pad_0", 0) + get("y_size", 0) + get("y_pad_1", 0)
-    columns = get("x_pad_0", 0) + get("x_size", 0) + get("x_pad_1", 0)
-    first = get("sram_base", 0)
-    return _Span(memory, first, first + rows * columns)
-
-
 class StreamBuilder:
     """Builds the stream of one launch, without its FINISH. Call :meth:`begin_layer` between two layers."""
 
@@ -111,10 +82,8 @@ class StreamBuilder:
         self._products: list[tuple[int, int]] = []
         """Instructions of the array: number, and products of all so far."""
         self._states: dict[Resource, _State] = {}
-        self._recent: list[list[tuple[_Span, dict[Unit, int]]]] = []
-        """Where each of the last layers loaded something, and who read it there."""
-        self._older: dict[Memory, dict[Unit, int]] = defaultdict(dict)
-        """Who read, last of the layers before, anything of a memory."""
+        self.loaded = LoadedSpans()
+        """Where earlier layers loaded something, and who read it there."""
         self._needs: list[tuple[int, int]] = []
         self._stores = StoreLog(cfg)
         self._seen = -1
@@ -147,11 +116,7 @@ class StreamBuilder:
     def begin_layer(self) -> None:
         """What follows belongs to another layer."""
         here = [state for name, state in self._states.items() if not _lasting(name)]
-        self._recent.append([(state.span, state.readers) for state in here if state.span is not None])
-        for span, readers in self._recent.pop(0) if len(self._recent) > _RECENT else ():
-            last = self._older[span.memory]  # of these it is enough to know the last ones
-            for unit, index in readers.items():
-                last[unit] = max(index, last.get(unit, -1))
+        self.loaded.end_layer((state.span, state.readers) for state in here if state.span is not None)
         self._states = {name: state for name, state in self._states.items() if _lasting(name)}
         self._early = self._find_early()
         self._alu = False
@@ -183,28 +148,14 @@ class StreamBuilder:
         if self._early is not None and (beyond <= old_first or old_beyond <= first):
             self._behind |= dict.fromkeys(indices, self._early)
 
-    def clear_shift(self, memory: Memory, bases: Sequence[int], size: int, room: int) -> int | None:
-        """The least distance from all ``bases`` at which the last layers have left ``size`` elements alone.
-
-        ``room``: elements from one base to the next. None if there is none.
-        """
-        taken = [span for layer in self._recent for span, _ in layer if span.memory == memory]
-        shifts = sorted({0, *(span.beyond - base for span in taken for base in bases)})
-        for shift in shifts:
-            if 0 <= shift <= room - size and not any(
-                span.overlaps(_Span(memory, base + shift, base + shift + size)) for span in taken for base in bases
-            ):
-                return shift
-        return None
-
     def hoist_weights(self, index: int) -> None:
         """Move a LOAD of weights, just added, to before the layer before, unless it waits for one of the last layers.
 
         There it may come while that layer's loads wait for what they bring; a layer long enough hides it anyway.
         """
-        if len(self._starts) <= _RECENT:
+        if len(self._starts) <= RECENT:
             return
-        own, before = self._starts[-_RECENT], self._starts[-_RECENT - 1]
+        own, before = self._starts[-RECENT], self._starts[-RECENT - 1]
         needs = takewhile(lambda need: need[1] == index, reversed(self._needs))
         beats = self._insns[index].fields["x_size"] * self.cfg.wgt_elem_bytes * 8 // self.cfg.axi_data_width
         if self._steps_between(own, self._layer_start) < _HIDES * beats and all(made < before for made, _ in needs):
@@ -265,10 +216,10 @@ class StreamBuilder:
         index = self.add(insn, reads, names, bank=bank)
         if relay is not None:
             self._need(relay, index)
-        self._replace(_filled(insn, memory), names, index)
+        self._replace(filled(insn, memory), names, index)
         return index
 
-    def _replace(self, span: _Span, names: list[Resource], index: int) -> None:
+    def _replace(self, span: Span, names: list[Resource], index: int) -> None:
         """The LOAD ``index`` of ``names`` fills ``span``: first comes who reads there for an earlier layer."""
         self._last_filled[span.memory] = span.first
         for name in names:
@@ -276,8 +227,7 @@ class StreamBuilder:
         if span.memory in (Memory.ACC, Memory.ACC_8BIT):
             readers = [state.readers for name, state in self._states.items() if _lasting(name)]
         else:
-            recent = (item for layer in self._recent for item in layer)
-            readers = [self._older[span.memory], *(readers for place, readers in recent if place.overlaps(span))]
+            readers = self.loaded.readers(span)
         for reader in (item for by_unit in readers for item in by_unit.values()):
             if reader < self._layer_start:
                 self._need(reader, index)

@@ -17,10 +17,10 @@ from vta_arch.layout import ceil_div, tile_channels
 
 from ..graph.types import IntLayer, Ints
 from .context import Context, UopTable
-from .conv import ConvLowering, Position
+from .conv import ConvLowering
 from .errors import NotLowerableError
 from .geometry import Axis, ConvGeometry, check_pads, most_rows
-from .parts import Part
+from .parts import Part, Position
 from .requantize import Requantization, plan_requantization
 from .tiling import Tiling, best_tilings
 from .weight_tiles import Used
