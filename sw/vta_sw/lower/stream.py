@@ -90,8 +90,6 @@ class StreamBuilder:
         """The newest STORE that the LOADs so far have waited for."""
         self._last_relay = -1
         self._early: int | None = None
-        self._alu = False
-        """Whether the layer has ALU instructions."""
         self._last_half = 1
         self._last_filled: dict[Memory, int] = {}
         self._layer_start = 0
@@ -119,17 +117,13 @@ class StreamBuilder:
         self.loaded.end_layer((state.span, state.readers) for state in here if state.span is not None)
         self._states = {name: state for name, state in self._states.items() if _lasting(name)}
         self._early = self._find_early()
-        self._alu = False
         self._layer_start = len(self._insns)
         self._starts.append(self._layer_start)
 
     def _find_early(self) -> int | None:
-        """The product of the last layer behind which loads of the next one may stand; None if they may not.
-
-        ALU instructions of the last layer may read parameters, which a load of others would hold up.
-        """
+        """The product of the last layer behind which loads of the next one may stand; None if it has none."""
         own = self._products[bisect(self._products, (self._layer_start, -1)) :]
-        if not own or self._alu:
+        if not own:
             return None
         return next((index for index, total in reversed(own) if own[-1][1] - total >= _LEAD), own[0][0])
 
@@ -177,7 +171,6 @@ class StreamBuilder:
         index, unit = len(self._insns), insn.unit
         self._insns.append(insn)
         self.banks.append(bank)
-        self._alu |= insn.opcode == Opcode.ALU
         if insn.opcode in (Opcode.GEMM, Opcode.DEPTHWISE):
             before = self._products[-1][1] if self._products else 0
             self._products.append((index, before + _steps(insn)))
