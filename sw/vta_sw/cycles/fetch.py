@@ -38,14 +38,14 @@ class Fetch:
         self._dispatched: list[float] = []
         self._received: list[float] = []
 
-    @property
-    def progress(self) -> int:
-        """Decisions so far."""
-        return len(self._dispatched)
-
-    def advance(self) -> None:
-        """Dispatch what has come, and ask for more where there is room."""
+    def advance(self) -> bool:
+        """Dispatch what has come, and ask for more where there is room; whether anything was dispatched."""
+        before = len(self._dispatched)
         self._dispatch()
+        self._ask()
+        return len(self._dispatched) > before
+
+    def _ask(self) -> None:
         while self._requested < len(self._units):
             count = min(self._burst, len(self._units) - self._requested)
             needed = self._requested + count - PREFETCH

@@ -46,14 +46,14 @@ class LoadUnit:
         """Whether all instructions are done."""
         return len(self.retired) == len(self._takes)
 
-    @property
-    def progress(self) -> int:
-        """Decisions so far."""
-        return len(self.issued) + len(self.retired)
-
-    def advance(self) -> None:
-        """Issue and retire what is decided."""
+    def advance(self) -> bool:
+        """Issue and retire what is decided; whether anything was."""
+        issued, retired = len(self.issued), len(self.retired)
         self._retire()
+        self._issue()
+        return len(self.issued) > issued or len(self.retired) > retired
+
+    def _issue(self) -> None:
         while len(self.issued) < len(self._takes):
             number = len(self.issued)
             time = self._when(number)

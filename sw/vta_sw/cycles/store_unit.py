@@ -39,13 +39,13 @@ class StoreUnit:
         """Whether all instructions are done."""
         return len(self.retired) == len(self._insns)
 
-    @property
-    def progress(self) -> int:
-        """Decisions so far."""
-        return len(self.issued)
+    def advance(self) -> bool:
+        """Issue and retire what is decided; whether anything was."""
+        before = len(self.issued)
+        self._issue()
+        return len(self.issued) > before
 
-    def advance(self) -> None:
-        """Issue and retire what is decided."""
+    def _issue(self) -> None:
         while len(self.issued) < len(self._insns):
             number = len(self.issued)
             insn = self._insns[number]
