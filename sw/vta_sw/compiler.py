@@ -24,6 +24,7 @@ from .graph import IntGraph, IntLayer, import_graph
 from .graph.view import GraphView
 from .lifetimes import find_lifetimes
 from .link import Code, link, same_layout
+from .lower.add import AddLowering
 from .lower.choice import TilingChoice
 from .lower.context import Context
 from .lower.conv import ConvLowering
@@ -153,6 +154,9 @@ class Compilation:
         """Choose the tilings of all layers that the accelerator can run, on packed inputs too; the layers."""
         accepted = self._accept()
         pack_inputs(self._context, self._graph, accepted, self._lowerings, self._packing, self.cpu)
+        for lowering in self._lowerings.values():
+            if isinstance(lowering, ConvLowering):
+                _ = lowering.tiling
         return accepted
 
     def run(self) -> Program:
@@ -269,9 +273,12 @@ class Compilation:
 
     def _cycles(self, layer: IntLayer) -> int:
         """Predicted cycles of a layer alone."""
+        lowering = self._lowerings[layer.name]
+        if isinstance(lowering, ConvLowering | AddLowering):
+            return lowering.cycles()
         with self._context.aside():
             builder = StreamBuilder(self._cfg)
-            self._lowerings[layer.name].emit(builder)
+            lowering.emit(builder)
             return slice_cycles(self._cfg, builder.finish(), builder.banks)
 
     def _pack_steps(self, group: Group, packed: Mapping[str, Choice]) -> list[Step]:

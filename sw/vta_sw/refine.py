@@ -13,7 +13,7 @@ from .lower.conv import ConvLowering
 from .lower.operators import Lowering
 from .lower.stream import StreamBuilder
 from .lower.tiling import Tiling
-from .lower.timeline import trial_cost
+from .lower.timeline import slice_cycles, trial_cost
 
 _MOST_CYCLES = 40_000
 """The ends of a longer layer hardly matter."""
@@ -51,4 +51,5 @@ def _cost(context: Context, window: Sequence[Lowering], changed: ConvLowering, t
                 lowering.rehearse(context, stream, tiling if lowering is changed else lowering.tiling)
             else:
                 lowering.emit(stream)
-    return trial_cost(context.cfg, stream.finish(), stream.banks)
+    insns = stream.finish()
+    return trial_cost(slice_cycles(context.cfg, insns, stream.banks), len(insns))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+import math
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -61,7 +62,8 @@ class ConvLowering:
         self._limits = insn_fields(context.cfg, Opcode.LOAD)
         self._pattern_key = b""
         self._read_weights()
-        self.tiling: Tiling = self._choose_tiling()
+        self._found = self._good_tilings(self._TRIALS)
+        self._tiling: Tiling | None = None
 
     def _geometry(self) -> ConvGeometry:
         return conv_geometry(self._cfg, self._layer)
@@ -79,11 +81,28 @@ class ConvLowering:
         """Layers of one key have the same instructions, but for addresses and constants."""
         return (type(self).__name__, self.geometry, self._pattern_key, self.plan.passes, self.plan.start)
 
+    @property
+    def least_cycles(self) -> int:
+        """Cycles that no tiling can do without: the array makes one product of blocks at a time."""
+        geometry = self.geometry
+        vectors = geometry.images * geometry.rows.out * geometry.cols.out * geometry.out_blocks
+        return math.floor(vectors * geometry.products)
+
+    @property
+    def tiling(self) -> Tiling:
+        """The sizes of its tiles. They are chosen when first asked for: that takes trials."""
+        if self._tiling is None:
+            self._tiling = self._choose_tiling()
+        return self._tiling
+
+    @tiling.setter
+    def tiling(self, tiling: Tiling) -> None:
+        self._tiling = tiling
+
     def _choose_tiling(self) -> Tiling:
         """The best of some good tilings: each is emitted on trial."""
-        key = self.key()
+        key, found = self.key(), self._found
         if key not in self._context.tilings:
-            found = self._good_tilings(self._TRIALS)
             few = self._to_try(found)
             self._context.tilings[key] = self._context.choice.choose(key, few, found, self._trial, self.sample)
         return self._context.tilings[key]
@@ -107,10 +126,12 @@ class ConvLowering:
         """Parts of the weights that are multiplied at each position."""
         return self.geometry.parts(tiling.out_blocks, tiling.in_blocks)[0]
 
-    def _trial(self, tiling: Tiling, cost: Callable[..., int] = trial_cost) -> int:
-        """Cycles with ``tiling``, on the timeline."""
+    def _trial(self, tiling: Tiling) -> int:
+        """What ``tiling`` costs, on the timeline; its cycles are remembered."""
         _, stream = self.sample(tiling)
-        return cost(self._cfg, stream.finish(), stream.banks)
+        insns = stream.finish()
+        cycles = self._context.cycles[self.key(), tiling] = slice_cycles(self._cfg, insns, stream.banks)
+        return trial_cost(cycles, len(insns))
 
     def sample(self, tiling: Tiling) -> tuple[Context, StreamBuilder]:
         """The layer with ``tiling``, apart from the network and with its weights left out."""
@@ -126,9 +147,9 @@ class ConvLowering:
 
     def cycles(self) -> int:
         """Cycles of the layer alone, on the timeline."""
-        key = self.key()
+        key = self.key(), self.tiling
         if key not in self._context.cycles:
-            self._context.cycles[key] = self._trial(self.tiling, slice_cycles)
+            self._trial(self.tiling)
         return self._context.cycles[key]
 
     def emit(self, stream: StreamBuilder) -> None:
