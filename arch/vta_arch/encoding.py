@@ -131,13 +131,19 @@ def finish(cfg: VTAConfig, **values: int) -> Insn:
 def encode(cfg: VTAConfig, insn: Insn) -> int:
     """The 128-bit word of an instruction. Raises IsaError when a field does not fit."""
     word = insn.opcode
-    formats = insn_format(cfg, insn)
+    places = _places(cfg, insn.opcode, insn.fields.get("pad", 0))
     for name, value in insn.fields.items():
-        item = formats[name]
-        if not item.min <= value <= item.max:
-            raise IsaError(f"field {name} = {value}: must be from {item.min} to {item.max} in {cfg.name}")
-        word |= (value & item.mask) << item.low
+        low, mask, least, most = places[name]
+        if not least <= value <= most:
+            raise IsaError(f"field {name} = {value}: must be from {least} to {most} in {cfg.name}")
+        word |= (value & mask) << low
     return word
+
+
+@lru_cache(maxsize=256)
+def _places(cfg: VTAConfig, opcode: int, pad: int) -> dict[str, tuple[int, int, int, int]]:
+    """Of each field its lowest bit, its mask, and what it may hold."""
+    return {name: (item.low, item.mask, item.min, item.max) for name, item in _format(cfg, opcode, pad=pad).items()}
 
 
 def extract(item: Field, word: int) -> int:

@@ -64,6 +64,7 @@ class ConvLowering:
         self._read_weights()
         self._found = self._good_tilings(self._TRIALS)
         self._tiling: Tiling | None = None
+        self._kept_weights: tuple[Tiling, bytes] | None = None
 
     def _geometry(self) -> ConvGeometry:
         return conv_geometry(self._cfg, self._layer)
@@ -154,8 +155,13 @@ class ConvLowering:
 
     def emit(self, stream: StreamBuilder) -> None:
         """Add the layer's instructions to ``stream``; tensors are called by their names."""
-        packed = pack_weight_bits(self._weight_tiles(), self._cfg.wgt_width).tobytes()
-        self._emit(self._context, stream, self.tiling, self._context.pools["weights"].add(packed))
+        self._emit(self._context, stream, self.tiling, self._context.pools["weights"].add(self._packed()))
+
+    def _packed(self) -> bytes:
+        """The weights as they are loaded, kept for the next time: a layer is emitted more than once."""
+        if self._kept_weights is None or self._kept_weights[0] != self.tiling:
+            self._kept_weights = self.tiling, pack_weight_bits(self._weight_tiles(), self._cfg.wgt_width).tobytes()
+        return self._kept_weights[1]
 
     def _weight_tiles(self) -> NDArray[np.integer]:
         """Weights in the order in which they are loaded: [..., block_out, block_in]."""
