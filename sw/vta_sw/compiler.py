@@ -54,6 +54,7 @@ def compile(
     cpu: CpuProfile | None = None,
     choice: TilingChoice | None = None,
     fuse: bool = True,
+    processes: int = 1,
 ) -> Program:
     """Compile a QDQ network for ``cfg``.
 
@@ -68,6 +69,7 @@ def compile(
         cpu: the host, for a choice by predicted time; the processor of the configuration's board by default.
         choice: what chooses among legal tilings: the cycle model, unless it knows better from tuning.
         fuse: whether a convolution may take in the add behind it, where that is faster.
+        processes: how many choose tilings; more of them are copies of this process (by fork), and find the same.
 
     Raises ModelError for a model that is damaged, not quantized, or has dynamic dimensions, and for a placement that
     names no layer.
@@ -84,6 +86,7 @@ def compile(
         cpu=cpu,
         choice=choice,
         fuse=fuse,
+        processes=processes,
     )
     return found.run()
 
@@ -131,6 +134,7 @@ class Compilation:
         choice: TilingChoice | None = None,
         fuse: bool = True,
         predict: bool = False,
+        processes: int = 1,
     ) -> None:
         """``predict``: find out what every layer would take, also where nothing depends on it."""
         self.graph, self._name = _imported(model, cfg, batch, shapes)
@@ -141,7 +145,7 @@ class Compilation:
         self.layers: list[IntLayer] = []
         """Layers that the accelerator can run, fused ones as one."""
         graph = self.graph
-        self._context = Context(cfg, choice)
+        self._context = Context(cfg, choice, processes)
         self._reasons = dict(graph.reasons)
         self._lowerings: dict[str, Lowering] = {}
         self._code = {INSTRUCTIONS: Code(), ALONE: Code()}

@@ -128,15 +128,15 @@ class AddLowering:
         stream = StreamBuilder(self._cfg)
         self._emit(Context(self._cfg), stream)
         insns = stream.finish()
-        cycles = self._context.cycles[self.key(), sizes] = slice_cycles(self._cfg, insns, stream.banks)
+        cycles = self._context.cycles[self.key()][sizes] = slice_cycles(self._cfg, insns, stream.banks)
         return trial_cost(cycles, len(insns))
 
     def cycles(self) -> int:
         """Cycles of the layer alone, on the timeline."""
-        key = self.key(), (self._chunk, self._edge)
-        if key not in self._context.cycles:
-            self._trial(key[1])
-        return self._context.cycles[key]
+        known, sizes = self._context.cycles[self.key()], (self._chunk, self._edge)
+        if sizes not in known:
+            self._trial(sizes)
+        return known[sizes]
 
     def _groups(self) -> int:
         return self._images * ceil_div(self._channels, max(self._cfg.block_in, self._cfg.block_out))

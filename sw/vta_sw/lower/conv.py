@@ -15,6 +15,7 @@ from vta_arch.layout import ceil_div, pack_weight_bits
 
 from ..graph.types import IntLayer
 from .acc_tile import AccTile
+from .choice import Chosen
 from .context import Context, SlotCache, UopCache, UopTable
 from .geometry import ConvGeometry, conv_geometry, signed_pad
 from .requantize import Requantization, plan_requantization
@@ -100,6 +101,29 @@ class ConvLowering:
     def tiling(self, tiling: Tiling) -> None:
         self._tiling = tiling
 
+    @property
+    def is_chosen(self) -> bool:
+        """Whether the tiling of such a layer is known already."""
+        return self.key() in self._context.tilings
+
+    @property
+    def trial_steps(self) -> int:
+        """Steps of all trials: about how much work the choice is."""
+        return sum(self._steps(item) for item in self._to_try(self._found))
+
+    def choose(self) -> Chosen:
+        """The tiling, and what was found on the way to it."""
+        self.cycles()
+        key = self.key()
+        return self._context.choice.chosen(key, self.tiling, self._context.cycles[key])
+
+    def learn(self, chosen: Chosen) -> None:
+        """Take over what :meth:`choose` found in another process."""
+        key = self.key()
+        self._context.tilings[key] = chosen.tiling
+        self._context.cycles[key] |= chosen.cycles
+        self._context.choice.learn(key, chosen)
+
     def _choose_tiling(self) -> Tiling:
         """The best of some good tilings: each is emitted on trial."""
         key, found = self.key(), self._found
@@ -131,7 +155,7 @@ class ConvLowering:
         """What ``tiling`` costs, on the timeline; its cycles are remembered."""
         _, stream = self.sample(tiling)
         insns = stream.finish()
-        cycles = self._context.cycles[self.key(), tiling] = slice_cycles(self._cfg, insns, stream.banks)
+        cycles = self._context.cycles[self.key()][tiling] = slice_cycles(self._cfg, insns, stream.banks)
         return trial_cost(cycles, len(insns))
 
     def sample(self, tiling: Tiling) -> tuple[Context, StreamBuilder]:
@@ -148,10 +172,10 @@ class ConvLowering:
 
     def cycles(self) -> int:
         """Cycles of the layer alone, on the timeline."""
-        key = self.key(), self.tiling
-        if key not in self._context.cycles:
-            self._trial(self.tiling)
-        return self._context.cycles[key]
+        known, tiling = self._context.cycles[self.key()], self.tiling
+        if tiling not in known:
+            self._trial(tiling)
+        return known[tiling]
 
     def emit(self, stream: StreamBuilder) -> None:
         """Add the layer's instructions to ``stream``; tensors are called by their names."""
