@@ -169,41 +169,35 @@ class ComputeUnit:
         """Issue and retire what is decided; whether anything was."""
         before = len(self.issued)
         retired = self._retire()
-        self._issue()
-        return retired or len(self.issued) > before
-
-    def _issue(self) -> None:
-        while len(self.issued) < len(self._insns):
-            number = len(self.issued)
+        for number in range(before, len(self._arrived)):
             ready = self._ready(number)
-            if ready is None:
-                return
+            if ready == UNKNOWN:
+                break
             insn = self._insns[number]
             entry = self._run(insn, ready, self._banks[number])
             if entry is None:
-                return
+                break
             for queue in self._takes[number]:
                 queue.popleft()
             self.entries.append(entry)
             for gate in self._gives[number]:
                 gate.waiting.append(self._needs(insn, entry))
                 gate.retire()
+        return retired or len(self.issued) > before
 
     # Tokens --------------------------------------------------------------------------------
-    def _ready(self, number: int) -> float | None:
-        """When an instruction has arrived and its tokens are there."""
-        if number >= len(self._arrived):
-            return None
+    def _ready(self, number: int) -> float:
+        """When an instruction that has arrived has its tokens; UNKNOWN while that is not decided."""
         time = self._arrived[number] + 1
         if number:
             time = max(time, self.issued[-1] + ISSUE_CYCLES)
         for queue in self._takes[number]:
             if not queue:
-                return None
+                return UNKNOWN
             time = max(time, queue[0])
         for gate in self._gates:
             time = max(time, gate.room())
-        return None if time == UNKNOWN else time
+        return time
 
     def _needs(self, insn: Insn, entry: Entry) -> list[Entry]:
         """What must be done before its tokens are given: itself, and all older ones unless it declared a bank."""
