@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
-from onnx import ModelProto, StringStringEntryProto, TensorProto, numpy_helper
+from onnx import ModelProto, StringStringEntryProto, TensorProto, helper, numpy_helper
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 from vta_arch.errors import ModelError
 
@@ -53,10 +53,13 @@ def _apart(model: ModelProto, more: Iterable[TensorProto]) -> tuple[ModelProto, 
     return light, apart
 
 
-def open_session(model: ModelProto, *, exact: bool = False, constants: Iterable[TensorProto] = ()) -> Any:
+def open_session(
+    model: ModelProto, *, exact: bool = False, constants: Iterable[TensorProto] = (), watched: Iterable[str] = ()
+) -> Any:
     """An onnxruntime session on the CPU. Raises ModelError if the model cannot be run.
 
     ``constants``: those that the model reads and does not have itself.
+    ``watched``: float tensors that become outputs, besides the model's own.
     ``exact``: without graph optimizations, so that a QDQ model computes its float operators
     instead of kernels that may saturate between products.
     """
@@ -66,6 +69,9 @@ def open_session(model: ModelProto, *, exact: bool = False, constants: Iterable[
     if exact:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     light, apart = _apart(model, constants)
+    known = {value.name for value in light.graph.output}
+    more = (name for name in watched if name not in known)
+    light.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in more)
     values = [ort.OrtValue.ortvalue_from_numpy(array) for array in apart.values()]
     options.add_external_initializers(list(apart), values)
     try:
