@@ -30,10 +30,10 @@ def refine(context: Context, lowerings: Sequence[Lowering], progress: Callable[[
     """
     for number, lowering in enumerate(lowerings):
         progress(number, len(lowerings))
-        if not isinstance(lowering, ConvLowering) or lowering.key() in context.choice.from_tuning:
+        if not isinstance(lowering, ConvLowering):
             continue
-        tried = context.choice.trials.get(lowering.key(), ())
-        if len(tried) < 2 or tried[0][0] > _MOST_CYCLES:
+        tried = lowering.tried
+        if lowering.key() in context.choice.from_tuning or len(tried) < 2 or tried[0][0] > _MOST_CYCLES:
             continue
         found = [tiling for cost, tiling in tried[: _OTHERS + 1] if cost <= _WORSE * tried[0][0]]
         before, behind = lowerings[max(0, number - 1) : number], lowerings[number + 1 : number + 2]

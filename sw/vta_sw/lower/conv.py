@@ -102,6 +102,12 @@ class ConvLowering:
         self._tiling = tiling
 
     @property
+    def tried(self) -> tuple[tuple[int, Tiling], ...]:
+        """The tilings that were tried with what they cost, the best first; none where there was no choice to make."""
+        _ = self.tiling  # to choose it takes trials
+        return self._context.choice.trials.get(self.key(), ())
+
+    @property
     def is_chosen(self) -> bool:
         """Whether the tiling of such a layer is known already."""
         return self.key() in self._context.tilings
