@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from typing import Annotated
@@ -32,6 +33,8 @@ from .commands import (
 from .commands import compile as compile_command
 from .output import print_error
 
+COLLECTED_AFTER = 100_000
+"""New objects before Python looks for cycles among them: a compilation makes many, and none of them is in a cycle."""
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as a shell reports it."""
 
@@ -80,6 +83,7 @@ app.add_typer(export.app, name="export")
 
 def main() -> None:
     """Run the command line; a mistake is one line on stderr and exit status 1, or 2 for a wrong command line."""
+    gc.set_threshold(COLLECTED_AFTER)
     try:
         status = _invoke()
         sys.stdout.flush()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,15 @@ from vta_arch.registers import HW_VERSION
 from . import __version__
 
 FORMAT = 1
+
+
+class TuningBackend(StrEnum):
+    """What tells how long a tiling takes."""
+
+    RTL = "rtl"
+    """The generated Verilog."""
+    MODEL = "model"
+    """The cycle model: faster, and within a few percent."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 
 from vta_arch.config import VTAConfig
@@ -20,18 +19,9 @@ from vta_sw.lower.timeline import slice_cycles
 from .devices import Backend, open_device
 from .measure import SampleRunner
 from .output import ProgressCallback
-from .tuned_cache import Tuned, save_tuned
+from .tuned_cache import Tuned, TuningBackend, save_tuned
 
 Measure = Callable[[Context, StreamBuilder], int]
-
-
-class TuningBackend(StrEnum):
-    """What tells how long a tiling takes."""
-
-    RTL = "rtl"
-    """The generated Verilog."""
-    MODEL = "model"
-    """The cycle model: faster, and within a few percent."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from .config_checks import check_config
@@ -82,6 +83,18 @@ class VTAConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "extensions", frozenset(self.extensions))
         check_config(self)
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(tuple(getattr(self, item.name) for item in dataclasses.fields(self)))
+
+    def __hash__(self) -> int:
+        """Computed once: tables that belong to a configuration are looked up for every instruction."""
+        return self._hash
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the hash, which another process has different."""
+        return {name: value for name, value in vars(self).items() if name != "_hash"}
 
     # Element sizes, in bits and bytes ------------------------------------------------------
     @property

@@ -76,10 +76,7 @@ def make(cfg: VTAConfig, opcode: Opcode, **values: int) -> Insn:
     Raises IsaError naming the field when a value does not fit or the field does not exist, and for an opcode
     that the configuration does not have.
     """
-    if opcode not in opcodes(cfg):
-        raise IsaError(f"{opcode.name}: configuration {cfg.name} does not have this opcode's extension")
-    has_pad = opcode == Opcode.LOAD and "pad_value" in cfg.extensions
-    zeros, bounds = _template(cfg, opcode, values.get("pad", 0) if has_pad else 0)
+    zeros, bounds = _template(cfg, opcode, values.get("pad", 0))
     fields = zeros.copy()
     for name, value in values.items():
         if name not in bounds:
@@ -94,6 +91,9 @@ def make(cfg: VTAConfig, opcode: Opcode, **values: int) -> Insn:
 @lru_cache(maxsize=256)
 def _template(cfg: VTAConfig, opcode: Opcode, pad: int) -> tuple[dict[str, int], dict[str, tuple[int, int]]]:
     """All fields at 0, and what each may hold: compilers make hundreds of thousands of instructions."""
+    if opcode not in opcodes(cfg):
+        raise IsaError(f"{opcode.name}: configuration {cfg.name} does not have this opcode's extension")
+    pad = pad if opcode == Opcode.LOAD and "pad_value" in cfg.extensions else 0
     fields = {name: item for name, item in _format(cfg, opcode, pad=pad).items() if name != "opcode"}
     return dict.fromkeys(fields, 0), {name: (item.min, item.max) for name, item in fields.items()}
 
@@ -131,13 +131,19 @@ def finish(cfg: VTAConfig, **values: int) -> Insn:
 def encode(cfg: VTAConfig, insn: Insn) -> int:
     """The 128-bit word of an instruction. Raises IsaError when a field does not fit."""
     word = insn.opcode
-    formats = insn_format(cfg, insn)
+    places = _places(cfg, insn.opcode, insn.fields.get("pad", 0))
     for name, value in insn.fields.items():
-        item = formats[name]
-        if not item.min <= value <= item.max:
-            raise IsaError(f"field {name} = {value}: must be from {item.min} to {item.max} in {cfg.name}")
-        word |= (value & item.mask) << item.low
+        low, mask, least, most = places[name]
+        if not least <= value <= most:
+            raise IsaError(f"field {name} = {value}: must be from {least} to {most} in {cfg.name}")
+        word |= (value & mask) << low
     return word
+
+
+@lru_cache(maxsize=256)
+def _places(cfg: VTAConfig, opcode: int, pad: int) -> dict[str, tuple[int, int, int, int]]:
+    """Of each field its lowest bit, its mask, and what it may hold."""
+    return {name: (item.low, item.mask, item.min, item.max) for name, item in _format(cfg, opcode, pad=pad).items()}
 
 
 def extract(item: Field, word: int) -> int:

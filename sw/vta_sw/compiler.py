@@ -24,6 +24,7 @@ from .graph import IntGraph, IntLayer, import_graph
 from .graph.view import GraphView
 from .lifetimes import find_lifetimes
 from .link import Code, link, same_layout
+from .lower.add import AddLowering
 from .lower.choice import TilingChoice
 from .lower.context import Context
 from .lower.conv import ConvLowering
@@ -53,6 +54,7 @@ def compile(
     cpu: CpuProfile | None = None,
     choice: TilingChoice | None = None,
     fuse: bool = True,
+    processes: int = 1,
 ) -> Program:
     """Compile a QDQ network for ``cfg``.
 
@@ -67,6 +69,7 @@ def compile(
         cpu: the host, for a choice by predicted time; the processor of the configuration's board by default.
         choice: what chooses among legal tilings: the cycle model, unless it knows better from tuning.
         fuse: whether a convolution may take in the add behind it, where that is faster.
+        processes: how many choose tilings; more of them are copies of this process (by fork), and find the same.
 
     Raises ModelError for a model that is damaged, not quantized, or has dynamic dimensions, and for a placement that
     names no layer.
@@ -83,6 +86,7 @@ def compile(
         cpu=cpu,
         choice=choice,
         fuse=fuse,
+        processes=processes,
     )
     return found.run()
 
@@ -130,6 +134,7 @@ class Compilation:
         choice: TilingChoice | None = None,
         fuse: bool = True,
         predict: bool = False,
+        processes: int = 1,
     ) -> None:
         """``predict``: find out what every layer would take, also where nothing depends on it."""
         self.graph, self._name = _imported(model, cfg, batch, shapes)
@@ -140,7 +145,7 @@ class Compilation:
         self.layers: list[IntLayer] = []
         """Layers that the accelerator can run, fused ones as one."""
         graph = self.graph
-        self._context = Context(cfg, choice)
+        self._context = Context(cfg, choice, processes)
         self._reasons = dict(graph.reasons)
         self._lowerings: dict[str, Lowering] = {}
         self._code = {INSTRUCTIONS: Code(), ALONE: Code()}
@@ -153,6 +158,9 @@ class Compilation:
         """Choose the tilings of all layers that the accelerator can run, on packed inputs too; the layers."""
         accepted = self._accept()
         pack_inputs(self._context, self._graph, accepted, self._lowerings, self._packing, self.cpu)
+        for lowering in self._lowerings.values():
+            if isinstance(lowering, ConvLowering):
+                _ = lowering.tiling
         return accepted
 
     def run(self) -> Program:
@@ -269,9 +277,12 @@ class Compilation:
 
     def _cycles(self, layer: IntLayer) -> int:
         """Predicted cycles of a layer alone."""
+        lowering = self._lowerings[layer.name]
+        if isinstance(lowering, ConvLowering | AddLowering):
+            return lowering.cycles()
         with self._context.aside():
             builder = StreamBuilder(self._cfg)
-            self._lowerings[layer.name].emit(builder)
+            lowering.emit(builder)
             return slice_cycles(self._cfg, builder.finish(), builder.banks)
 
     def _pack_steps(self, group: Group, packed: Mapping[str, Choice]) -> list[Step]:

@@ -21,6 +21,7 @@ from .lower.operators import Lowering, check_types
 from .lower.pooled import PooledLowering
 from .lower.residual import ResidualLowering
 from .stem import packed_cost, packs_input
+from .trials import choose_tilings
 
 FUSED: dict[type, Callable[[Context, IntLayer], ConvLowering]] = {
     Residual: ResidualLowering,
@@ -127,14 +128,11 @@ def fuse(
 
     alone = {layer.name: layer for layer in layers}
     gains: list[tuple[float, IntLayer, str, Lowering]] = []
-    for layer, absorbed in (*fused_residuals(graph, layers), *fused_pools(context.cfg, graph, layers)):
-        if not (may_fuse(layer.name) and may_fuse(absorbed)):
-            continue
-        try:
-            check_types(context.cfg, layer)
-            lowering = FUSED[type(layer.fused)](context, layer)
-        except NotLowerableError:
-            continue
+    found = _candidates(context, graph, layers, may_fuse)
+    packable = {layer.name for layer in layers if packs_input(layers, layer, packing[1])}
+    tiled = [item for name, item in lowerings.items() if name not in packable]
+    choose_tilings([*tiled, *(item for layer, _, item in found if layer.name not in packable)], context.processes)
+    for layer, absorbed, lowering in found:
         # What is not on the accelerator by itself is fused in any case: its input would have to go to the CPU.
         # Neither is what only fits inside.
         apart = _cycles(lowerings[absorbed]) if absorbed in lowerings else float("inf")
@@ -150,6 +148,22 @@ def fuse(
         lowerings.pop(absorbed, None)
         lowerings[layer.name] = fused
     return [chosen.get(item.name, item) for item in layers if item.name not in reasons], reasons
+
+
+def _candidates(
+    context: Context, graph: IntGraph, layers: list[IntLayer], may_fuse: Callable[[str], bool]
+) -> list[tuple[IntLayer, str, ConvLowering]]:
+    """Fused layers, the name of what each has taken in, and how it is lowered."""
+    found = []
+    for layer, absorbed in (*fused_residuals(graph, layers), *fused_pools(context.cfg, graph, layers)):
+        if not (may_fuse(layer.name) and may_fuse(absorbed)):
+            continue
+        try:
+            check_types(context.cfg, layer)
+            found.append((layer, absorbed, FUSED[type(layer.fused)](context, layer)))
+        except NotLowerableError:
+            continue
+    return found
 
 
 def _cycles(lowering: Lowering) -> int:

@@ -13,7 +13,7 @@ from .lower.conv import ConvLowering
 from .lower.operators import Lowering
 from .lower.stream import StreamBuilder
 from .lower.tiling import Tiling
-from .lower.timeline import trial_cost
+from .lower.timeline import slice_cycles, trial_cost
 
 _MOST_CYCLES = 40_000
 """The ends of a longer layer hardly matter."""
@@ -30,10 +30,10 @@ def refine(context: Context, lowerings: Sequence[Lowering], progress: Callable[[
     """
     for number, lowering in enumerate(lowerings):
         progress(number, len(lowerings))
-        if not isinstance(lowering, ConvLowering) or lowering.key() in context.choice.from_tuning:
+        if not isinstance(lowering, ConvLowering):
             continue
-        tried = context.choice.trials.get(lowering.key(), ())
-        if len(tried) < 2 or tried[0][0] > _MOST_CYCLES:
+        tried = lowering.tried
+        if lowering.key() in context.choice.from_tuning or len(tried) < 2 or tried[0][0] > _MOST_CYCLES:
             continue
         found = [tiling for cost, tiling in tried[: _OTHERS + 1] if cost <= _WORSE * tried[0][0]]
         before, behind = lowerings[max(0, number - 1) : number], lowerings[number + 1 : number + 2]
@@ -51,4 +51,5 @@ def _cost(context: Context, window: Sequence[Lowering], changed: ConvLowering, t
                 lowering.rehearse(context, stream, tiling if lowering is changed else lowering.tiling)
             else:
                 lowering.emit(stream)
-    return trial_cost(context.cfg, stream.finish(), stream.banks)
+    insns = stream.finish()
+    return trial_cost(slice_cycles(context.cfg, insns, stream.banks), len(insns))

@@ -14,8 +14,8 @@ from app_networks import images, network
 from vta_app import compile, load_config, quantize
 from vta_app.cpu_profiling import measure_host
 from vta_app.measure import SampleRunner
-from vta_app.tuned_cache import load_tuned, save_tuned, tuned_file
-from vta_app.tuning import TuningBackend, tune
+from vta_app.tuned_cache import TuningBackend, load_tuned, save_tuned, tuned_file
+from vta_app.tuning import tune
 from vta_arch.encoding import decode_stream
 from vta_arch.errors import DataError
 from vta_runtime.executor import Executor

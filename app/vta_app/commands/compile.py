@@ -58,6 +58,7 @@ def compile(
     Example: `vta compile build/digits_q.onnx -o build/digits.vta`
     """
     from vta_sw.compiler import compile as compile_model
+    from vta_sw.trials import processes_at_hand
 
     cfg = load_config(config)
     options, profile = placement_options(offload, keep_on_cpu, force, no_fuse), host(cfg, cpu_profile)
@@ -73,6 +74,7 @@ def compile(
             placement=options,
             cpu=profile,
             choice=choice,
+            processes=processes_at_hand(),
         )
     if cpu is Evaluator.NUMPY:
         from vta_runtime.numpy_cpu import check_numpy

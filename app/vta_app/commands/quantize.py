@@ -100,8 +100,8 @@ def quantize(
     --global-scale 2,4,8,16 -o build/digits_q.onnx`
     """
     options = locals()
-    from vta_sw.frontend import prepare, save_model
-    from vta_sw.quantize import fully_integral, quantize_with_report
+    from vta_sw.frontend import save_model
+    from vta_sw.quantize import fully_integral, prepare_for, quantize_prepared
 
     cfg = load_config(config)
     chosen = given.make_config(options, cfg)
@@ -113,12 +113,12 @@ def quantize(
     configs = [dataclasses.replace(item, partition_conversions=PartitionConversions.DISABLED) for item in configs]
     if len(configs) > 1 and data is None:
         raise DataError(f"--global-scale {global_scale}: to choose among {len(configs)}, give --data X.npz")
-    model = prepare(network, batch=batch, shapes=parse_shapes(shape))
+    model = prepare_for(network, cfg, configs[0], batch=batch, shapes=parse_shapes(shape))
     source = calibration_source(calibration, inputs_of(model), given.pixels(image_mean, image_std))
     found = None
     with progress_bars() as progress:
         if data is None:
-            made = quantize_with_report(model, cfg, source, config=configs[0], progress=progress)
+            made = quantize_prepared(model, cfg, source, configs[0], progress)
         else:
             trials = try_configs(model, cfg, source, read_test_data(data, labels, model), configs, progress)
             made, found = best(trials).made, best(trials).found

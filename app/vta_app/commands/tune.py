@@ -11,7 +11,7 @@ from vta_arch.presets import DEFAULT_PRESET, load_config
 
 from ..options import Config, JsonFile
 from ..output import print_done, print_table, progress_bars, write_json
-from ..tuning import TuningBackend
+from ..tuned_cache import TuningBackend
 
 
 def tune(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from vta_arch.config import VTAConfig
 from vta_arch.encoding import Insn
@@ -75,6 +76,46 @@ class Entry:
         return self.first < other.beyond and other.first < self.beyond
 
 
+class _Gate:
+    """Tokens for one neighbour, given in order, each when all entries that it waits for are done."""
+
+    def __init__(self, tokens: deque[float]) -> None:
+        """``tokens``: where the neighbour finds them."""
+        self._tokens = tokens
+        self._given: list[float] = []
+        self.waiting: deque[list[Entry]] = deque()
+
+    def room(self) -> float:
+        """When an instruction may be issued, of those that give tokens TOKENS_OPEN at most may wait."""
+        number = len(self._given) + len(self.waiting) - TOKENS_OPEN
+        if number < 0:
+            return 0.0
+        return self._given[number] if number < len(self._given) else UNKNOWN
+
+    def retire(self) -> bool:
+        """Give the tokens whose times are decided; whether there were any."""
+        before = len(self._given)
+        while self.waiting:
+            time = max([entry.done for entry in self.waiting[0]]) + RETIRE
+            if time == UNKNOWN:
+                break
+            if self._given:
+                time = max(time, self._given[-1] + 1)
+            self.waiting.popleft()
+            self._given.append(time)
+            self._tokens.append(time)
+        return len(self._given) > before
+
+
+_Item = TypeVar("_Item")
+
+
+def _named(items: dict[str, _Item], insns: Sequence[Insn]) -> list[tuple[_Item, ...]]:
+    """Of each instruction the items whose field is set."""
+    pairs = tuple(items.items())
+    return [tuple(item for name, item in pairs if insn.fields.get(name)) for insn in insns]
+
+
 class ComputeUnit:
     """Issues ``insns`` (its own, in order); ``banks`` are the one bank of each, None where it may touch both;
     ``across`` says whether its operands are in different ones."""
@@ -99,16 +140,14 @@ class ComputeUnit:
             for insn, wide in zip(insns, across, strict=True)
         ]
         self._arrived, self.issued = arrived, issued
-        self._pops = {
-            "pop_prev": tokens[Unit.LOAD, Unit.COMPUTE],
-            "pop_next": tokens[Unit.STORE, Unit.COMPUTE],
+        pops = {"pop_prev": tokens[Unit.LOAD, Unit.COMPUTE], "pop_next": tokens[Unit.STORE, Unit.COMPUTE]}
+        gates = {
+            "push_prev": _Gate(tokens[Unit.COMPUTE, Unit.LOAD]),
+            "push_next": _Gate(tokens[Unit.COMPUTE, Unit.STORE]),
         }
-        self._pushes = {
-            "push_prev": tokens[Unit.COMPUTE, Unit.LOAD],
-            "push_next": tokens[Unit.COMPUTE, Unit.STORE],
-        }
-        self._waiting: dict[str, deque[list[Entry]]] = {name: deque() for name in self._pushes}
-        self._given: dict[str, list[float]] = {name: [] for name in self._pushes}
+        self._gates = tuple(gates.values())
+        # What each instruction takes tokens from, and gives them through.
+        self._takes, self._gives = _named(pops, insns), _named(gates, insns)
         self._gemms = [Entry(), Entry()]
         self._alu = Entry()
         self._uop_loads = [Entry(), Entry()]
@@ -120,58 +159,44 @@ class ComputeUnit:
     @property
     def finished(self) -> bool:
         """Whether all instructions are done."""
-        return len(self.issued) == len(self._insns) and not any(self._waiting.values())
+        return len(self.issued) == len(self._insns) and not any(gate.waiting for gate in self._gates)
 
     def end(self) -> float:
         """When everything issued is done."""
         return max((entry.done for entry in self.entries), default=0.0)
 
-    @property
-    def progress(self) -> int:
-        """Decisions so far."""
-        return len(self.issued) + sum(len(times) for times in self._given.values())
-
-    def advance(self) -> None:
-        """Issue and retire what is decided."""
-        self._retire()
-        while len(self.issued) < len(self._insns):
-            number = len(self.issued)
+    def advance(self) -> bool:
+        """Issue and retire what is decided; whether anything was."""
+        before = len(self.issued)
+        retired = self._retire()
+        for number in range(before, len(self._arrived)):
+            ready = self._ready(number)
+            if ready == UNKNOWN:
+                break
             insn = self._insns[number]
-            ready = self._ready(insn, number)
-            if ready is None:
-                return
             entry = self._run(insn, ready, self._banks[number])
             if entry is None:
-                return
-            for name, queue in self._pops.items():
-                if insn.fields.get(name, 0):
-                    queue.popleft()
+                break
+            for queue in self._takes[number]:
+                queue.popleft()
             self.entries.append(entry)
-            for name, waiting in self._waiting.items():
-                if insn.fields.get(name, 0):
-                    waiting.append(self._needs(insn, entry))
-            self._retire()
+            for gate in self._gives[number]:
+                gate.waiting.append(self._needs(insn, entry))
+                gate.retire()
+        return retired or len(self.issued) > before
 
     # Tokens --------------------------------------------------------------------------------
-    def _ready(self, insn: Insn, number: int) -> float | None:
-        """When it has arrived and its tokens are there."""
-        if number >= len(self._arrived):
-            return None
+    def _ready(self, number: int) -> float:
+        """When an instruction that has arrived has its tokens; UNKNOWN while that is not decided."""
         time = self._arrived[number] + 1
         if number:
             time = max(time, self.issued[-1] + ISSUE_CYCLES)
-        for name, queue in self._pops.items():
-            if insn.fields.get(name, 0):
-                if not queue:
-                    return None
-                time = max(time, queue[0])
-        for name, waiting in self._waiting.items():
-            given = self._given[name]
-            total = len(given) + len(waiting)
-            if total >= TOKENS_OPEN:
-                if total - TOKENS_OPEN >= len(given):
-                    return None
-                time = max(time, given[total - TOKENS_OPEN])
+        for queue in self._takes[number]:
+            if not queue:
+                return UNKNOWN
+            time = max(time, queue[0])
+        for gate in self._gates:
+            time = max(time, gate.room())
         return time
 
     def _needs(self, insn: Insn, entry: Entry) -> list[Entry]:
@@ -180,18 +205,10 @@ class ComputeUnit:
             return [entry]
         return [entry, *self._gemms, self._alu, *self._uop_loads, *self._acc_loads]
 
-    def _retire(self) -> None:
-        for name, waiting in self._waiting.items():
-            given = self._given[name]
-            while waiting:
-                time = max(entry.done for entry in waiting[0]) + RETIRE
-                if time == UNKNOWN:
-                    break
-                if given:
-                    time = max(time, given[-1] + 1)
-                waiting.popleft()
-                given.append(time)
-                self._pushes[name].append(time)
+    def _retire(self) -> bool:
+        """Give the tokens that are decided; whether there were any."""
+        given = [gate.retire() for gate in self._gates]
+        return any(given)
 
     # Engines -------------------------------------------------------------------------------
     def _run(self, insn: Insn, ready: float, bank: int | None) -> Entry | None:

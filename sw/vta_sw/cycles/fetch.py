@@ -27,7 +27,7 @@ class Fetch:
         client: Client,
         issued: dict[Unit, list[float]],
     ) -> None:
-        self._units, self._client, self._issued = units, client, issued
+        self._client, self._total = client, len(units)
         self.arrived: dict[Unit, list[float]] = {unit: [] for unit in Unit}
         bus = cfg.axi_data_width // 8
         self._burst = max(FETCH_BURST_BYTES, bus) // INSN_BYTES
@@ -35,19 +35,20 @@ class Fetch:
         self._per_beat = max(1, bus // INSN_BYTES)
         self._interval = float(timing.beat_interval) * self._beats_of / self._per_beat
         self._requested = 0
+        self._queues = [(self.arrived[unit], issued[unit]) for unit in units]
         self._dispatched: list[float] = []
         self._received: list[float] = []
 
-    @property
-    def progress(self) -> int:
-        """Decisions so far."""
-        return len(self._dispatched)
-
-    def advance(self) -> None:
-        """Dispatch what has come, and ask for more where there is room."""
+    def advance(self) -> bool:
+        """Dispatch what has come, and ask for more where there is room; whether anything was dispatched."""
+        before = len(self._dispatched)
         self._dispatch()
-        while self._requested < len(self._units):
-            count = min(self._burst, len(self._units) - self._requested)
+        self._ask()
+        return len(self._dispatched) > before
+
+    def _ask(self) -> None:
+        while self._requested < self._total:
+            count = min(self._burst, self._total - self._requested)
             needed = self._requested + count - PREFETCH
             if needed > len(self._dispatched):
                 return
@@ -67,8 +68,7 @@ class Fetch:
         done, received = self._dispatched, self._received
         while len(done) < len(received):
             number = len(done)
-            unit = self._units[number]
-            arrived, issued = self.arrived[unit], self._issued[unit]
+            arrived, issued = self._queues[number]
             time = received[number]
             if done:
                 time = max(time, done[-1] + 1)

@@ -46,19 +46,14 @@ class LoadUnit:
         """Whether all instructions are done."""
         return len(self.retired) == len(self._takes)
 
-    @property
-    def progress(self) -> int:
-        """Decisions so far."""
-        return len(self.issued) + len(self.retired)
-
-    def advance(self) -> None:
-        """Issue and retire what is decided."""
+    def advance(self) -> bool:
+        """Issue and retire what is decided; whether anything was."""
+        issued, retired = len(self.issued), len(self.retired)
         self._retire()
-        while len(self.issued) < len(self._takes):
-            number = len(self.issued)
+        for number in range(issued, len(self._arrived)):
             time = self._when(number)
             if time == UNKNOWN:
-                return
+                break
             if self._takes[number]:
                 self._pops.popleft()
             self.issued.append(time)
@@ -69,10 +64,11 @@ class LoadUnit:
                 self._ended.append(UNKNOWN)
                 self._start(number, self._memories[number], transfer, time)
             self._retire()
+        return len(self.issued) > issued or len(self.retired) > retired
 
     def _when(self, number: int) -> float:
         """When instruction ``number`` is issued; UNKNOWN while that is not decided."""
-        if number >= len(self._arrived) or (self._takes[number] and not self._pops):
+        if self._takes[number] and not self._pops:
             return UNKNOWN
         time = self._arrived[number]
         if number:

@@ -8,6 +8,7 @@ with the bytes moved.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
 
 from vta_arch.config import VTAConfig
 from vta_arch.encoding import Insn
@@ -53,7 +54,9 @@ class _Machine:
         memory: MemoryTiming,
     ) -> None:
         units = [insn.unit for insn in insns]
-        own = {unit: [index for index, other in enumerate(units) if other == unit] for unit in Unit}
+        own: dict[Unit, list[int]] = {unit: [] for unit in Unit}
+        for index, unit in enumerate(units):
+            own[unit].append(index)
         given = {unit: [insns[index] for index in own[unit]] for unit in Unit}
         memories: list[Memory] = [*LOADED, *COMPUTE_LOADED]
         self._bus = bus = ReadBus(memory, 1 + len(memories))
@@ -69,6 +72,8 @@ class _Machine:
         self._load = LoadUnit(cfg, given[Unit.LOAD], clients, *queues[Unit.LOAD])
         self._compute = ComputeUnit(cfg, given[Unit.COMPUTE], known, apart, clients, *queues[Unit.COMPUTE], lanes)
         self._store = StoreUnit(cfg, memory, given[Unit.STORE], *queues[Unit.STORE], lanes)
+        parts = self._fetch, self._load, self._compute, self._store
+        self._parts: tuple[Fetch | LoadUnit | ComputeUnit | StoreUnit, ...] = parts
 
     def run(self) -> int:
         """Cycles until everything is done. Raises ValueError where it never is."""
@@ -81,10 +86,9 @@ class _Machine:
         return round(max([compute.end(), *load.retired[-1:], *store.retired[-1:]]) + FINISH_CYCLES)
 
     def _settle(self) -> None:
-        """Let all units decide what they can."""
-        parts = (self._fetch, self._load, self._compute, self._store)
-        before = -1
-        while before != (now := sum(part.progress for part in parts)):
-            before = now
-            for part in parts:
-                part.advance()
+        """Let all units decide what they can, in turns, until none of them does."""
+        idle = 0
+        for part in cycle(self._parts):
+            idle = 0 if part.advance() else idle + 1
+            if idle == len(self._parts):
+                return

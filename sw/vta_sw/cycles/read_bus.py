@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from .timing import READ_START, READS_OPEN, MemoryTiming
+from .timing import READ_START, READS_OPEN, UNKNOWN, MemoryTiming
 from .transfers import Transfer
 
 _MOST_CHUNK = 8
@@ -15,7 +15,7 @@ _MOST_CHUNK = 8
 class Request:
     """A transfer on its way. ``start``: when its first burst can be requested."""
 
-    __slots__ = ("beats", "begun", "bursts", "chunk", "on_done", "on_requested", "ready", "start", "transfer")
+    __slots__ = ("begun", "bursts", "chunk", "cycles", "on_done", "on_requested", "ready", "start", "transfer")
 
     def __init__(
         self,
@@ -28,8 +28,8 @@ class Request:
         self.transfer, self.start, self.ready = transfer, start, ready
         self.on_requested, self.on_done = on_requested, on_done
         self.bursts, self.begun = transfer.bursts, False
-        self.beats = (transfer.beats + 0.0) / transfer.bursts
         self.chunk = max(1, min(_MOST_CHUNK, transfer.bursts // 8))
+        self.cycles = 0.0
 
 
 class Client:
@@ -42,10 +42,6 @@ class Client:
         self.next = 0.0
         self.finish = 0.0
         self.tag = 0.0
-
-    def ready(self) -> float:
-        """When its next burst can be requested."""
-        return max(self.requests[0].start, self.next)
 
 
 class ReadBus:
@@ -66,51 +62,78 @@ class ReadBus:
         self.beats = 0
 
     def step(self) -> bool:
-        """Give requests their place until a transfer has all of its own; False when there is none."""
-        while True:
-            active = [client for client in self.clients if client.requests]
-            if not active:
-                return False
-            now = max(self._time, min(client.ready() for client in active) if len(active) > 1 else active[0].ready())
-            while self._open and (self._count >= READS_OPEN or self._open[0][0] <= now):
-                ended, bursts = self._open.popleft()
-                self._count -= bursts
-                now = max(now, ended)
+        """Give requests their place until a transfer has all of its own; False when there is none.
+
+        Until then nobody hears of it, so the clients that ask stay the same.
+        """
+        active = [client for client in self.clients if client.requests]
+        if not active:
+            return False
+        if len(active) == 1:
             client = active[0]
-            if len(active) > 1:
-                asking = [client for client in active if client.ready() <= now]
-                client = min(asking, key=lambda item: max(item.tag, self._given))
-            if self._accept(client, now):
+            now = max(self._time, client.requests[0].start, client.next)
+            while not self._accept(client, self._room(now)):
+                now = self._time
+            return True
+        ready = [max(client.requests[0].start, client.next) for client in active]
+        while True:
+            now = self._room(max(self._time, min(ready)))
+            chosen, least = 0, UNKNOWN
+            for number, time in enumerate(ready):
+                if time <= now and least > self._given and active[number].tag < least:
+                    chosen, least = number, active[number].tag
+            if self._accept(active[chosen], now):
                 return True
+            ready[chosen] = self._time
+
+    def _room(self, now: float) -> float:
+        """When a burst can be requested that is ready at ``now``: earlier ones may have to end first."""
+        under_way = self._open
+        while under_way and (self._count >= READS_OPEN or under_way[0][0] <= now):
+            ended, bursts = under_way.popleft()
+            self._count -= bursts
+            if ended > now:
+                now = ended
+        return now
 
     def _accept(self, client: Client, now: float) -> bool:
         """The next bursts of ``client`` at ``now``; whether they are the last ones of a transfer."""
         request = client.requests[0]
-        transfer = request.transfer
-        number = min(request.chunk, request.bursts)
-        self._given = max(client.tag, self._given)
-        client.tag = self._given + number
-        self._time = now + number
-        client.next = self._time
-        begin = max(now + self._latency, self._free)
+        begin = now + self._latency
+        if self._free > begin:
+            begin = self._free
         if not request.begun:
             request.begun = True
-            begin = max(begin, max(client.finish, request.ready) + transfer.head)
-        stalls = transfer.stalls * number / transfer.bursts
-        beats = request.beats * number
-        # What the loader does between beats hides in a slow memory's pauses.
-        self._free = begin + max(beats * self._interval, beats + stalls)
+            begin = max(begin, max(client.finish, request.ready) + request.transfer.head)
+            request.cycles = self._cycles(request.transfer, request.chunk)
+        number, cycles = request.chunk, request.cycles
+        if request.bursts < number:
+            number, cycles = request.bursts, self._cycles(request.transfer, request.bursts)
+        if client.tag > self._given:
+            self._given = client.tag
+        client.tag = self._given + number
+        client.next = self._time = now + number
+        self._free = begin + cycles
         self._open.append((self._free, number))
         self._count += number
         request.bursts -= number
         if request.bursts:
             return False
+        self._end(client, request)
+        return True
+
+    def _cycles(self, transfer: Transfer, bursts: int) -> float:
+        """Of some bursts: what the loader does between beats hides in a slow memory's pauses."""
+        beats, stalls = transfer.beats / transfer.bursts * bursts, transfer.stalls * bursts / transfer.bursts
+        return max(beats * self._interval, beats + stalls)
+
+    def _end(self, client: Client, request: Request) -> None:
+        """All bursts of the client's first request have their place."""
         client.requests.popleft()
         # The last beat is followed by no pause.
-        client.finish = self._free - (self._interval - 1) + transfer.tail
+        client.finish = self._free - (self._interval - 1) + request.transfer.tail
         request.on_requested(self._time)
         request.on_done(client.finish)
-        return True
 
 
 def request_time(issued: float) -> float:

@@ -39,19 +39,14 @@ class StoreUnit:
         """Whether all instructions are done."""
         return len(self.retired) == len(self._insns)
 
-    @property
-    def progress(self) -> int:
-        """Decisions so far."""
-        return len(self.issued)
-
-    def advance(self) -> None:
-        """Issue and retire what is decided."""
-        while len(self.issued) < len(self._insns):
-            number = len(self.issued)
+    def advance(self) -> bool:
+        """Issue and retire what is decided; whether anything was."""
+        before = len(self.issued)
+        for number in range(before, len(self._arrived)):
             insn = self._insns[number]
             pops = insn.fields.get("pop_prev", 0)
-            if number >= len(self._arrived) or (pops and not self._pops):
-                return
+            if pops and not self._pops:
+                break
             time = self._arrived[number]
             if number:
                 time = max(time, self.issued[-1] + 1)
@@ -60,6 +55,7 @@ class StoreUnit:
             if number >= STORES_OPEN:
                 time = max(time, self.retired[number - STORES_OPEN])
             self._run(insn, time)
+        return len(self.issued) > before
 
     def _run(self, insn: Insn, time: float) -> None:
         transfer = store_transfer(self._cfg, insn)

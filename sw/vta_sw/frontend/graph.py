@@ -61,7 +61,12 @@ def _subgraphs(node: NodeProto) -> Iterator[GraphProto]:
 
 def reads(node: NodeProto) -> set[str]:
     """Every tensor that a node may read, those that its subgraphs capture included."""
-    names = {name for name in node.input if name}
+    return {name for name in node.input if name} | _captures(node)
+
+
+def _captures(node: NodeProto) -> set[str]:
+    """Tensors that a node's subgraphs may read."""
+    names: set[str] = set()
     for graph in _subgraphs(node):
         for inner in graph.node:
             names |= reads(inner)
@@ -127,10 +132,16 @@ class Graph:
             used |= reads(node) | set(node.output)
         return used
 
+    def has(self, name: str) -> bool:
+        """Whether there is a tensor of this name."""
+        if name in self.constants or name in self.infos:
+            return True
+        return any(name in node.input or name in node.output or name in _captures(node) for node in self.nodes)
+
     def fresh(self, wanted: str) -> str:
         """``wanted``, or with a number behind it if it is taken."""
-        used, name, count = self.names(), wanted, 0
-        while name in used:
+        name, count = wanted, 0
+        while self.has(name):
             count += 1
             name = f"{wanted}_{count}"
         return name

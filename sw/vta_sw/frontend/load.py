@@ -7,20 +7,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError, EncodeError, Message  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError, EncodeError  # type: ignore[import-untyped]
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, checker, helper
 from vta_arch.errors import DataError, ModelError
 from vta_arch.files import write_bytes
 
 from .graph import ints_attribute
+from .light import light_copy, take_shapes
 
 FILE_LIMIT = (1 << 31) - 1
 """A protobuf message cannot be larger."""
 ELEMENT_LIMIT = 1 << 28
 """Most elements of one tensor (of one sample, if the batch is symbolic): 1 GiB of float32."""
 NODE_LIMIT = 20_000
-_SHAPE_DATA_LIMIT = 1024
-"""Elements of a stored tensor that shape inference may read values from."""
 _POSITIVE = ("kernel_shape", "strides", "dilations")
 
 
@@ -150,45 +149,11 @@ def infer_shapes(model: ModelProto) -> ModelProto:
     No stored tensor is copied.
     """
     try:
-        result = onnx.shape_inference.infer_shapes(_light(model), check_type=True, strict_mode=True, data_prop=True)
+        result = onnx.shape_inference.infer_shapes(light_copy(model), check_type=True, strict_mode=True, data_prop=True)
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
         raise ModelError(f"the shapes of the network contradict: {' '.join(str(error).split())[:300]}") from None
     for value in result.graph.value_info:
         dims = [d.dim_value for d in value.type.tensor_type.shape.dim if d.HasField("dim_value")]
         if any(d < 0 for d in dims) or math.prod(dims) > ELEMENT_LIMIT:
             raise ModelError(f"tensor {value.name!r} would have the shape {dims[:8]} (limit {ELEMENT_LIMIT} elements)")
-    for found, known in (
-        (result.graph.value_info, model.graph.value_info),
-        (result.graph.output, model.graph.output),
-    ):
-        del known[:]
-        known.extend(found)
-    return model
-
-
-def _light(model: ModelProto) -> ModelProto:
-    """The model with large stored tensors as typed inputs behind its own: inference needs only their shapes.
-
-    It copies the model several times. Small tensors stay, since shapes are computed from them.
-    """
-    light = ModelProto()
-    _copy_fields(model, light, "graph")
-    _copy_fields(model.graph, light.graph, "initializer")
-    listed = {value.name for value in model.graph.input}
-    for tensor in model.graph.initializer:
-        if math.prod(tensor.dims) <= _SHAPE_DATA_LIMIT or tensor.name in listed:
-            light.graph.initializer.append(tensor)
-        else:
-            light.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
-    return light
-
-
-def _copy_fields(source: Message, target: Message, without: str) -> None:
-    """Copy all fields but one."""
-    for field, value in source.ListFields():
-        if field.name == without:
-            continue
-        if isinstance(value, str | bytes | int | float):
-            setattr(target, field.name, value)
-        else:
-            getattr(target, field.name).MergeFrom(value)
+    return take_shapes(model, result)

@@ -76,9 +76,8 @@ def prepare(
     else:
         model = read_model(Path(source))
     model = _modernise(model, max(least_opset, LEAST_OPSET))
-    graph = Graph(model)
-    fix_input_shapes(graph, shapes)
-    model = _clean(graph.model(), dequantize=dequantize)
+    fix_input_shapes(Graph(model), shapes)
+    model = _clean(model, dequantize=dequantize)
     model = set_batch(model, batch)
     model = _clean(model, dequantize=dequantize)
     model = _fuse(model, dequantize=dequantize)
@@ -148,14 +147,14 @@ def _clean(model: ModelProto, *, dequantize: bool) -> ModelProto:
     """Constants, identities and constant folding until nothing changes."""
     for _ in range(_ROUNDS):
         graph = Graph(infer_shapes(model))
-        count = len(graph.nodes)
+        before = len(graph.nodes), len(graph.constants)
         cleanup.lift_constants(graph)
         cleanup.drop_identities(graph)
         cleanup.fold_constants(graph, dequantize=dequantize)
         graph.drop_dead()
+        if (len(graph.nodes), len(graph.constants)) == before:
+            return model
         model = graph.model()
-        if len(graph.nodes) == count:
-            break
     return infer_shapes(model)
 
 

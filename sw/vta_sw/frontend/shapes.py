@@ -10,6 +10,7 @@ from onnx import ModelProto, TensorProto, ValueInfoProto
 from vta_arch.errors import ModelError
 
 from .graph import Graph, shape_of
+from .light import light_copy
 from .load import ELEMENT_LIMIT, infer_shapes
 
 BATCH_NAME = "N"
@@ -106,29 +107,31 @@ def set_batch(model: ModelProto, batch: int | None) -> ModelProto:
     graph = Graph(model)
     old = file_batch(graph)
     free_reshapes(graph, old)
-    if old is None and batch is None:
-        probes = [Graph(infer_shapes(_at_batch(Graph(graph.model()), count))) for count in (1, 2)]
-        _check_scaling(probes[0], probes[1], 1, 2)
-    if batch is None or batch == old:
-        return infer_shapes(_without_output_shapes(graph))
-    before = Graph(infer_shapes(_at_batch(graph, old or 1)))
-    after_model = infer_shapes(_at_batch(graph, batch))
-    _check_scaling(before, Graph(after_model), old or 1, batch)
-    return after_model
+    for value in graph.outputs:
+        value.type.tensor_type.ClearField("shape")
+    model = graph.model()
+    if batch is None:
+        if old is None:
+            _check_scaling(model, 1, 2)
+    elif batch != old:
+        _check_scaling(model, old or 1, batch)
+        _set_inputs(model, len(model.graph.input), batch)
+    return infer_shapes(model)
 
 
-def _at_batch(graph: Graph, batch: int) -> ModelProto:
-    for value in graph.inputs:
+def _set_inputs(model: ModelProto, inputs: int, batch: int) -> None:
+    """Give the first ``inputs`` of a model's inputs this batch."""
+    for value in model.graph.input[:inputs]:
         shape = shape_of(value)
         if shape:
             set_shape(value, (batch, *(extent or 1 for extent in shape[1:])))
-    return _without_output_shapes(graph)
 
 
-def _without_output_shapes(graph: Graph) -> ModelProto:
-    for value in graph.outputs:
-        value.type.tensor_type.ClearField("shape")
-    return graph.model()
+def _at_batch(model: ModelProto, batch: int) -> Graph:
+    """The shapes of a model with this batch, without its large constants."""
+    probe = light_copy(model)
+    _set_inputs(probe, len(model.graph.input), batch)
+    return Graph(infer_shapes(probe))
 
 
 def free_reshapes(graph: Graph, batch: int | None) -> None:
@@ -154,9 +157,10 @@ def free_reshapes(graph: Graph, batch: int | None) -> None:
     graph.drop_dead()
 
 
-def _check_scaling(before: Graph, after: Graph, old: int, new: int) -> None:
-    """Every tensor that a node makes must grow with the batch, but those made of constants only."""
-    fixed = set(after.constants)
+def _check_scaling(model: ModelProto, old: int, new: int) -> None:
+    """Every tensor that a node makes must grow with the batch, but those made of constants only. Raises ModelError."""
+    before, after = (_at_batch(model, batch) for batch in (old, new))
+    fixed = set(Graph(model).constants)
     for node in after.nodes:
         if node.input and all(not name or name in fixed for name in node.input):
             fixed.update(node.output)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -104,10 +104,14 @@ class AddLowering:
             raise NotLowerableError(f"one position of an add does not fit the scratchpads of configuration {cfg.name}")
         return min(most, self._plane)
 
+    def key(self) -> tuple[Hashable, ...]:
+        """Layers of one key have the same instructions, but for addresses and constants."""
+        steps = tuple((step.shift, len(step.terms)) for step in self._steps)
+        return (self._images, self._channels, self._plane, self.plan.passes, self.plan.start, steps)
+
     def _choose_chunk(self) -> tuple[int, int]:
         """Positions of a tile, and of the first and last one: the best of some on the timeline."""
-        steps = tuple((step.shift, len(step.terms)) for step in self._steps)
-        key = (self._images, self._channels, self._plane, self.plan.passes, self.plan.start, steps)
+        key = self.key()
         if key not in self._context.chunks:
             most = self._most()
             least = ceil_div(self._plane, most)
@@ -118,16 +122,21 @@ class AddLowering:
             self._context.chunks[key] = min(found, key=self._trial) if len(found) > 1 else found[0]
         return self._context.chunks[key]
 
-    def _trial(self, sizes: tuple[int, int], cost: Callable[..., int] = trial_cost) -> int:
-        """Cycles with these sizes, on the timeline."""
+    def _trial(self, sizes: tuple[int, int]) -> int:
+        """What these sizes cost, on the timeline; their cycles are remembered."""
         self._chunk, self._edge = sizes
         stream = StreamBuilder(self._cfg)
         self._emit(Context(self._cfg), stream)
-        return cost(self._cfg, stream.finish(), stream.banks)
+        insns = stream.finish()
+        cycles = self._context.cycles[self.key()][sizes] = slice_cycles(self._cfg, insns, stream.banks)
+        return trial_cost(cycles, len(insns))
 
     def cycles(self) -> int:
         """Cycles of the layer alone, on the timeline."""
-        return self._trial((self._chunk, self._edge), slice_cycles)
+        known, sizes = self._context.cycles[self.key()], (self._chunk, self._edge)
+        if sizes not in known:
+            self._trial(sizes)
+        return known[sizes]
 
     def _groups(self) -> int:
         return self._images * ceil_div(self._channels, max(self._cfg.block_in, self._cfg.block_out))

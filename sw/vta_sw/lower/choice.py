@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .tiling import Tiling
@@ -16,6 +17,16 @@ TilingKey = Hashable
 Trial = Callable[[Tiling], int]
 Sample = Callable[[Tiling], tuple["Context", "StreamBuilder"]]
 """From a tiling to the layer's instructions with it, and the constants that they need."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A layer's tiling, what was tried with its cost, cycles by tiling, and whether tuning knew the best one."""
+
+    tiling: Tiling
+    trials: tuple[tuple[int, Tiling], ...] | None
+    cycles: dict[Hashable, int]
+    tuned: bool
 
 
 class TilingChoice:
@@ -45,6 +56,17 @@ class TilingChoice:
         tried = sorted(((trial(tiling), number, tiling) for number, tiling in enumerate(few)))
         self.trials[key] = tuple((cost, tiling) for cost, _, tiling in tried)
         return tried[0][2]
+
+    def chosen(self, key: TilingKey, tiling: Tiling, cycles: dict[Hashable, int]) -> Chosen:
+        """What was found of a layer, for another process."""
+        return Chosen(tiling, self.trials.get(key), cycles, key in self.from_tuning)
+
+    def learn(self, key: TilingKey, chosen: Chosen) -> None:
+        """What another process found of a layer."""
+        if chosen.trials is not None:
+            self.trials[key] = chosen.trials
+        if chosen.tuned:
+            self.from_tuning.add(key)
 
 
 def key_text(key: TilingKey) -> str:

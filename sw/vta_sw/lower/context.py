@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 
@@ -51,11 +52,13 @@ class ConstantPool:
 class Context:
     """One compilation: its configuration and constant pools."""
 
-    def __init__(self, cfg: VTAConfig, choice: TilingChoice | None = None) -> None:
-        self.cfg = cfg
+    def __init__(self, cfg: VTAConfig, choice: TilingChoice | None = None, processes: int = 1) -> None:
+        """``processes``: how many make trials."""
+        self.cfg, self.processes = cfg, processes
         self.choice = choice or TilingChoice()
         self.tilings: dict[Hashable, Tiling] = {}
-        self.cycles: dict[Hashable, int] = {}
+        self.cycles: dict[Hashable, dict[Hashable, int]] = defaultdict(dict)
+        """Of a layer's key and its sizes: a tiling, or what stands for one."""
         self.chunks: dict[Hashable, tuple[int, int]] = {}
         self.pools = _pools(cfg)
 

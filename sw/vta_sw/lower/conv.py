@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+import math
+from collections.abc import Hashable, Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -14,6 +15,7 @@ from vta_arch.layout import ceil_div, pack_weight_bits
 
 from ..graph.types import IntLayer
 from .acc_tile import AccTile
+from .choice import Chosen
 from .context import Context, SlotCache, UopCache
 from .conv_products import ConvProducts
 from .geometry import ConvGeometry, conv_geometry, signed_pad
@@ -44,7 +46,9 @@ class ConvLowering(ConvProducts):
         self._limits = insn_fields(context.cfg, Opcode.LOAD)
         self._pattern_key = b""
         self._read_weights()
-        self.tiling: Tiling = self._choose_tiling()
+        self._found = self._good_tilings(self._TRIALS)
+        self._tiling: Tiling | None = None
+        self._kept_weights: tuple[Tiling, bytes] | None = None
 
     def _geometry(self) -> ConvGeometry:
         return conv_geometry(self._cfg, self._layer)
@@ -62,11 +66,57 @@ class ConvLowering(ConvProducts):
         """Layers of one key have the same instructions, but for addresses and constants."""
         return (type(self).__name__, self.geometry, self._pattern_key, self.plan.passes, self.plan.start)
 
+    @property
+    def least_cycles(self) -> int:
+        """Cycles that no tiling can do without: the array makes one product of blocks at a time."""
+        geometry = self.geometry
+        vectors = geometry.images * geometry.rows.out * geometry.cols.out * geometry.out_blocks
+        return math.floor(vectors * geometry.products)
+
+    @property
+    def tiling(self) -> Tiling:
+        """The sizes of its tiles. They are chosen when first asked for: that takes trials."""
+        if self._tiling is None:
+            self._tiling = self._choose_tiling()
+        return self._tiling
+
+    @tiling.setter
+    def tiling(self, tiling: Tiling) -> None:
+        self._tiling = tiling
+
+    @property
+    def tried(self) -> tuple[tuple[int, Tiling], ...]:
+        """The tilings that were tried with what they cost, the best first; none where there was no choice to make."""
+        _ = self.tiling  # to choose it takes trials
+        return self._context.choice.trials.get(self.key(), ())
+
+    @property
+    def is_chosen(self) -> bool:
+        """Whether the tiling of such a layer is known already."""
+        return self.key() in self._context.tilings
+
+    @property
+    def trial_steps(self) -> int:
+        """Steps of all trials: about how much work the choice is."""
+        return sum(self._steps(item) for item in self._to_try(self._found))
+
+    def choose(self) -> Chosen:
+        """The tiling, and what was found on the way to it."""
+        self.cycles()
+        key = self.key()
+        return self._context.choice.chosen(key, self.tiling, self._context.cycles[key])
+
+    def learn(self, chosen: Chosen) -> None:
+        """Take over what :meth:`choose` found in another process."""
+        key = self.key()
+        self._context.tilings[key] = chosen.tiling
+        self._context.cycles[key] |= chosen.cycles
+        self._context.choice.learn(key, chosen)
+
     def _choose_tiling(self) -> Tiling:
         """The best of some good tilings: each is emitted on trial."""
-        key = self.key()
+        key, found = self.key(), self._found
         if key not in self._context.tilings:
-            found = self._good_tilings(self._TRIALS)
             few = self._to_try(found)
             self._context.tilings[key] = self._context.choice.choose(key, few, found, self._trial, self.sample)
         return self._context.tilings[key]
@@ -90,10 +140,12 @@ class ConvLowering(ConvProducts):
         """Parts of the weights that are multiplied at each position."""
         return self.geometry.parts(tiling.out_blocks, tiling.in_blocks)[0]
 
-    def _trial(self, tiling: Tiling, cost: Callable[..., int] = trial_cost) -> int:
-        """Cycles with ``tiling``, on the timeline."""
+    def _trial(self, tiling: Tiling) -> int:
+        """What ``tiling`` costs, on the timeline; its cycles are remembered."""
         _, stream = self.sample(tiling)
-        return cost(self._cfg, stream.finish(), stream.banks)
+        insns = stream.finish()
+        cycles = self._context.cycles[self.key()][tiling] = slice_cycles(self._cfg, insns, stream.banks)
+        return trial_cost(cycles, len(insns))
 
     def sample(self, tiling: Tiling) -> tuple[Context, StreamBuilder]:
         """The layer with ``tiling``, apart from the network and with its weights left out."""
@@ -109,15 +161,20 @@ class ConvLowering(ConvProducts):
 
     def cycles(self) -> int:
         """Cycles of the layer alone, on the timeline."""
-        key = self.key()
-        if key not in self._context.cycles:
-            self._context.cycles[key] = self._trial(self.tiling, slice_cycles)
-        return self._context.cycles[key]
+        known, tiling = self._context.cycles[self.key()], self.tiling
+        if tiling not in known:
+            self._trial(tiling)
+        return known[tiling]
 
     def emit(self, stream: StreamBuilder) -> None:
         """Add the layer's instructions to ``stream``; tensors are called by their names."""
-        packed = pack_weight_bits(self._weight_tiles(), self._cfg.wgt_width).tobytes()
-        self._emit(self._context, stream, self.tiling, self._context.pools["weights"].add(packed))
+        self._emit(self._context, stream, self.tiling, self._context.pools["weights"].add(self._packed()))
+
+    def _packed(self) -> bytes:
+        """The weights as they are loaded, kept for the next time: a layer is emitted more than once."""
+        if self._kept_weights is None or self._kept_weights[0] != self.tiling:
+            self._kept_weights = self.tiling, pack_weight_bits(self._weight_tiles(), self._cfg.wgt_width).tobytes()
+        return self._kept_weights[1]
 
     def _weight_tiles(self) -> NDArray[np.integer]:
         """Weights in the order in which they are loaded: [..., block_out, block_in]."""

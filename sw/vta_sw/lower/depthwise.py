@@ -68,6 +68,11 @@ class DepthwiseLowering(ConvLowering):
     def key(self) -> tuple[Hashable, ...]:
         return *super().key(), self._task.shared, self._depthwise.places
 
+    @property
+    def least_cycles(self) -> int:
+        """Unknown: an instruction's steps make several outputs."""
+        return 0
+
     def _weight_steps(self, tiling: Tiling) -> int:
         return ceil_div(self.geometry.out_blocks, tiling.out_blocks)
 

@@ -5,6 +5,7 @@ Requantization never decreases, so the maximum of accumulators, requantized once
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -97,6 +98,13 @@ class PooledLowering(ConvLowering):
 
     def key(self) -> tuple[Hashable, ...]:
         return (*super().key(), self._rows, self._cols)
+
+    @property
+    def least_cycles(self) -> int:
+        """Of the outputs that a window holds; others are not made."""
+        geometry = self.geometry
+        vectors = geometry.images * self._rows.used * self._cols.used * geometry.out_blocks
+        return math.floor(vectors * geometry.products)
 
     def _good_tilings(self, count: int) -> tuple[Tiling, ...]:
         task = PoolTask(

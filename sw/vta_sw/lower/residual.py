@@ -75,7 +75,7 @@ class ResidualLowering(ConvLowering):
         return replace(own, params=np.concatenate([each, add.params]))
 
     def key(self) -> tuple[Hashable, ...]:
-        return (*super().key(), self._passes)
+        return (*super().key(), tuple((op, cycles) for op, _, cycles in self._passes))
 
     def _good_tilings(self, count: int) -> tuple[Tiling, ...]:
         cycles = round(requant_cycles(self._cfg)) + sum(steps for _, _, steps in self._passes) + 1

@@ -77,6 +77,7 @@ class StreamBuilder:
     def __init__(self, cfg: VTAConfig) -> None:
         self.cfg = cfg
         self._insns: list[Insn] = []
+        self._units: list[Unit] = []
         self._behind: dict[int, int] = {}
         """Relays that come behind an earlier instruction than the one added before them."""
         self._products: list[tuple[int, int]] = []
@@ -170,6 +171,7 @@ class StreamBuilder:
         """
         index, unit = len(self._insns), insn.unit
         self._insns.append(insn)
+        self._units.append(unit)
         self.banks.append(bank)
         if insn.opcode in (Opcode.GEMM, Opcode.DEPTHWISE):
             before = self._products[-1][1] if self._products else 0
@@ -251,7 +253,7 @@ class StreamBuilder:
         return None
 
     def _need(self, producer: int, consumer: int) -> None:
-        if self._insns[producer].unit != self._insns[consumer].unit:
+        if self._units[producer] != self._units[consumer]:
             self._needs.append((producer, consumer))
 
     def _order(self) -> list[int]:
@@ -265,7 +267,7 @@ class StreamBuilder:
         done: dict[tuple[Unit, Unit], int] = {}
         by_consumer: dict[tuple[tuple[Unit, Unit], int], int] = {}
         for producer, consumer in self._needs:
-            queue = self._insns[producer].unit, self._insns[consumer].unit
+            queue = self._units[producer], self._units[consumer]
             assert rank[producer] < rank[consumer], "an instruction was moved before what it waits for"
             key = (queue, rank[consumer])
             by_consumer[key] = max(rank[producer], by_consumer.get(key, -1))

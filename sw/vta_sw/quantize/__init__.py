@@ -5,7 +5,7 @@ from . import rules
 from .annotate import RULES, Decision, Rule, View, annotate, annotation_rules, register_annotation
 from .calibrate import TensorStats, observe
 from .config import QConfig
-from .flow import Quantization, quantize, quantize_with_report
+from .flow import Quantization, prepare_for, quantize, quantize_prepared, quantize_with_report
 from .integral import fully_integral
 from .overrides import LayerOverride, Overrides, load_overrides
 from .realize import realize
@@ -46,7 +46,9 @@ __all__ = [
     "fully_integral",
     "load_overrides",
     "observe",
+    "prepare_for",
     "quantize",
+    "quantize_prepared",
     "quantize_with_report",
     "realize",
     "register_annotation",

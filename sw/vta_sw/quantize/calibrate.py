@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, TensorProto, helper
+from onnx import ModelProto
 from vta_arch.errors import ModelError
 
-from ..frontend.graph import Graph, copy_model
+from ..frontend.graph import Graph
 from ..frontend.session import open_session, run_session
 from .samples import Samples
 
@@ -110,12 +110,7 @@ def observe(
     fed = {value.name for value in graph.inputs}
     given = [name for name in tensors if name in fed]
     inner = [name for name in tensors if name not in fed]
-    watched = copy_model(model)
-    known = {value.name for value in watched.graph.output}
-    watched.graph.output.extend(
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in inner if name not in known
-    )
-    session = open_session(watched)
+    session = open_session(model, watched=inner)
     stats = {name: TensorStats() for name in tensors}
     size, fixed = batch_size(graph, tensors)
     size = size if fixed else chunk_by or size

@@ -87,9 +87,28 @@ def quantize_with_report(
 ) -> Quantization:
     """As :func:`quantize`, with what each step found."""
     config = config or QConfig()
+    prepared = prepare_for(model, cfg, config, batch=batch, shapes=shapes)
+    return quantize_prepared(prepared, cfg, calibration, config, progress)
+
+
+def prepare_for(
+    model: ModelProto | Path | str,
+    cfg: VTAConfig,
+    config: QConfig,
+    *,
+    batch: int | None = None,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+) -> ModelProto:
+    """A float network in the form that :func:`quantize_prepared` takes. Raises as :func:`quantize` does."""
     _checked(cfg, config)
     opset = required_versions(_narrowest(cfg, config))[1]
-    prepared = prepare_float(model, batch=batch, shapes=shapes, least_opset=opset)
+    return prepare_float(model, batch=batch, shapes=shapes, least_opset=opset)
+
+
+def quantize_prepared(
+    prepared: ModelProto, cfg: VTAConfig, calibration: Calibration, config: QConfig, progress: Progress | None = None
+) -> Quantization:
+    """Quantize what :func:`prepare_for` made for ``cfg`` and ``config``."""
     samples = Samples(prepared, calibration, keep=samples_looked_at(config))
     graph = Graph(prepared)
     config.overrides.require_used(node.name for node in graph.nodes)

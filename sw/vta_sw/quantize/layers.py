@@ -146,6 +146,8 @@ class _Fit:
         axis = -1 if layer.op_type == "MatMul" else 1
         made = self._nodes[last].output[0]
         error = _means(self._float.value(self._floats[last].output[0]), axis)
+        # What the layer makes will change, what it reads will not: from there on the next layers are computed.
+        self._quantized.value(self._nodes[layer.name].input[0])
         error -= _means(self._quantized.value(made), axis)
         self._quantized.discard(made)
         moved = np.floor(error / (scale * quant.scales) + 0.5).astype(np.int64)

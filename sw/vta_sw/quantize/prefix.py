@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, TensorProto, helper
+from onnx import ModelProto
 
-from ..frontend.graph import Graph, copy_model
+from ..frontend.graph import Graph
 from ..frontend.session import open_session, run_session
 from .calibrate import batch_size
 from .samples import batches
@@ -29,8 +29,8 @@ def prefix_snr(
     made = simulated_tensors(simulated)
     renamed = {tensor: made[tensor] for tensor in tensors}
     sessions = [
-        open_session(_watching(model, tensors)),
-        open_session(_watching(run_as_float(simulated), list(renamed.values()))),
+        open_session(model, watched=tensors),
+        open_session(run_as_float(simulated), watched=renamed.values()),
     ]
     signal, noise = dict.fromkeys(tensors, 0.0), dict.fromkeys(tensors, 0.0)
     few = {name: array[:SAMPLES] for name, array in inputs.items()}
@@ -39,16 +39,7 @@ def prefix_snr(
         exact, rounded = run_session(sessions[0], tensors, chunk), run_session(sessions[1], [*renamed.values()], chunk)
         for tensor, left, right in zip(tensors, exact, rounded, strict=True):
             values = left[:count].astype(np.float64)
-            signal[tensor] += float((values**2).sum())
-            noise[tensor] += float(((values - np.asarray(right[:count], np.float64)) ** 2).sum())
+            signal[tensor] += float(np.square(values).sum())
+            values -= np.asarray(right[:count], np.float64)
+            noise[tensor] += float(np.square(values, out=values).sum())
     return {tensor: decibels(signal[tensor], noise[tensor]) for tensor in tensors}
-
-
-def _watching(model: ModelProto, tensors: list[str]) -> ModelProto:
-    """A copy that also gives ``tensors``."""
-    watched = copy_model(model)
-    known = {value.name for value in watched.graph.output}
-    watched.graph.output.extend(
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in tensors if name not in known
-    )
-    return watched

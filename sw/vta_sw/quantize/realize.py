@@ -9,6 +9,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper
 from vta_arch.config import VTAConfig
 
 from ..frontend.graph import Graph, reads
+from ..frontend.light import light_copy, take_shapes
 from ..frontend.transposed import input_first
 from .kinds import Kinds
 from .types import Annotation, IntType, LayerPlan, WeightQuant
@@ -139,11 +140,11 @@ def realize(
 
 
 def finished(model: ModelProto, cfg: VTAConfig) -> ModelProto:
-    """The model with its shapes, and the fingerprint of the configuration that it was made for."""
+    """The model itself with its shapes, and the fingerprint of the configuration that it was made for."""
     model.producer_name = "vta-codesign"
     item = model.metadata_props.add()
     item.key, item.value = "vta_fingerprint", cfg.fingerprint_hex
-    return onnx.shape_inference.infer_shapes(model)
+    return take_shapes(model, onnx.shape_inference.infer_shapes(light_copy(model)))
 
 
 def rename_output(node: NodeProto, old: str, new: str) -> None:

@@ -15,6 +15,7 @@ from onnx import FunctionProto, ModelProto, NodeProto, helper
 from vta_arch.config import VTAConfig
 
 from ..frontend.graph import Graph, copy_model, reads
+from ..frontend.light import light_copy, with_constants
 from ..frontend.transposed import input_first
 from .kinds import Kinds
 from .realize import finished, rename_output
@@ -126,7 +127,7 @@ def _insert(graph: Graph, tensor: str, scale: float, kind: IntType) -> None:
 
 def run_as_float(model: ModelProto) -> ModelProto:
     """A copy in which functions are part of the graph, so that their nodes can be watched."""
-    return onnx.inliner.inline_local_functions(model)
+    return with_constants(onnx.inliner.inline_local_functions(light_copy(model)), model)
 
 
 def simulated_tensors(model: ModelProto) -> dict[str, str]:

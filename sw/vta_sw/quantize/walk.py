@@ -66,10 +66,11 @@ class Walk:
             "part",
             [helper.make_tensor_value_info(item, kinds.get(item, TensorProto.FLOAT), None) for item in sources],
             [helper.make_tensor_value_info(name, TensorProto.FLOAT, None)],
-            [self._graph.constants[item] for item in names],
         )
         opset = [helper.make_opsetid("", self._graph.opset)]
-        session = open_session(helper.make_model(graph, opset_imports=opset, ir_version=_IR_VERSION))
+        constants = [self._graph.constants[item] for item in names]
+        model = helper.make_model(graph, opset_imports=opset, ir_version=_IR_VERSION)
+        session = open_session(model, constants=constants)
         feeds = {item: self._given.get(item, self._known.get(item)) for item in sources}
         parts = [
             np.asarray(run_session(session, [name], chunk)[0], np.float32)[:count]

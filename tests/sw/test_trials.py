@@ -1,0 +1,42 @@
+"""Tilings chosen in several processes: what one process chooses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import pytest
+from qdq_models import QdqBuilder
+from vta_arch.config import VTAConfig
+from vta_arch.presets import load_preset
+from vta_sw import trials
+from vta_sw.compiler import Compilation
+from vta_sw.lower.add import AddLowering
+from vta_sw.lower.conv import ConvLowering
+
+
+def residual_network(cfg: VTAConfig) -> onnx.ModelProto:
+    net = QdqBuilder(cfg, 4, any_scale=True)
+    x = net.conv(net.input("x", ("N", 8, 10, 10)), "first", (8, 8, 1, 1), relu=True)
+    y = net.conv(x, "second", (8, 8, 3, 3), pads=[1, 1, 1, 1])
+    return net.model(net.conv(net.add(x, y, "sum"), "last", (12, 8, 3, 3)))
+
+
+@pytest.mark.parametrize("name", ["tiny", "pynq-z1", "int4"])
+def test_the_same_for_any_number_of_processes(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg, made = load_preset(name), []
+    monkeypatch.setattr(trials, "_LEAST_STEPS", 0)
+    learn = ConvLowering.learn
+    monkeypatch.setattr(ConvLowering, "learn", lambda self, chosen: made.append(self.key()) or learn(self, chosen))
+    model = residual_network(cfg)
+    alone, beside = (Compilation(model, cfg, processes=processes) for processes in (1, 2))
+    alone.run().save(tmp_path / "alone.vta")
+    assert not made
+    beside.run().save(tmp_path / "beside.vta")
+    assert (tmp_path / "beside.vta").read_bytes() == (tmp_path / "alone.vta").read_bytes()
+    assert len(made) > 1
+    for layer in alone.layers:
+        assert beside.tilings(layer.name) == alone.tilings(layer.name)
+        lowerings = alone.lowering(layer.name), beside.lowering(layer.name)
+        assert isinstance(lowerings[0], ConvLowering | AddLowering)
+        assert lowerings[0].cycles() == lowerings[1].cycles()  # type: ignore[union-attr]
