@@ -1,4 +1,4 @@
-"""How far the cycle model is from the RTL: every layer of benchmark networks alone, predicted and measured.
+"""How far the cycle model is from the RTL: every layer of the benchmark networks alone, predicted and measured.
 
 Usage: python benchmarks/cost_model.py [--network NAME]... [--config NAME]... [--half-bus] [--layers] [--json FILE]
 """
@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from network_figures.cases import CASES
 from vta_app import VTAConfig, compile, load_config, quantize
 from vta_app.output import print_table, write_json
 from vta_arch.presets import DEFAULT_PRESET
@@ -23,7 +24,6 @@ from vta_sw.cycles.timing import HALF_BUS, REFERENCE_MEMORY, MemoryTiming
 from vta_sw.models import MODELS
 
 ROOT = Path(__file__).resolve().parents[1]
-NETWORKS = ("resnet8", "resnet18")
 WHOLE = "(all launches)"
 """The network as it runs, its layers overlapping."""
 LIMIT = 5.0
@@ -47,6 +47,13 @@ class LayerError:
     def percent(self) -> float:
         """The prediction's error; negative: too few cycles."""
         return 100 * (self.predicted - self.measured) / self.measured
+
+
+def pairs(networks: list[str] | None, configs: list[str] | None) -> list[tuple[str, str]]:
+    """Networks and their configurations: those of the benchmarks, unless named."""
+    own = {case.network: case.preset for case in CASES}
+    named = networks or list(own)
+    return [(name, config) for name in named for config in configs or [own.get(name, DEFAULT_PRESET)]]
 
 
 def compiled(network: str, cfg: VTAConfig) -> Program:
@@ -100,12 +107,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=ROOT / "build" / "bench_cost_model.json")
     arguments = parser.parse_args()
     found: list[LayerError] = []
-    for config in arguments.config or [DEFAULT_PRESET]:
-        cfg = load_config(config)
-        for network in arguments.network or NETWORKS:
-            program = compiled(network, cfg)
-            for memory in (REFERENCE_MEMORY, HALF_BUS) if arguments.half_bus else (REFERENCE_MEMORY,):
-                found += measure(program, network, memory)
+    for network, config in pairs(arguments.network, arguments.config):
+        program = compiled(network, load_config(config))
+        for memory in (REFERENCE_MEMORY, HALF_BUS) if arguments.half_bus else (REFERENCE_MEMORY,):
+            found += measure(program, network, memory)
     if arguments.layers:
         print_layers(found)
     print_networks(found)
