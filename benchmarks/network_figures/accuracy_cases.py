@@ -34,14 +34,13 @@ class Variant:
         return QConfig(**self.options)
 
 
-_IN_TURN = {"rounding": Rounding.SEQUENTIAL}
 _FITTED = {"rounding": Rounding.ADAROUND}
 VARIANTS = (
-    Variant("int8", "pynq-z1", _IN_TURN),
+    Variant("int8", "pynq-z1"),
     Variant("w4a8", "w4a8", _FITTED),
     Variant("int4", "int4", _FITTED),
     Variant("w2a8", "w4a8", {**_FITTED, "nbit_weight": 2}, networks=("ResNet-20",)),
-    Variant("int8, shift", "pynq-z1", _IN_TURN, shift=True),
+    Variant("int8, shift", "pynq-z1", {"rounding": Rounding.SEQUENTIAL}, shift=True),
     Variant("w4a8, shift", "w4a8", _FITTED, shift=True),
     Variant("int4, shift", "int4", _FITTED, shift=True),
 )
