@@ -144,7 +144,7 @@ RoundingOption = Annotated[
     Rounding,
     typer.Option(
         "--rounding",
-        help="adaround: fitted layer by layer to the float outputs; below 8 bits it decides.",
+        help="sequential, in seconds, and adaround, which decides below 8 bits, fit them to what the layer reads.",
         rich_help_panel=WEIGHTS_PANEL,
     ),
 ]

@@ -40,7 +40,7 @@ VARIANTS = (
     Variant("w4a8", "w4a8", _FITTED),
     Variant("int4", "int4", _FITTED),
     Variant("w2a8", "w4a8", {**_FITTED, "nbit_weight": 2}, networks=("ResNet-20",)),
-    Variant("int8, shift", "pynq-z1", shift=True),
+    Variant("int8, shift", "pynq-z1", {"rounding": Rounding.SEQUENTIAL}, shift=True),
     Variant("w4a8, shift", "w4a8", _FITTED, shift=True),
     Variant("int4, shift", "int4", _FITTED, shift=True),
 )

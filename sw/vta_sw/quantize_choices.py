@@ -27,6 +27,7 @@ class Rounding(StrEnum):
     """How weights become integers."""
 
     NEAREST = "nearest"
+    SEQUENTIAL = "sequential"
     ADAROUND = "adaround"
     STOCHASTIC = "stochastic"
 

@@ -75,8 +75,7 @@ def kl_limit(stats: TensorStats, kind: IntType) -> float:
     first = min(max(_KL_LEAST_BINS, levels), last)
     tried = [*range(first, last, _KL_STEP), last]
     losses = [_divergence(counts, bins, levels) for bins in tried]
-    step = math.ldexp(1.0 / BINS, stats.log_range or 0)
-    return min(float(tried[int(np.argmin(losses))] * step), stats.largest)
+    return min(float(tried[int(np.argmin(losses))] * stats.bin_width()), stats.largest)
 
 
 def _divergence(counts: NDArray[np.float64], bins: int, levels: int) -> float:

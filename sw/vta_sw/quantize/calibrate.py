@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,8 @@ class TensorStats:
     total: int = 0
     zeros: int = 0
     """Values that are zero exactly; they are in the first bin."""
+    unit: float = 1.0
+    """What the values counted were multiplied by afterwards."""
 
     @property
     def largest(self) -> float:
@@ -73,9 +75,20 @@ class TensorStats:
 
     def centres(self) -> NDArray[np.float64]:
         """The magnitude that each bin stands for."""
-        step = np.float64(math.ldexp(1.0 / BINS, self.log_range or 0))
-        middles: NDArray[np.float64] = (np.arange(BINS, dtype=np.float64) + 0.5) * step
+        middles: NDArray[np.float64] = (np.arange(BINS, dtype=np.float64) + 0.5) * self.bin_width()
         return middles
+
+    def bin_width(self) -> float:
+        """Magnitudes of a bin, from its low end to its high one."""
+        return self.unit * math.ldexp(1.0 / BINS, self.log_range or 0)
+
+    def mean_square(self) -> float:
+        """Of the values."""
+        return float(np.dot(self.centres() ** 2, self.counts)) / max(self.total, 1)
+
+    def multiplied(self, factor: float) -> TensorStats:
+        """Of the same tensor multiplied by ``factor``, which is positive."""
+        return replace(self, unit=self.unit * factor, low=self.low * factor, high=self.high * factor)
 
 
 def _halved(counts: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -65,7 +65,7 @@ class QConfig:
     rounding_steps: int = 300
     """Steps of the optimizer for each layer, for ``rounding`` adaround."""
     seed: int = 0
-    """Of stochastic rounding, and of the samples that adaround draws."""
+    """Of stochastic rounding, and of the samples that fitted rounding draws."""
 
     def resolve(self, cfg: VTAConfig) -> Widths:
         """The types that follow from this and ``cfg``. Raises ConfigError where both contradict each other."""

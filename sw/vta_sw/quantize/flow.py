@@ -19,6 +19,7 @@ from .any_scale import align_additions
 from .calibrate import Progress, TensorStats, observe
 from .config import QConfig
 from .equalize import equalize
+from .fold_scales import fold_scales
 from .integral import fully_integral
 from .kinds import Kinds, choose_kinds
 from .layers import Fitting, fit_layers, samples_looked_at
@@ -38,7 +39,8 @@ class Quantization:
 
     model: ModelProto
     prepared: ModelProto
-    """The float network that the annotation speaks of: in canonical form, and equalized if that was asked for."""
+    """The float network that the annotation speaks of: in canonical form, equalized if that was asked for, and with
+    tensors multiplied for powers of two as scales."""
     annotation: Annotation
     stats: dict[str, TensorStats]
     scales: dict[str, float]
@@ -60,11 +62,12 @@ def quantize(
 ) -> ModelProto:
     """The QDQ model of a float network, with the integer types of ``cfg``.
 
-    Scales are powers of two, or any number where ``cfg`` has the extension ``requant``.
+    Scales are any number where ``cfg`` has the extension ``requant``, powers of two elsewhere, which are fitted by
+    multiplying tensors (see :mod:`.fold_scales`).
 
     ``calibration``: samples [n, ...] as the network takes them (or one array for each input name), or an iterable of
     batches of them, which is gone through once. Of an iterable one batch at a time is in memory, and what is needed
-    again: the first 128 samples, or 512 for adaround. Observed tensors are
+    again: the first 128 samples, or 512 for fitted rounding. Observed tensors are
     histograms; those of a batch that runs take about 48 MiB at most, or one sample if that is more.
     ``batch``: fixes the batch dimension; None keeps it as it is in the file.
     ``progress(step, done, total)`` is called now and then.
@@ -125,6 +128,9 @@ def quantize_prepared(
     if not cfg.inp_is_signed:
         _drop_negative(graph, plan, stats, cfg)
     kinds = choose_kinds(graph, plan, stats, cfg, config)
+    if not has_any_scale(cfg):
+        prepared = fold_scales(graph, plan, stats, kinds, _ranges_given(plan, config))
+        graph = Graph(prepared)
     scales = _activation_scales(plan, stats, kinds, cfg, config)
     if has_any_scale(cfg):
         align_additions(graph, plan, scales, cfg, bits=config.resolve(cfg).activation.bits, kept=kinds.kept)
@@ -164,12 +170,22 @@ def _checked(cfg: VTAConfig, config: QConfig) -> None:
     config.resolve(cfg)
 
 
+def _makers(plan: Annotation) -> dict[str, str]:
+    """Scale group -> the layer that makes it."""
+    return {plan.groups[layer.output]: layer.name for layer in plan.layers}
+
+
+def _ranges_given(plan: Annotation, config: QConfig) -> list[str]:
+    """Scale groups whose range follows from something else than the least error."""
+    makers = _makers(plan)
+    return [root for root in plan.roots() if config.mode_of(makers.get(root)) is not CalibrateMode.MSE]
+
+
 def _activation_scales(
     plan: Annotation, stats: dict[str, TensorStats], kinds: Kinds, cfg: VTAConfig, config: QConfig
 ) -> dict[str, float]:
     """The scale of every group; an override of the layer that makes it prevails."""
-    makers = {plan.groups[layer.output]: layer.name for layer in plan.layers}
-    scales = {}
+    makers, scales = _makers(plan), {}
     for root in plan.roots():
         asked = config.overrides.of(makers[root]) if root in makers else LayerOverride()
         mode = config.mode_of(makers.get(root))

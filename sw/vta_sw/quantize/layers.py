@@ -19,16 +19,20 @@ from .adaround import fit_rounding
 from .calibrate import Progress
 from .config import QConfig
 from .kinds import Kinds
+from .sequential import in_turn
 from .simulate import has_bias, round_weights, run_as_float, simulate
 from .types import Annotation, LayerPlan, WeightQuant
-from .unfolding import sample
+from .unfolding import Windows, sample
 from .walk import Walk
 from .weights import Accumulator, Rounded, Rounder, addition_problem, nearest, quantize_weights, stochastic
 
 _POSITIONS = 32768
 """Output positions of a layer that its rounding is fitted on."""
+_FINE_BITS = 8
+"""So many bits are fitted in turn, which takes seconds and is as good then; fewer step by step."""
 _IMAGES, _IMAGES_OF_MEANS = 512, 128
 """Samples at most that rounding looks at, and that the bias does where nothing else does."""
+_FITTED = (Rounding.ADAROUND, Rounding.SEQUENTIAL)
 _FITTED_BITS = 2
 """With so few bits scales are fitted together with the integers; with more that gained nothing on samples held out."""
 
@@ -52,7 +56,7 @@ class Fitting:
 
 def samples_looked_at(config: QConfig) -> int:
     """Calibration samples, the first ones, that fitting layers takes."""
-    fits = config.rounding is Rounding.ADAROUND or config.overrides.rounds(Rounding.ADAROUND)
+    fits = any(config.rounding is how or config.overrides.rounds(how) for how in _FITTED)
     return _IMAGES if fits else _IMAGES_OF_MEANS
 
 
@@ -117,21 +121,51 @@ class _Fit:
         seed = zlib.crc32(layer.name.encode()) ^ config.seed
         if how is Rounding.STOCHASTIC:
             return stochastic(weight, limits, seed)
-        # 8 bits are fine enough without; of a transposed layer no windows are taken.
-        if how is Rounding.NEAREST or layer.transposed or self._of.kinds.weights[layer.name].bits >= 8:
+        # Of a transposed layer no windows are taken.
+        if how is Rounding.NEAREST or layer.transposed:
             return nearest(weight, limits)
-        x, y = self._quantized.value(self._nodes[layer.name].input[0]), self._float.value(layer.output)
-        windows = sample(self._nodes[layer.name], weight.shape, x, y, _POSITIONS, np.random.default_rng(seed))
+        if how is Rounding.SEQUENTIAL or self._of.kinds.weights[layer.name].bits >= _FINE_BITS:
+            windows = self._windows(layer, weight, layer.output, None, seed)
+            return in_turn(weight.reshape(len(weight), -1).astype(np.float64), limits, windows)
+        return self._adaround(layer, weight, bias, room, seed)
+
+    def _windows(self, layer: LayerPlan, weight: Floats, output: str, added: Floats | None, seed: int) -> Windows:
+        """The inputs of a layer in the network quantized so far, and the float values of ``output``."""
+        node = self._nodes[layer.name]
+        x, y = self._quantized.value(node.input[0]), self._float.value(output)
+        return sample(node, weight.shape, x, y, _POSITIONS, np.random.default_rng(seed), added=added)
+
+    def _adaround(self, layer: LayerPlan, weight: Floats, bias: Floats | None, room: Accumulator, seed: int) -> Rounder:
+        config, (goal, other) = self._of.config, self._goal(layer)
+        added = None if other is None else self._quantized.value(other)
+        windows = self._windows(layer, weight, goal.output, added, seed)
         flat = weight.reshape(len(weight), -1).astype(np.float64)
         known = np.zeros(len(flat)) if bias is None else bias.astype(np.float64)
-        bounds = _bounds(self._of.graph, self._floats, layer)
+        bounds = _bounds(self._of.graph, self._floats, goal)
         free = not room.power_of_two and self._of.kinds.weights[layer.name].bits <= _FITTED_BITS
 
         def rounder(scales: NDArray[np.float64]) -> Rounded:
-            rng, steps = np.random.default_rng(seed), config.rounding_steps
+            rng, steps, limits = np.random.default_rng(seed), config.rounding_steps, room.weight_limits
             return fit_rounding(flat, known, scales, limits, windows, bounds=bounds, steps=steps, free=free, rng=rng)
 
         return rounder
+
+    def _goal(self, layer: LayerPlan) -> tuple[LayerPlan, str | None]:
+        """The layer whose output is to be as in float when ``layer`` is done, and the tensor added on the way there.
+
+        That is the addition that alone reads it, if its other input is made before: it is as quantized as it gets.
+        """
+        graph = self._of.graph
+        readers = graph.consumers().get(layer.output, [])
+        adds = [other for other in self._plan.layers if other.op_type == "Add" and layer.output in other.inputs]
+        if len(readers) != 1 or len(adds) != 1 or layer.output in graph.output_names:
+            return layer, None
+        add = adds[0]
+        others = [at for at, name in enumerate(add.inputs) if name != layer.output]
+        order = {name: at for at, node in enumerate(graph.nodes) for name in node.output}
+        if len(others) != 1 or layer.fused is not None or order.get(add.inputs[others[0]], -1) > order[layer.output]:
+            return layer, None
+        return add, self._nodes[add.name].input[others[0]]
 
     def _corrected(self, layer: LayerPlan, quant: WeightQuant) -> WeightQuant:
         """The layer as it is from now on in the simulated network; its bias takes back the mean error if asked for.

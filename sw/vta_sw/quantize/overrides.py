@@ -11,6 +11,8 @@ from typing import Any
 
 from vta_arch.errors import ConfigError
 
+from ..quantize_choices import CalibrateMode, Rounding
+
 BITS = (2, 4, 8)
 """Widths of the integer types that ONNX has."""
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -23,8 +25,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "rounding": (str,),
 }
 _CHOICES = {
-    "calibrate_mode": ("mse", "minmax", "percentile", "kl_divergence", "global_scale"),
-    "rounding": ("nearest", "adaround", "stochastic"),
+    "calibrate_mode": tuple(CalibrateMode),
+    "rounding": tuple(Rounding),
 }
 
 

@@ -39,8 +39,7 @@ def unclipped_scale(stats: TensorStats, kind: IntType) -> float:
 
 def signal_to_noise_db(stats: TensorStats, scale: float, kind: IntType) -> float:
     """Signal to quantization noise of a tensor, in dB (infinite without noise)."""
-    signal = float(np.dot(stats.centres() ** 2, stats.counts)) / max(stats.total, 1)
-    return decibels(signal, mean_error(stats, scale, kind))
+    return decibels(stats.mean_square(), mean_error(stats, scale, kind))
 
 
 def saturated_share(stats: TensorStats, scale: float, kind: IntType) -> float:

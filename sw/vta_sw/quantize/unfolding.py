@@ -15,18 +15,29 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Windows:
-    """Samples of a layer: ``inputs`` [groups, samples, depth], ``outputs`` [groups, samples, channels of a group]."""
+    """Samples of a layer: ``inputs`` [groups, samples, depth], ``outputs`` [groups, samples, channels of a group].
+
+    ``added`` is like ``outputs``: what comes on top of the layer's own result; None: nothing.
+    """
 
     inputs: Floats
     outputs: Floats
+    added: Floats | None = None
 
 
 def sample(
-    node: NodeProto, weight_shape: tuple[int, ...], x: Floats, y: Floats, count: int, rng: np.random.Generator
+    node: NodeProto,
+    weight_shape: tuple[int, ...],
+    x: Floats,
+    y: Floats,
+    count: int,
+    rng: np.random.Generator,
+    *,
+    added: Floats | None = None,
 ) -> Windows:
     """About ``count`` positions of a Conv's or Gemm's input ``x`` and output ``y``, the same number of each image."""
     if len(weight_shape) == 2:
-        return Windows(x[None], y[None])
+        return Windows(x[None], y[None], None if added is None else added[None])
     images, channels, height, width = y.shape
     each = min(height * width, max(1, count // images))
     rows, cols = np.divmod(np.stack([rng.permutation(height * width)[:each] for _ in range(images)]), width)
@@ -40,5 +51,9 @@ def sample(
     windows = padded[at, :, y_at, x_at]  # [images, each, kh, kw, channels]
     windows = windows.reshape(images * each, *weight_shape[2:], groups, weight_shape[1])
     inputs = windows.transpose(3, 0, 4, 1, 2).reshape(groups, images * each, -1)
-    outputs = y[np.arange(images)[:, None], :, rows, cols].reshape(images * each, groups, channels // groups)
-    return Windows(np.ascontiguousarray(inputs), np.ascontiguousarray(outputs.transpose(1, 0, 2)))
+
+    def taken(tensor: Floats) -> Floats:
+        found = tensor[np.arange(images)[:, None], :, rows, cols].reshape(images * each, groups, channels // groups)
+        return np.ascontiguousarray(found.transpose(1, 0, 2))
+
+    return Windows(np.ascontiguousarray(inputs), taken(y), None if added is None else taken(added))
