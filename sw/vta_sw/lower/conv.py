@@ -23,14 +23,11 @@ from .parts import Part, Position, parts_of
 from .requantize import Requantization, overlaps, plan_requantization
 from .stream import StreamBuilder
 from .tiling import Tiling, best_tilings, row_parts
-from .timeline import slice_cycles, store_cycles, trial_cost
+from .timeline import slice_cycles, trial_cost
 from .weight_tiles import Used, WeightTiles, used_key
 
 _TRIAL_STEPS, _LEAST_TRIALS = 500, 3
 """Steps of all trials of a layer: with many steps its ends hardly matter, and the estimate is as good."""
-
-_STORE_BOUND = 1.25
-"""Products of a vector, in cycles that STORE takes for it, up to which the products may wait for STORE."""
 
 
 class ConvLowering(ConvProducts):
@@ -239,10 +236,13 @@ class ConvLowering(ConvProducts):
         self._uops.finish()
 
     def _parts_of_half(self, blocks: int, vectors: int) -> int:
-        """Tiles that each half of the accumulators holds: two where STORE is slower, so that it never waits."""
+        """Tiles that each half of the accumulators holds: two where a sum is one product, so that STORE never waits.
+
+        The array then reads no accumulators; where it does, STORE would wait for it, in the half that both use.
+        """
         fits = 2 * blocks * vectors <= self._cfg.acc_depth // 2
         alone = overlaps(self._cfg) and not self.plan.passes and not len(self.plan.vectors)
-        return 2 if fits and alone and self.geometry.products <= _STORE_BOUND * store_cycles(self._cfg) else 1
+        return 2 if fits and alone and self.geometry.products <= 1 else 1
 
     def _finish_tiles(self) -> None:
         """What is left when all tiles have their products."""
