@@ -6,6 +6,11 @@ import numpy as np
 import pytest
 from operator_models import ANY_SCALE, CONFIGS, any_scale, check, images, same_pair
 from qdq_models import QdqBuilder
+from vta_arch.presets import load_preset
+from vta_sim.random_configs import named_configs
+from vta_sw.lower.chain_tiling import ChainTask, chain_stages
+from vta_sw.lower.geometry import Axis, ConvGeometry
+from vta_sw.lower.parts import parts_of
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -25,6 +30,17 @@ def test_max_pool(name: str, seed: int) -> None:
     y = same_pair(net, net.node("MaxPool", [x], "pool", **options, ceil_mode=rounded_up), x)
     _, apart = check(net.model(y), cfg, {"x": images(shape)}, net.scales[y], 1)
     assert not apart.any()
+
+
+@pytest.mark.parametrize("name", ["x-tiny", "pynq-z1", "x-int4"])
+@pytest.mark.parametrize("cols", range(1, 39))
+def test_steps_of_a_chain_end_with_every_row(name: str, cols: int) -> None:
+    """A step of two outputs would add what is beyond a row of odd width to the next one."""
+    cfg = named_configs()[name] if name.startswith("x-") else load_preset(name)
+    axes = Axis(1, 1, 1, 1, 1, 0, 0), Axis(38, 38, 3, 1, 1, 1, 1)
+    task = ChainTask(ConvGeometry(1, 1, 1, *axes), ((1, -1, 0), (0, 1, -1), (0, 0, 1)), 0)
+    steps = chain_stages(cfg, task, cols).steps
+    assert all(part.count % item.outputs == 0 for item in steps for part in parts_of(38, cols))
 
 
 @pytest.mark.parametrize("name", ANY_SCALE)

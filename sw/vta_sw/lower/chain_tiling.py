@@ -15,6 +15,7 @@ from ..graph.types import Ints
 from .depthwise_steps import DepthwiseSteps, depthwise_tiles, steps_of_taps
 from .errors import NotLowerableError
 from .geometry import Axis, ConvGeometry
+from .parts import parts_of
 from .products import bus_words
 from .requantize import overlaps
 from .tiling import Tiling, row_parts, splits
@@ -91,14 +92,15 @@ class ChainTask:
 
 @lru_cache(maxsize=256)
 def chain_stages(cfg: VTAConfig, task: ChainTask, cols: int) -> Stages:
-    """The stages for tiles of ``cols`` columns.
+    """The stages for tiles of at most ``cols`` columns.
 
     A step of DEPTHWISE makes neighbouring outputs at once where a row is a whole number of steps: a later stage adds,
     so what it makes beyond a row would be added to the next.
     """
     geometry = replace(task.geometry, out_blocks=1, rows=replace(task.geometry.rows, kernel=1))
     most = cfg.depthwise_outputs if Opcode.DEPTHWISE in opcodes(cfg) else 1
-    outputs = max(n for n in range(1, most + 1) if cols % n == 0 and geometry.cols.out % n == 0)
+    widths = {part.count for part in parts_of(geometry.cols.out, cols)}
+    outputs = max(n for n in range(1, most + 1) if all(width % n == 0 for width in widths))
     steps, tiles, lengths = [], [], []
     for weights in task.weights:
         columns = tuple(at for at, weight in enumerate(weights) if weight) or (0,)
