@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import onnx
@@ -20,8 +20,9 @@ from vta_sim.rtl import RtlDevice
 from vta_sw.compiler import compile
 from vta_sw.cycles.model import stream_cycles
 from vta_sw.cycles.program import layer_cycles, region_cycles
+from vta_sw.cycles.read_bus import ReadBus, Request
 from vta_sw.cycles.timing import HALF_BUS, REFERENCE_MEMORY, MemoryTiming
-from vta_sw.cycles.transfers import load_transfer, rows_on_bus
+from vta_sw.cycles.transfers import Transfer, load_transfer, rows_on_bus
 
 CONFIGS = ("tiny", "pynq-z1", "int4")
 MEMORIES = {"reference": REFERENCE_MEMORY, "half bus": HALF_BUS, "slow": MemoryTiming(latency=90)}
@@ -109,9 +110,28 @@ def test_rows_on_the_bus(base: int, size: int, stride: int, rows: int, expected:
 
 
 def test_padding_of_a_load() -> None:
-    """Rows above before the first beat, columns between beats, rows below after the last one."""
+    """Rows above before the first beat, columns between rows, rows below after the last one."""
     cfg = dataclasses.replace(load_preset("pynq-z1"))
     shape = {"y_size": 2, "x_size": 3, "x_stride": 3, "y_pad_0": 1, "y_pad_1": 2, "x_pad_0": 1, "x_pad_1": 1}
     transfer = load_transfer(cfg, load(cfg, Memory.INP, **shape))
     assert transfer is not None
-    assert (transfer.beats, transfer.head, transfer.stalls, transfer.tail) == (12, 5, 4, 10)
+    assert (transfer.beats, transfer.head, transfer.gaps, transfer.tail) == (12, 5 + 1, 2, 1 + 10)
+
+
+def test_padding_of_one_loader_hides_behind_the_bursts_of_another() -> None:
+    """A loader that pads after each burst leaves the bus to the others; alone it leaves the bus idle."""
+    padded, plain = Transfer(bursts=8, beats=32, gaps=8 * 12), Transfer(bursts=8, beats=128)
+    ends: dict[int, float] = {}
+
+    def finish(*transfers: Transfer) -> float:
+        bus = ReadBus(REFERENCE_MEMORY, len(transfers))
+        for number, (client, transfer) in enumerate(zip(bus.clients, transfers, strict=True)):
+            client.requests.append(Request(transfer, 0, lambda _: None, partial(ends.__setitem__, number)))
+        while bus.step():
+            pass
+        return max(ends.values())
+
+    alone = finish(padded)
+    assert alone == REFERENCE_MEMORY.latency + padded.beats + padded.gaps
+    assert finish(plain) == REFERENCE_MEMORY.latency + plain.beats
+    assert finish(padded, plain) <= REFERENCE_MEMORY.latency + padded.beats + plain.beats + 12

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from .timing import READ_START, READS_OPEN, UNKNOWN, MemoryTiming
 from .transfers import Transfer
 
-_MOST_CHUNK = 8
-"""Bursts that are accounted for at once, of a long transfer."""
-
 
 class Request:
-    """A transfer on its way. ``start``: when its first burst can be requested."""
+    """A transfer on its way. ``start``: when its first burst can be requested.
 
-    __slots__ = ("begun", "bursts", "chunk", "cycles", "on_done", "on_requested", "ready", "start", "transfer")
+    ``cycles``: what a burst takes of the bus; ``gap``: how long its loader then takes no beat.
+    """
+
+    __slots__ = ("begun", "bursts", "cycles", "gap", "on_done", "on_requested", "ready", "start", "transfer")
 
     def __init__(
         self,
@@ -28,27 +28,24 @@ class Request:
         self.transfer, self.start, self.ready = transfer, start, ready
         self.on_requested, self.on_done = on_requested, on_done
         self.bursts, self.begun = transfer.bursts, False
-        self.chunk = max(1, min(_MOST_CHUNK, transfer.bursts // 8))
-        self.cycles = 0.0
+        self.cycles = self.gap = 0.0
 
 
 class Client:
-    """A loader: its requests in order. ``finish``: when it has written all data of those so far."""
+    """A loader: its requests in order. ``finish``: when it can take the next beat after those so far."""
 
-    __slots__ = ("finish", "next", "requests", "tag")
+    __slots__ = ("finish", "next", "requests")
 
     def __init__(self) -> None:
         self.requests: deque[Request] = deque()
         self.next = 0.0
         self.finish = 0.0
-        self.tag = 0.0
 
 
 class ReadBus:
     """Bursts of all clients; call :meth:`step` while there are requests.
 
-    At most READS_OPEN bursts are under way. Among clients that ask, the one that was given least goes first, which is
-    round robin; short runs of bursts of a long transfer count as one.
+    Clients that ask take turns, burst by burst; at most READS_OPEN bursts are under way.
     """
 
     def __init__(self, timing: MemoryTiming, clients: int) -> None:
@@ -56,82 +53,76 @@ class ReadBus:
         self._latency, self._interval = timing.latency, float(timing.beat_interval)
         self._time = 0.0
         self._free = 0.0
-        self._given = 0.0
-        self._open: deque[tuple[float, int]] = deque()
-        self._count = 0
-        self.beats = 0
+        self._last = 0
+        self._ends = deque([0.0] * READS_OPEN, READS_OPEN)
 
     def step(self) -> bool:
         """Give requests their place until a transfer has all of its own; False when there is none.
 
         Until then nobody hears of it, so the clients that ask stay the same.
         """
-        active = [client for client in self.clients if client.requests]
-        if not active:
+        asking = [number for number, client in enumerate(self.clients) if client.requests]
+        if not asking:
             return False
-        if len(active) == 1:
-            client = active[0]
-            now = max(self._time, client.requests[0].start, client.next)
-            while not self._accept(client, self._room(now)):
-                now = self._time
-            return True
-        ready = [max(client.requests[0].start, client.next) for client in active]
+        clients = [self.clients[number] for number in asking]
+        ready = [self._ready(client) for client in clients]
+        turn = sum(number <= self._last for number in asking) % len(asking)
+        order = [*range(len(asking))] * 2
+        ends = self._ends
         while True:
-            now = self._room(max(self._time, min(ready)))
-            chosen, least = 0, UNKNOWN
-            for number, time in enumerate(ready):
-                if time <= now and least > self._given and active[number].tag < least:
-                    chosen, least = number, active[number].tag
-            if self._accept(active[chosen], now):
+            now = self._time if self._time > ends[0] else ends[0]
+            if ready[turn] > now:
+                now = max(now, min(ready))
+                turn = next(index for index in order[turn:] if ready[index] <= now)
+            client, self._last = clients[turn], asking[turn]
+            ready[turn] = UNKNOWN
+            self._accept(client, now, min(ready))
+            ready[turn] = client.next
+            turn = order[turn + 1]
+            if not client.requests[0].bursts:
+                self._end(client)
                 return True
-            ready[chosen] = self._time
 
-    def _room(self, now: float) -> float:
-        """When a burst can be requested that is ready at ``now``: earlier ones may have to end first."""
-        under_way = self._open
-        while under_way and (self._count >= READS_OPEN or under_way[0][0] <= now):
-            ended, bursts = under_way.popleft()
-            self._count -= bursts
-            if ended > now:
-                now = ended
-        return now
-
-    def _accept(self, client: Client, now: float) -> bool:
-        """The next bursts of ``client`` at ``now``; whether they are the last ones of a transfer."""
+    def _ready(self, client: Client) -> float:
+        """When the client can request the next burst."""
         request = client.requests[0]
-        begin = now + self._latency
-        if self._free > begin:
-            begin = self._free
         if not request.begun:
+            # What a loader does between beats hides in a slow memory's pauses.
             request.begun = True
-            begin = max(begin, max(client.finish, request.ready) + request.transfer.head)
-            request.cycles = self._cycles(request.transfer, request.chunk)
-        number, cycles = request.chunk, request.cycles
-        if request.bursts < number:
-            number, cycles = request.bursts, self._cycles(request.transfer, request.bursts)
-        if client.tag > self._given:
-            self._given = client.tag
-        client.tag = self._given + number
-        client.next = self._time = now + number
-        self._free = begin + cycles
-        self._open.append((self._free, number))
-        self._count += number
-        request.bursts -= number
-        if request.bursts:
-            return False
-        self._end(client, request)
-        return True
+            transfer = request.transfer
+            client.finish = max(client.finish, request.ready) + transfer.head
+            beats = transfer.beats / transfer.bursts
+            request.cycles = max(beats * self._interval, beats + transfer.stalls / transfer.bursts)
+            request.gap = max(0.0, transfer.gaps / transfer.bursts - (self._interval - 1))
+        return max(request.start, client.next)
 
-    def _cycles(self, transfer: Transfer, bursts: int) -> float:
-        """Of some bursts: what the loader does between beats hides in a slow memory's pauses."""
-        beats, stalls = transfer.beats / transfer.bursts * bursts, transfer.stalls * bursts / transfer.bursts
-        return max(beats * self._interval, beats + stalls)
+    def _accept(self, client: Client, now: float, until: float) -> None:
+        """A burst of ``client`` at ``now``, and more of its transfer where they go before ``until``."""
+        request = client.requests[0]
+        latency, cycles, gap, left = self._latency, request.cycles, request.gap, request.bursts
+        free, taken, ends = self._free, client.finish, self._ends
+        while True:
+            begin = now + latency
+            if free > begin:
+                begin = free
+            if taken > begin:
+                begin = taken
+            free = begin + cycles
+            taken = free + gap
+            ends.append(free)
+            left -= 1
+            time = now + 1
+            now = time if time > ends[0] else ends[0]
+            if not left or now >= until:
+                break
+        self._time = client.next = time
+        self._free, client.finish, request.bursts = free, taken, left
 
-    def _end(self, client: Client, request: Request) -> None:
+    def _end(self, client: Client) -> None:
         """All bursts of the client's first request have their place."""
-        client.requests.popleft()
+        request = client.requests.popleft()
         # The last beat is followed by no pause.
-        client.finish = self._free - (self._interval - 1) + request.transfer.tail
+        client.finish += request.transfer.tail - (self._interval - 1)
         request.on_requested(self._time)
         request.on_done(client.finish)
 

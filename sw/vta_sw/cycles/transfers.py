@@ -17,13 +17,15 @@ from .timing import BURST_BEATS
 class Transfer:
     """Of one instruction: bursts, beats, and cycles in which the loader takes no beat.
 
-    ``head``: before the first beat; ``stalls``: between beats; ``tail``: after the last one.
+    ``head``: before the first beat; ``stalls``: between the beats of bursts; ``gaps``: from row to row, where beats of
+    other loaders may pass; ``tail``: after the last beat.
     """
 
     bursts: int
     beats: int
     head: int = 0
     stalls: int = 0
+    gaps: int = 0
     tail: int = 0
 
 
@@ -68,10 +70,15 @@ def _load(cfg: VTAConfig, memory: Memory, base: int, sizes: tuple[int, ...], pad
     (rows, size, stride), (top, bottom, left, right) = sizes, pads
     bursts, beats = rows_on_bus(bus, base, size * elem, stride * elem, rows)
     parts = [-(-part // lanes) for part in (left, size, right)]
-    stalls = rows * (parts[0] + parts[2])
-    if lanes == 1:  # narrow elements come one a cycle
-        stalls += max(0, rows * size - beats)
-    return Transfer(bursts, beats, top * sum(parts), stalls, bottom * sum(parts))
+    stalls = max(0, rows * size - beats) if lanes == 1 else 0  # narrow elements come one a cycle
+    return Transfer(
+        bursts,
+        beats,
+        head=top * sum(parts) + parts[0],
+        stalls=stalls,
+        gaps=(rows - 1) * (parts[0] + parts[2]),
+        tail=bottom * sum(parts) + parts[2],
+    )
 
 
 def store_transfer(cfg: VTAConfig, insn: Insn) -> Transfer | None:
