@@ -40,6 +40,7 @@ _TOTAL_LIMIT = 2 << 30
 _MEMBER_LIMIT = 100_000
 _RATIO_LIMIT = 1100
 """Deflate cannot shrink anything by more than 1032: a larger claim is a lie."""
+_SAMPLES, _SAMPLE, _WORTH = 16, 4096, 0.875
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _ARRAY_ALIGNMENT = 8
 
@@ -72,10 +73,17 @@ def save(program: Program, path: Path) -> None:
     with atomic_output(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, data in members.items():
             info = zipfile.ZipInfo(name, _EPOCH)
-            info.compress_type = zipfile.ZIP_DEFLATED
+            info.compress_type = zipfile.ZIP_DEFLATED if _shrinks(data) else zipfile.ZIP_STORED
             info.create_system = 3
             info.external_attr = 0o644 << 16
             archive.writestr(info, data, compresslevel=1)
+
+
+def _shrinks(data: bytes) -> bool:
+    """Whether deflate is worth its time: it leaves at most _WORTH of samples. Weights often hardly shrink."""
+    step = max(len(data) // _SAMPLES, _SAMPLE)
+    sample = b"".join(data[start : start + _SAMPLE] for start in range(0, len(data), step))
+    return len(zlib.compress(sample, level=1)) <= _WORTH * len(sample)
 
 
 def _infos(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:

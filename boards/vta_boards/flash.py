@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from enum import Enum
 from pathlib import Path
 
 from vta_arch.errors import BoardError
@@ -14,6 +13,7 @@ from .board import Board
 from .build_result import BuildResult, read_build
 from .device_tree import overlay
 from .steps import Report, Step, run_all
+from .via import Via
 
 FIRMWARE = "/lib/firmware"
 MANAGER = "/sys/class/fpga_manager/fpga0"
@@ -22,20 +22,6 @@ SSH = ("-o", "BatchMode=yes", "-o", "ConnectTimeout=10")
 """Nobody is there to type a password, and a board that is off is not waited for."""
 _ABSENT = "absent"
 _HOST = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*@)?[A-Za-z0-9][A-Za-z0-9_.:-]*")
-
-
-class Via(str, Enum):  # noqa: UP042 - boards have Python 3.10
-    """How the bitstream gets to the board."""
-
-    JTAG = "jtag"
-    """openFPGALoader on the desk, over the board's cable."""
-    SSH = "ssh"
-    """The board's Linux, from the desk."""
-    LOCAL = "local"
-    """The board's Linux, on the board itself."""
-
-    def __str__(self) -> str:
-        return self.value
 
 
 def flash(

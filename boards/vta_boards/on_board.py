@@ -14,7 +14,8 @@ from vta_arch.errors import VTAError
 
 from . import on_board_run, on_board_serve
 from .board import BOARDS, find_board
-from .flash import Via, flash
+from .flash import flash
+from .via import Via
 
 TERMINATED, INTERRUPTED = 143, 130
 """Exit status after SIGTERM and after Ctrl-C, as a shell reports them."""

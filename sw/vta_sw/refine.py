@@ -14,6 +14,7 @@ from .lower.operators import Lowering
 from .lower.stream import StreamBuilder
 from .lower.tiling import Tiling
 from .lower.timeline import slice_cycles, trial_cost
+from .trials import spread
 
 _MOST_CYCLES = 40_000
 """The ends of a longer layer hardly matter."""
@@ -21,6 +22,8 @@ _OTHERS = 5
 """Tilings that are tried besides the one that is best for the layer by itself."""
 _WORSE = 1.15
 """Times the best cost that a layer by itself may take to be tried."""
+_LEAST_TASKS = 8
+"""Trials of all layers together that are worth another process."""
 
 
 def refine(context: Context, lowerings: Sequence[Lowering], progress: Callable[[int, int], None]) -> None:
@@ -28,17 +31,39 @@ def refine(context: Context, lowerings: Sequence[Lowering], progress: Callable[[
 
     What tuning found stays.
     """
-    for number, lowering in enumerate(lowerings):
-        progress(number, len(lowerings))
-        if not isinstance(lowering, ConvLowering):
-            continue
-        tried = lowering.tried
-        if lowering.key() in context.choice.from_tuning or len(tried) < 2 or tried[0][0] > _MOST_CYCLES:
-            continue
-        found = [tiling for cost, tiling in tried[: _OTHERS + 1] if cost <= _WORSE * tried[0][0]]
-        before, behind = lowerings[max(0, number - 1) : number], lowerings[number + 1 : number + 2]
-        costs = [_cost(context, [*before, lowering, *behind], lowering, tiling) for tiling in found]
-        lowering.tiling = found[costs.index(min(costs))]
+
+    def cost(task: tuple[int, Tiling, Tiling | None]) -> int:
+        """Of layer ``number`` with a tiling, behind one that has the tiling ``before``."""
+        number, tiling, before = task
+        window = lowerings[max(0, number - 1) : number + 2]
+        lowering = lowerings[number]
+        if before is not None and isinstance(window[0], ConvLowering):
+            window[0].tiling = before
+        assert isinstance(lowering, ConvLowering)
+        return _cost(context, window, lowering, tiling)
+
+    choices = {number: _worth_trying(context, lowering) for number, lowering in enumerate(lowerings)}
+    tasks = sum(len(found) for found in choices.values())
+    with spread(cost, context.processes if tasks >= _LEAST_TASKS else 1) as costs_of:
+        for number, lowering in enumerate(lowerings):
+            progress(number, len(lowerings))
+            found = choices[number]
+            if not (found and isinstance(lowering, ConvLowering)):
+                continue
+            last = lowerings[number - 1] if number else None
+            before = last.tiling if isinstance(last, ConvLowering) else None
+            costs = costs_of([(number, tiling, before) for tiling in found])
+            lowering.tiling = found[costs.index(min(costs))]
+
+
+def _worth_trying(context: Context, lowering: Lowering) -> list[Tiling]:
+    """A layer's tilings that may be the best one among neighbours; none where there is nothing to choose."""
+    if not isinstance(lowering, ConvLowering):
+        return []
+    tried = lowering.tried
+    if lowering.key() in context.choice.from_tuning or len(tried) < 2 or tried[0][0] > _MOST_CYCLES:
+        return []
+    return [tiling for cost, tiling in tried[: _OTHERS + 1] if cost <= _WORSE * tried[0][0]]
 
 
 def _cost(context: Context, window: Sequence[Lowering], changed: ConvLowering, tiling: Tiling) -> int:

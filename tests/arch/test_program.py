@@ -97,6 +97,19 @@ def test_round_trip_and_determinism(tmp_path: Path) -> None:
     assert [insn.opcode for insn in found.instructions()] == [3, 3, 3, 3]
 
 
+def test_what_does_not_shrink_is_stored(tmp_path: Path) -> None:
+    path = tmp_path / "p.vta"
+    noise = np.random.default_rng(1).integers(-128, 128, size=1 << 18, dtype=np.int8)
+    few = np.random.default_rng(1).integers(-4, 5, size=1 << 18, dtype=np.int8)
+    kinds = []
+    for weights in (noise, few):
+        replace(sample(), arrays=sample().arrays | {"v": weights}).save(path)
+        with zipfile.ZipFile(path) as archive:
+            kinds.append(archive.getinfo("reference.bin").compress_type)
+        assert np.array_equal(Program.load(path).arrays["v"], weights)
+    assert kinds == [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]
+
+
 def test_packing_is_kept(tmp_path: Path) -> None:
     program = packed_sample()
     program.save(tmp_path / "p.vta")

@@ -27,7 +27,8 @@ from vta_arch.errors import DeviceError
 from vta_arch.isa import Memory
 from vta_arch.presets import load_preset
 from vta_arch.program import Program
-from vta_boards.server import Limits, Server
+from vta_boards.server.limits import Limits
+from vta_boards.server.server import Server
 from vta_boards.server.tokens import Token
 from vta_runtime.device import RunResult
 from vta_runtime.evaluators import Evaluator
@@ -188,7 +189,8 @@ def environment(**more: str) -> dict[str, str]:
 SERVER = """
 import sys
 from vta_arch.presets import load_preset
-from vta_boards.server.command import ServeOptions, serve
+from vta_boards.server.command import serve
+from vta_boards.server.options import ServeOptions
 from vta_sim.functional import FunctionalDevice
 serve(FunctionalDevice, load_preset("tiny"), ServeOptions(port=int(sys.argv[1])), "simulated")
 """

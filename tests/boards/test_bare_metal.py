@@ -15,7 +15,8 @@ from app_networks import images, network
 from vta_arch.errors import DataError, ProgramError
 from vta_arch.packing import PackStep
 from vta_arch.program import Program
-from vta_boards.bare_metal import Border, cut, export_c
+from vta_boards.bare_metal.border import Border, cut
+from vta_boards.bare_metal.export import export_c
 from vta_runtime.executor import Executor
 from vta_sim.functional import FunctionalDevice
 from vta_sim.memory_model import MemoryModel

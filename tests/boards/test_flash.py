@@ -19,8 +19,9 @@ from vta_boards import build as build_module
 from vta_boards.board import BOARDS
 from vta_boards.build import Build, finish, write_folder
 from vta_boards.build_result import CONFIG, MANIFEST, BuildResult, read_build
-from vta_boards.flash import MANAGER, OVERLAY, SSH, Via, flash
+from vta_boards.flash import MANAGER, OVERLAY, SSH, flash
 from vta_boards.steps import Step
+from vta_boards.via import Via
 
 Z1, KV260 = BOARDS["pynq-z1"], BOARDS["kv260"]
 TOOLS = ("openFPGALoader", "ssh", "scp", "dtc")

@@ -17,7 +17,7 @@ from serve_bench import SERVER, TOKEN, connect, expected, functional_server, pro
 from vta_app.devices import Backend, make_device
 from vta_arch.errors import DataError, DeviceError, ProgramError
 from vta_arch.presets import load_preset
-from vta_boards.server import Server
+from vta_boards.server.server import Server
 from vta_boards.server.tokens import Token
 from vta_runtime.executor import Executor
 from vta_runtime.remote import Remote

@@ -37,7 +37,8 @@ from serve_bench import (
 from vta_app.devices import Backend, make_device
 from vta_arch.errors import DataError
 from vta_arch.presets import load_preset
-from vta_boards.server import Limits, Server
+from vta_boards.server.limits import Limits
+from vta_boards.server.server import Server
 from vta_boards.server.tokens import Token
 
 LIMITS = Limits(body=1 << 20, store=4 << 20, programs=4)

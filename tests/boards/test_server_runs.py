@@ -36,7 +36,8 @@ from serve_bench import (
     wait_for,
 )
 from vta_arch.program import CpuStep
-from vta_boards.server import Limits, Server
+from vta_boards.server.limits import Limits
+from vta_boards.server.server import Server
 from vta_runtime.remote import Remote
 
 LIMITS = Limits(body=1 << 20, queue=2, run_seconds=2.0, memory=2 << 30)

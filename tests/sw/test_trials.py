@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import onnx
 import pytest
 from qdq_models import QdqBuilder
 from vta_arch.config import VTAConfig
+from vta_arch.errors import ModelError
 from vta_arch.presets import load_preset
 from vta_sw import trials
 from vta_sw.compiler import Compilation
@@ -40,3 +43,22 @@ def test_the_same_for_any_number_of_processes(name: str, tmp_path: Path, monkeyp
         lowerings = alone.lowering(layer.name), beside.lowering(layer.name)
         assert isinstance(lowerings[0], ConvLowering | AddLowering)
         assert lowerings[0].cycles() == lowerings[1].cycles()  # type: ignore[union-attr]
+
+
+def test_a_copy_that_is_ended_from_outside_is_named() -> None:
+    def work(number: int) -> int:
+        if number == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return number
+
+    with (
+        pytest.raises(ModelError, match=r"one of 2 processes .*out of memory.*taskset"),
+        trials.spread(work, 2) as run,
+    ):
+        run(range(8))
+
+
+def test_tasks_are_spread_in_order() -> None:
+    for processes in (1, 2):
+        with trials.spread(lambda number: number * number, processes) as run:
+            assert run(range(20)) == [number * number for number in range(20)]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from vta_boards.flash import Via
+from vta_boards.via import Via
 
 from ..output import print_done
 

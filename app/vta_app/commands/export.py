@@ -44,8 +44,8 @@ def export_c(
 
     Example: `vta export c build/digits.vta --input build/digits/test.npz -o build/digits_c`
     """
-    from vta_boards.bare_metal import cut
-    from vta_boards.bare_metal import export_c as export_program
+    from vta_boards.bare_metal.border import cut
+    from vta_boards.bare_metal.export import export_c as export_program
 
     loaded = Program.load(program)
     samples = None

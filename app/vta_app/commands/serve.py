@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 from vta_arch.presets import load_config
-from vta_boards.server.command import HELP, ServeOptions
+from vta_boards.server.options import HELP, ServeOptions
 
 from ..devices import Backend, make_device, open_device
 from ..options import Config

@@ -2,9 +2,3 @@
 
 Needs the standard library and numpy alone, so that it runs on a board: ``vta-board serve``.
 """
-
-from .jobs import DeviceFactory
-from .limits import Limits
-from .server import Server
-
-__all__ = ["DeviceFactory", "Limits", "Server"]

@@ -21,12 +21,12 @@ from vta_arch.errors import DataError
 from .api import Api, Service
 from .jobs import DeviceFactory
 from .limits import Limits
+from .options import LOOPBACK
 from .run_queue import RunQueue
 from .store import Store
 from .tokens import Token
 from .worker import Worker
 
-LOOPBACK = "127.0.0.1"
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\nContent-Type: application/json\r\n"
 _FULL_BODY = b'{"error": "the server has as many connections as it takes"}\n'
 
