@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import onnx
 from vta_arch.config import VTAConfig
 from vta_sw.compiler import Compilation
 from vta_sw.lower.choice import Sample, TilingChoice, TilingKey, Trial, key_text, sizes_of
@@ -84,11 +85,25 @@ def tune(
 
     Raises what compiling raises, and DeviceError when a measurement fails.
     """
+    layers = measure_tilings(network, cfg, trials=trials, backend=backend, progress=progress)
+    found = {text: Tuned(sizes_of(layer.best), layer.tuned, backend.value) for text, layer in layers.items()}
+    return TuningReport(list(layers.values()), save_tuned(cfg, found))
+
+
+def measure_tilings(
+    network: Path | str | onnx.ModelProto,
+    cfg: VTAConfig,
+    *,
+    trials: int = 8,
+    backend: TuningBackend = TuningBackend.RTL,
+    progress: ProgressCallback | None = None,
+    packing: str = "time",
+) -> dict[str, TunedLayer]:
+    """What :func:`tune` remembers, by the text of each layer shape's key; raises the same. Nothing is remembered."""
     with _measuring(cfg, backend, progress) as measure:
         choice = _MeasuringChoice(measure, trials)
-        Compilation(network, cfg, choice=choice, progress=progress).tile()
-    found = {text: Tuned(sizes_of(layer.best), layer.tuned, backend.value) for text, layer in choice.layers.items()}
-    return TuningReport(list(choice.layers.values()), save_tuned(cfg, found))
+        Compilation(network, cfg, choice=choice, progress=progress, packing=packing).tile()
+    return choice.layers
 
 
 def _described(key: TilingKey) -> str:

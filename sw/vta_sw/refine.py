@@ -29,7 +29,7 @@ _LEAST_TASKS = 8
 def refine(context: Context, lowerings: Sequence[Lowering], progress: Callable[[int, int], None]) -> None:
     """Give the layers of a stream, in their order, the tilings that are best between their neighbours.
 
-    What tuning found stays.
+    So are those of short layers that tuning found to be the best alone.
     """
 
     def cost(task: tuple[int, Tiling, Tiling | None]) -> int:
@@ -42,7 +42,7 @@ def refine(context: Context, lowerings: Sequence[Lowering], progress: Callable[[
         assert isinstance(lowering, ConvLowering)
         return _cost(context, window, lowering, tiling)
 
-    choices = {number: _worth_trying(context, lowering) for number, lowering in enumerate(lowerings)}
+    choices = {number: _worth_trying(lowering) for number, lowering in enumerate(lowerings)}
     tasks = sum(len(found) for found in choices.values())
     with spread(cost, context.processes if tasks >= _LEAST_TASKS else 1) as costs_of:
         for number, lowering in enumerate(lowerings):
@@ -56,12 +56,12 @@ def refine(context: Context, lowerings: Sequence[Lowering], progress: Callable[[
             lowering.tiling = found[costs.index(min(costs))]
 
 
-def _worth_trying(context: Context, lowering: Lowering) -> list[Tiling]:
+def _worth_trying(lowering: Lowering) -> list[Tiling]:
     """A layer's tilings that may be the best one among neighbours; none where there is nothing to choose."""
     if not isinstance(lowering, ConvLowering):
         return []
     tried = lowering.tried
-    if lowering.key() in context.choice.from_tuning or len(tried) < 2 or tried[0][0] > _MOST_CYCLES:
+    if len(tried) < 2 or tried[0][0] > _MOST_CYCLES:
         return []
     return [tiling for cost, tiling in tried[: _OTHERS + 1] if cost <= _WORSE * tried[0][0]]
 

@@ -30,7 +30,10 @@ class Chosen:
 
 
 class TilingChoice:
-    """Chooses tilings, and remembers by key what was tried: ``trials[key]`` are tilings and their cost, best first."""
+    """Chooses tilings, and remembers by key what was tried: ``trials[key]`` are tilings and their cost, best first.
+
+    What tuning knows to be the best tiling is the first one, whatever its trial says.
+    """
 
     def __init__(self, tuned: Mapping[str, Mapping[str, int]] | None = None) -> None:
         """``tuned``: sizes of the best tiling by the text of a key, see :func:`sizes_of`."""
@@ -47,15 +50,15 @@ class TilingChoice:
         """
         del sample
         known = self.tuned.get(key_text(key))
-        for tiling in found if known is not None else ():
-            if sizes_of(tiling) == known:
-                self.from_tuning.add(key)
-                return tiling
+        tuned = next((tiling for tiling in found if sizes_of(tiling) == known), None)
+        if tuned is not None:
+            self.from_tuning.add(key)
+            few = [tuned, *(tiling for tiling in few if tiling != tuned)]
         if len(few) < 2:
-            return found[0]
-        tried = sorted(((trial(tiling), number, tiling) for number, tiling in enumerate(few)))
-        self.trials[key] = tuple((cost, tiling) for cost, _, tiling in tried)
-        return tried[0][2]
+            return tuned or found[0]
+        tried = sorted((tiling != tuned, trial(tiling), number, tiling) for number, tiling in enumerate(few))
+        self.trials[key] = tuple((cost, tiling) for _, cost, _, tiling in tried)
+        return tried[0][-1]
 
     def chosen(self, key: TilingKey, tiling: Tiling, cycles: dict[Hashable, int]) -> Chosen:
         """What was found of a layer, for another process."""
