@@ -12,7 +12,8 @@ from .depthwise_steps import DepthwiseSteps
 from .errors import NotLowerableError
 from .geometry import ConvGeometry
 from .requantize import overlaps
-from .tiling import MANY_SLOTS, Tiling, in_turns, row_parts, splits
+from .tile_costs import MANY_SLOTS
+from .tiling import Tiling, in_turns, row_parts, splits
 from .timeline import ALU_START, GEMM_START, ISSUE_CYCLES, TRANSFER_START, store_cycles
 
 _EDGES = (1, 2, 4)

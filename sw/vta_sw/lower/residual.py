@@ -20,7 +20,8 @@ from .errors import NotLowerableError
 from .parts import Part, Position
 from .requantize import Requantization, check_range, overlaps, plan_requantization, plan_store
 from .stream import Resource, StreamBuilder
-from .tiling import CHAIN_START, Beside, Tiling, best_tilings
+from .tile_costs import CHAIN_START, Beside
+from .tiling import Tiling, best_tilings
 from .timeline import requant_cycles, store_cycles
 
 _ROUND = 1
