@@ -45,8 +45,9 @@ sizes: $(STAMP) ## what `vta board list` knows of presets' sizes: by `vta synth`
 streams: $(STAMP) ## 2,000 random instruction streams, RTL against functional simulator
 	$(BIN)/python -m vta_sim.stream_soak --streams 2000
 
-graphs: $(STAMP) ## random networks: 600 on the functional simulator, 120 on the RTL, four configurations
-	$(BIN)/python -m pytest tests/soak -n 2 -o python_files='soak_*.py'
+SEED ?= 1000
+graphs: $(STAMP) ## random networks: 600 on the functional simulator, 120 on the RTL, four configurations; others with SEED=N
+	VTA_FIRST_SEED=$(SEED) $(BIN)/python -m pytest tests/soak -n 2 -o python_files='soak_*.py'
 
 frameworks: $(STAMP) ## networks from the exporters of TensorFlow and NNabla, installed below build/ (2 GB)
 	$(BIN)/python -m pytest tests/frameworks -o python_files='frameworks_*.py' -o timeout=3000

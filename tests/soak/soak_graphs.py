@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from test_random_graphs import run_graph
 from vta_arch.presets import load_preset
 from vta_sim.functional import FunctionalDevice
 from vta_sim.rtl import RtlDevice
 
-FIRST = 1000
+FIRST = int(os.environ.get("VTA_FIRST_SEED", "1000"))
 """Seeds from here on: other networks than those of the short test."""
 OTHERS = ("tiny", "int4", "mlperf-tiny")
 
