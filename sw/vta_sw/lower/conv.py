@@ -240,7 +240,7 @@ class ConvLowering(TilingTrials, ConvProducts):
             x_size=size,
             x_stride=size,
         )
-        self._stream.hoist_weights(self._stream.add_transfer(insn, Memory.WGT, "weights", writes=[("wgt", slot)]))
+        self._stream.add_transfer(insn, Memory.WGT, "weights", writes=[("wgt", slot)])
 
     def _store(self, half: int, position: Position, out: Part) -> None:
         shapes, merged = self._output_shapes(position, out)

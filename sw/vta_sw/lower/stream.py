@@ -18,13 +18,13 @@ from __future__ import annotations
 from bisect import bisect
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise, takewhile
+from itertools import pairwise
 
 from vta_arch.config import VTAConfig
 from vta_arch.encoding import Insn, load
 from vta_arch.isa import Memory, Opcode, Unit
 
-from .spans import RECENT, LoadedSpans, Readers, Span, filled
+from .spans import LoadedSpans, Readers, Span, filled
 from .store_log import StoreLog
 
 Resource = Hashable
@@ -35,8 +35,6 @@ _LEAD = 512
 """Products that are still to come when the next layer's micro-ops are loaded: longer than that takes."""
 _ALL = 1 << 32
 """More instructions than a stream has."""
-_HIDES = 4
-"""Products of a layer, in bus words of a LOAD, that hide it."""
 
 QUEUES: dict[tuple[Unit, Unit], tuple[str, str]] = {
     (Unit.LOAD, Unit.COMPUTE): ("push_next", "pop_prev"),
@@ -79,7 +77,7 @@ class StreamBuilder:
         self._insns: list[Insn] = []
         self._units: list[Unit] = []
         self._behind: dict[int, int] = {}
-        """Relays that come behind an earlier instruction than the one added before them."""
+        """Relays and loads of micro-ops that come behind an earlier instruction than the one added before them."""
         self._products: list[tuple[int, int]] = []
         """Instructions of the array: number, and products of all so far."""
         self._states: dict[Resource, _State] = {}
@@ -142,25 +140,6 @@ class StreamBuilder:
         old_first, old_beyond = self.used[memory]
         if self._early is not None and (beyond <= old_first or old_beyond <= first):
             self._behind |= dict.fromkeys(indices, self._early)
-
-    def hoist_weights(self, index: int) -> None:
-        """Move a LOAD of weights, just added, to before the layer before, unless it waits for one of the last layers.
-
-        There it may come while that layer's loads wait for what they bring; a layer long enough hides it anyway.
-        """
-        if len(self._starts) <= RECENT:
-            return
-        own, before = self._starts[-RECENT], self._starts[-RECENT - 1]
-        needs = takewhile(lambda need: need[1] == index, reversed(self._needs))
-        beats = self._insns[index].fields["x_size"] * self.cfg.wgt_elem_bytes * 8 // self.cfg.axi_data_width
-        if self._steps_between(own, self._layer_start) < _HIDES * beats and all(made < before for made, _ in needs):
-            self._behind[index] = own - 1
-
-    def _steps_between(self, first: int, beyond: int) -> int:
-        """Products of instructions [first, beyond)."""
-        ends = (bisect(self._products, (index, -1)) for index in (first, beyond))
-        before, after = (self._products[end - 1][1] if end else 0 for end in ends)
-        return after - before
 
     def add(
         self, insn: Insn, reads: Iterable[Resource] = (), writes: Iterable[Resource] = (), *, bank: int | None = None
