@@ -86,13 +86,13 @@ def first_output(model: ModelProto, inputs: Mapping[str, NDArray[Any]], *, exact
     ``exact``: without onnxruntime's optimizations, which only QDQ networks need.
     """
     from vta_sw.frontend import Graph, open_session, run_session
-    from vta_sw.quantize.samples import batches
+    from vta_sw.quantize.samples import batches, share
 
     graph = Graph(model)
     session, output = open_session(model, exact=exact), graph.output_names[0]
     fixed = (graph.shape(graph.inputs[0].name) or (None,))[0]
     found = [
-        run_session(session, [output], chunk)[0][:count].reshape(count, -1)
+        share(run_session(session, [output], chunk)[0], count, fixed or count).reshape(count, -1)
         for chunk, count in batches(inputs, fixed or CHUNK, fixed is not None)
     ]
     return np.concatenate(found).astype(np.float32)

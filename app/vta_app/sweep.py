@@ -43,7 +43,9 @@ def try_configs(
     trials = []
     for index, config in enumerate(configs):
         made = quantize_with_report(model, cfg, calibration, config=config, progress=progress)
-        trials.append(Trial(config, made, compare(expected, top_classes(made.model, data.inputs), data.labels)))
+        trials.append(
+            Trial(config, made, compare(expected, top_classes(made.with_conversions, data.inputs), data.labels))
+        )
         if progress is not None and len(configs) > 1:
             progress("settings", index + 1, len(configs))
     return trials

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from operator_models import ANY_SCALE, CONFIGS, check, images, same_pair
 from qdq_models import QdqBuilder
 from vta_arch.config import VTAConfig
+from vta_arch.presets import load_preset
 from vta_arch.program import Program, Region
 from vta_runtime.executor import Executor
 from vta_sim.functional import FunctionalDevice
@@ -167,3 +168,28 @@ def test_a_residual_add_on_rows_of_an_image(name: str) -> None:
     assert executor.report.mismatches == 0, executor.report.mismatches_by_layer
     exact = run_session(open_session(model), ["y"], {"x": x})[0]
     assert np.abs(found - exact).std() <= 0.03 * exact.std()
+
+
+@pytest.mark.parametrize("batch", [1, 2, None])
+def test_several_rows_of_each_image(batch: int | None) -> None:
+    """[N, C, H, W] made [N * C, H * W]: calibration sees all rows, and a run gives all of them."""
+    weight = numpy_helper.from_array(np.random.default_rng(1).normal(size=(16, 6)).astype(np.float32), "w")
+    nodes = [
+        helper.make_node("Flatten", ["x"], ["f"], name="flat", axis=2),
+        helper.make_node("MatMul", ["f", "w"], ["m"], name="dense"),
+        helper.make_node("Relu", ["m"], ["y"], name="relu"),
+    ]
+    ends = [
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)]
+        for name, shape in (("x", [batch or "N", 5, 4, 4]), ("y", None))
+    ]
+    graph = helper.make_graph(nodes, "rows", *ends, [weight])
+    model = onnx.shape_inference.infer_shapes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]))
+    x = np.random.default_rng(2).normal(size=(3, 5, 4, 4)).astype(np.float32)
+    x[:, 0] /= 50  # what is true of an image's first row is not true of the others
+    cfg = load_preset("pynq-z1")
+    made = quantize(model, cfg, x)
+    found = Executor(compile(made, cfg), FunctionalDevice(cfg)).run({"x": x}, check=True)["y"]
+    wanted = np.maximum(x.reshape(15, 16) @ numpy_helper.to_array(weight), 0)
+    assert found.shape == wanted.shape
+    assert np.abs(found - wanted).max() < 0.02 * wanted.max()

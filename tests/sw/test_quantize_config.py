@@ -20,6 +20,7 @@ from vta_sw.quantize import (
     Overrides,
     PartitionConversions,
     QConfig,
+    WeightScale,
     load_overrides,
     quantize,
     quantize_with_report,
@@ -188,3 +189,11 @@ def test_settings_say_what_was_chosen(name: str) -> None:
     config = QConfig(calibrate_mode=CalibrateMode.MINMAX, seed=3)
     report = quantize_with_report(small_network(), load_preset(name), images(), config=config).report
     assert report.settings == {"calibrate_mode": "minmax", "seed": 3}
+
+
+def test_choices_may_be_names() -> None:
+    named = QConfig(weight_scale="power2", partition_conversions="fully_integral", rounding="adaround")  # type: ignore[arg-type]
+    assert named.weight_scale is WeightScale.POWER2
+    assert named.partition_conversions is PartitionConversions.FULLY_INTEGRAL
+    with pytest.raises(ConfigError, match=r"weight_scale 'most': give one of mse, max, power2"):
+        QConfig(weight_scale="most")  # type: ignore[arg-type]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -101,7 +100,7 @@ def quantize(
     """
     options = locals()
     from vta_sw.frontend import save_model
-    from vta_sw.quantize import fully_integral, prepare_for, quantize_prepared
+    from vta_sw.quantize import prepare_for, quantize_prepared
 
     cfg = load_config(config)
     chosen = given.make_config(options, cfg)
@@ -109,8 +108,6 @@ def quantize(
     configs = with_global_scales(chosen, scales)
     for item in configs:
         item.resolve(cfg)
-    # Data are float: the network is measured with its conversions, which go out of the file at the end.
-    configs = [dataclasses.replace(item, partition_conversions=PartitionConversions.DISABLED) for item in configs]
     if len(configs) > 1 and data is None:
         raise DataError(f"--global-scale {global_scale}: to choose among {len(configs)}, give --data X.npz")
     model = prepare_for(network, cfg, configs[0], batch=batch, shapes=parse_shapes(shape))
@@ -130,8 +127,7 @@ def quantize(
         _print_accuracy(found)
     for path in report or []:
         write_report(path, made.report, network.name, found)
-    integral = partition_conversions is PartitionConversions.FULLY_INTEGRAL
-    save_model(fully_integral(made.model) if integral else made.model, output)
+    save_model(made.model, output)
     print_done(f"{output}: {network.name} quantized for {cfg.name}, {len(made.report.layers)} layers")
 
 

@@ -29,6 +29,10 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
 
 
+_TWO_BITS = (TensorProto.INT2, TensorProto.UINT2)
+"""Types for which onnxruntime's optimizations make operators that do not take them."""
+
+
 def _apart(model: ModelProto, more: Iterable[TensorProto]) -> tuple[ModelProto, dict[str, NDArray[np.generic]]]:
     """The model, also with the constants ``more``; and its large constants, which it only refers to.
 
@@ -66,7 +70,7 @@ def open_session(
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others may need the cores
-    if exact:
+    if exact or any(tensor.data_type in _TWO_BITS for tensor in model.graph.initializer):
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     light, apart = _apart(model, constants)
     known = {value.name for value in light.graph.output}

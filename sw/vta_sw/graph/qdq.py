@@ -235,21 +235,25 @@ def _by_image(older: QTensor, tensor: QTensor, places: Places) -> bool:
 def real_range(view: GraphView, name: str, scope: Scope) -> tuple[float, float]:
     """Bounds of a real tensor, as far as the nodes that make it tell."""
     low, high = -np.inf, np.inf
+
+    def bounded(least: float, most: float) -> tuple[float, float]:
+        """What is left of [least, most] behind the nodes that were passed."""
+        return min(max(least, low), high), min(max(most, low), high)
+
     while (index := view.producer.get(name)) is not None:
         node = view.nodes[index]
         if node.op_type == "DequantizeLinear":
             tensor = activation(view, name, scope)
             least, most = ((bound - tensor.zero) * tensor.scale for bound in (tensor.low, tensor.high))
-            return max(low, least), min(high, most)
+            return bounded(least, most)
         if node.op_type in ("Relu", "Clip"):
-            least, most = clip_bounds(view, index)
-            low, high = max(low, least), min(high, most)
+            low, high = bounded(*clip_bounds(view, index))
         elif (values := _two_values(view, node)) is not None:
-            return max(low, values[0]), min(high, values[1])
+            return bounded(*values)
         elif node.op_type not in _RANGE_KEEPING:
             break
         name = node.input[0]
-    return low, max(low, high)
+    return low, high
 
 
 def _two_values(view: GraphView, node: onnx.NodeProto) -> tuple[float, float] | None:
@@ -264,7 +268,10 @@ def _two_values(view: GraphView, node: onnx.NodeProto) -> tuple[float, float] | 
 
 
 def clip_bounds(view: GraphView, index: int) -> tuple[float, float]:
-    """Bounds that a Relu or Clip imposes. Raises NotALayerError when they are not constant."""
+    """Bounds that a Relu or Clip imposes. Raises NotALayerError when they are not constant.
+
+    Of a Clip whose least value is the greater one all values become the other.
+    """
     node = view.nodes[index]
     if node.op_type == "Relu":
         return 0.0, np.inf
@@ -276,7 +283,7 @@ def clip_bounds(view: GraphView, index: int) -> tuple[float, float]:
             if value is None or value.size != 1:
                 raise NotALayerError("a Clip behind it has bounds that are not constant")
             bounds[position] = float(value.reshape(-1)[0])
-    return bounds[0], bounds[1]
+    return min(bounds), bounds[1]
 
 
 def quantized(view: GraphView, index: int, low: float, high: float, scope: Scope) -> QTensor:

@@ -109,9 +109,11 @@ class _Rewriter:
             return None
         width, signed = INTEGER_TYPES[item.dtype]
         least = -(1 << (width - 1)) if signed else 0
-        low, high = (
-            int(np.clip(np.rint(end / item.scale) + item.zero, least, least + (1 << width) - 1)) for end in real
-        )
+        most = least + (1 << width) - 1
+        whole = [np.rint(end / item.scale) + item.zero for end in real]
+        if width == _BYTE and not (least <= whole[0] and whole[1] <= most):
+            return None  # what the type cuts off would come back
+        low, high = (int(np.clip(end, least, most)) for end in whole)
         fits = low >= cfg.inp_min and high <= cfg.inp_max
         zero = item.zero + (0 if fits else cfg.inp_min - low)
         dtype = "int8" if cfg.inp_is_signed else "uint8"

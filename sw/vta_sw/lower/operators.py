@@ -50,6 +50,11 @@ def check_types(cfg: VTAConfig, layer: IntLayer, *, inside: bool = False) -> Non
                 f"activation {tensor.name!r} of {tensor.dtype} has values from {tensor.low} to {tensor.high}, "
                 f"configuration {cfg.name} holds {cfg.inp_min} to {cfg.inp_max}"
             )
+    if not cfg.inp_min <= layer.pad_value <= cfg.inp_max:
+        raise NotLowerableError(
+            f"it pads its input with its zero point {layer.pad_value}, configuration {cfg.name} holds {cfg.inp_min} to "
+            f"{cfg.inp_max}"
+        )
     weight = layer.weight
     if weight.size == 0:
         return

@@ -13,7 +13,7 @@ from vta_arch.errors import ModelError
 
 from ..frontend.graph import Graph
 from ..frontend.session import open_session, run_session
-from .samples import Samples
+from .samples import Samples, share
 
 Progress = Callable[[str, int, int], None]
 """Called with (step, done, total); total is 0 while nobody knows it."""
@@ -133,7 +133,7 @@ def observe(
         for name in given:
             results[name] = chunk[name]
         for name in tensors:
-            value = results[name][:count] if fixed and results[name].ndim else results[name]
+            value = share(results[name], count, size) if fixed else results[name]
             try:
                 stats[name].add(np.asarray(value, dtype=np.float32))
             except ValueError:

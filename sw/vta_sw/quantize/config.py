@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from vta_arch.config import VTAConfig
 from vta_arch.errors import ConfigError
@@ -10,6 +11,13 @@ from vta_arch.errors import ConfigError
 from ..quantize_choices import CalibrateMode, PartitionConversions, Rounding, WeightScale
 from .overrides import BITS, NO_OVERRIDES, Overrides, check_range
 from .types import IntType, has_any_scale, has_zero_points
+
+_CHOICES: dict[str, type[StrEnum]] = {
+    "calibrate_mode": CalibrateMode,
+    "weight_scale": WeightScale,
+    "rounding": Rounding,
+    "partition_conversions": PartitionConversions,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +74,15 @@ class QConfig:
     """Steps of the optimizer for each layer, for ``rounding`` adaround."""
     seed: int = 0
     """Of stochastic rounding, and of the samples that fitted rounding draws."""
+
+    def __post_init__(self) -> None:
+        """Names of choices become the choices. Raises ConfigError for a name that none has."""
+        for name, kind in _CHOICES.items():
+            value = getattr(self, name)
+            try:
+                object.__setattr__(self, name, kind(value))
+            except ValueError:
+                raise ConfigError(f"{name} {value!r}: give one of {', '.join(kind)}") from None
 
     def resolve(self, cfg: VTAConfig) -> Widths:
         """The types that follow from this and ``cfg``. Raises ConfigError where both contradict each other."""

@@ -38,6 +38,8 @@ class Quantization:
     """Everything the steps found, and the model."""
 
     model: ModelProto
+    with_conversions: ModelProto
+    """The same with its conversions at the ends, which takes what the float network takes."""
     prepared: ModelProto
     """The float network that the annotation speaks of: in canonical form, equalized if that was asked for, and with
     tensors multiplied for powers of two as scales."""
@@ -108,6 +110,19 @@ def prepare_for(
     return prepare_float(model, batch=batch, shapes=shapes, least_opset=opset)
 
 
+_PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+
+
+def _nothing_found(graph: Graph, plan: Annotation) -> str:
+    """Why nothing is quantized: the reason of the first product, if there is one."""
+    products = [node.name for node in graph.nodes if node.op_type in _PRODUCTS and node.name in plan.floats]
+    example = f": for example {products[0]!r}: {plan.floats[products[0]]}" if products else ""
+    return (
+        "the network has no layer that the accelerator runs (a convolution, Gemm or MatMul with constant weights)"
+        + example
+    )
+
+
 def quantize_prepared(
     prepared: ModelProto, cfg: VTAConfig, calibration: Calibration, config: QConfig, progress: Progress | None = None
 ) -> Quantization:
@@ -120,9 +135,7 @@ def quantize_prepared(
         graph = Graph(prepared)
     plan = annotate(graph, kept_float(graph, config), config.debug_enabled_ops)
     if not plan.layers:
-        raise ModelError(
-            "the network has no layer that the accelerator runs (a convolution, Gemm or MatMul with constant weights)"
-        )
+        raise ModelError(_nothing_found(graph, plan))
     watched = set(plan.roots())
     stats = observe(prepared, sorted(watched), samples, progress, chunk_by=config.calibrate_chunk_by)
     if not cfg.inp_is_signed:
@@ -143,10 +156,11 @@ def quantize_prepared(
         raise ModelError(f"no layer of the network fits configuration {cfg.name!r}: for example {name!r}: {reason}")
     simulated = simulate(prepared, cfg, plan, scales, weights, kinds)
     result = simulated if config.do_simulation else realize(copy_model(prepared), cfg, plan, scales, weights, kinds)
+    measured = result
     if config.partition_conversions is PartitionConversions.FULLY_INTEGRAL:
-        result = fully_integral(result)
+        result = fully_integral(copy_model(result))
     report = QuantizationReport(cfg.name, settings_of(config), floats=dict(plan.floats))
-    done = Quantization(result, prepared, plan, stats, scales, weights, kinds, report)
+    done = Quantization(result, measured, prepared, plan, stats, scales, weights, kinds, report)
     snr = prefix_snr(prepared, simulated, samples.kept, [layer.output for layer in plan.layers])
     report.layers = [layer_report(done, layer, snr[layer.output]) for layer in plan.layers]
     report.types_before, report.tensor_types = count_types(prepared), count_types(result)

@@ -11,7 +11,7 @@ from onnx import ModelProto
 from ..frontend.graph import Graph
 from ..frontend.session import open_session, run_session
 from .calibrate import batch_size
-from .samples import batches
+from .samples import batches, share
 from .scales import decibels
 from .simulate import run_as_float, simulated_tensors
 
@@ -36,10 +36,11 @@ def prefix_snr(
     few = {name: array[:SAMPLES] for name, array in inputs.items()}
     size, fixed = batch_size(Graph(model), 2 * tensors)
     for chunk, count in batches(few, size, fixed):
+        given = size if fixed else count
         exact, rounded = run_session(sessions[0], tensors, chunk), run_session(sessions[1], [*renamed.values()], chunk)
         for tensor, left, right in zip(tensors, exact, rounded, strict=True):
-            values = left[:count].astype(np.float64)
+            values = share(left, count, given).astype(np.float64)
             signal[tensor] += float(np.square(values).sum())
-            values -= np.asarray(right[:count], np.float64)
+            values -= np.asarray(share(right, count, given), np.float64)
             noise[tensor] += float(np.square(values, out=values).sum())
     return {tensor: decibels(signal[tensor], noise[tensor]) for tensor in tensors}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from onnx import NodeProto, TensorProto, helper
 
 from ..frontend.graph import Graph, reads
 from ..frontend.session import open_session, run_session
-from .samples import batches
+from .samples import batches, share
 
 Values = NDArray[np.float32]
 
@@ -34,6 +34,7 @@ class Walk:
         samples = len(next(iter(inputs.values())))
         count = samples // fixed * fixed if fixed and samples >= fixed else samples
         self._given = {name: array[:count] for name, array in inputs.items()}
+        self._samples = count
         self._fixed = fixed is not None
         self._known: dict[str, Values] = {}
 
@@ -71,12 +72,18 @@ class Walk:
         constants = [self._graph.constants[item] for item in names]
         model = helper.make_model(graph, opset_imports=opset, ir_version=_IR_VERSION)
         session = open_session(model, constants=constants)
-        feeds = {item: self._given.get(item, self._known.get(item)) for item in sources}
-        parts = [
-            np.asarray(run_session(session, [name], chunk)[0], np.float32)[:count]
-            for chunk, count in batches(feeds, self._batch, self._fixed)  # type: ignore[arg-type]  # sources are known
-        ]
+        parts = []
+        for chunk, count in self._chunks(sources):
+            made = np.asarray(run_session(session, [name], chunk)[0], np.float32)
+            parts.append(share(made, count, self._batch if self._fixed else count))
         return np.concatenate(parts)
+
+    def _chunks(self, sources: list[str]) -> Iterator[tuple[dict[str, NDArray[np.generic]], int]]:
+        """Known tensors in batches, and how many samples of each count; a tensor may have several rows a sample."""
+        feeds = {item: self._given[item] if item in self._given else self._known[item] for item in sources}
+        rows = {item: value.reshape(self._samples, -1, *value.shape[1:]) for item, value in feeds.items()}
+        for chunk, count in batches(rows, self._batch, self._fixed):
+            yield {item: value.reshape(-1, *feeds[item].shape[1:]) for item, value in chunk.items()}, count
 
     def _between(self, name: str) -> tuple[list[NodeProto], list[str]]:
         """The nodes from known tensors to ``name``, in order, and these tensors."""
