@@ -110,6 +110,8 @@ def quantize(
         item.resolve(cfg)
     if len(configs) > 1 and data is None:
         raise DataError(f"--global-scale {global_scale}: to choose among {len(configs)}, give --data X.npz")
+    if labels is not None and data is None:
+        raise DataError(f"--labels {labels}: there are no samples to compare; give --data X.npz")
     model = prepare_for(network, cfg, configs[0], batch=batch, shapes=parse_shapes(shape))
     source = calibration_source(calibration, inputs_of(model), given.pixels(image_mean, image_std))
     found = None

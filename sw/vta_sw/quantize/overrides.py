@@ -104,9 +104,13 @@ def _entry(where: str, value: object) -> LayerOverride:
     return LayerOverride(**value)
 
 
+_LEAST_SCALE, _MOST_SCALE = 1e-30, 1e30
+"""Beyond these the products of scales leave float32."""
+
+
 def check_range(what: str, value: float) -> None:
-    """Raises ConfigError for a percentile that is none, and for a global scale that is not positive."""
+    """Raises ConfigError for a percentile that is none, and for a global scale that no activation has."""
     if what.endswith("percentile") and not 0 < value <= 100:
         raise ConfigError(f"{what} {value:g}: give more than 0 and at most 100")
-    if not value > 0:
-        raise ConfigError(f"{what} {value:g}: give a positive number")
+    if not _LEAST_SCALE <= value <= _MOST_SCALE:
+        raise ConfigError(f"{what} {value:g}: give a positive number, from {_LEAST_SCALE:g} to {_MOST_SCALE:g}")
