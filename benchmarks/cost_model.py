@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from network_figures.cases import CASES
+from network_figures.measure import seeded
 from vta_app import VTAConfig, compile, load_config, quantize
 from vta_app.output import print_table, write_json
 from vta_arch.presets import DEFAULT_PRESET
@@ -58,9 +59,7 @@ def pairs(networks: list[str] | None, configs: list[str] | None) -> list[tuple[s
 
 def compiled(network: str, cfg: VTAConfig) -> Program:
     """A network of the zoo, quantized with random images."""
-    model = MODELS[network](0)
-    shape = [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim][1:]
-    images = np.random.default_rng(1).normal(size=(2, *shape)).astype(np.float32)
+    model, images = seeded(network, 2)
     return compile(quantize(model, cfg, images), cfg)
 
 

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 from network_figures.cases import CASES, Case
+from network_figures.measure import seeded
 from vta_app import Program, load_config, quantize, run
 from vta_app.output import print_table, stderr, write_json
 from vta_app.tuning import TunedLayer, measure_tilings
 from vta_sw.compiler import compile
 from vta_sw.lower.choice import TilingChoice, sizes_of
-from vta_sw.models import MODELS
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT = 5.0
@@ -50,9 +50,8 @@ class Gain:
 
 def measure(case: Case, trials: int) -> Gain:
     """Tune a network of the zoo and run it both ways. Raises what compiling and running raise."""
-    cfg, model = load_config(case.preset), MODELS[case.network](0)
-    shape = [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim][1:]
-    images = np.random.default_rng(1).normal(size=(case.calibration, *shape)).astype(np.float32)
+    cfg = load_config(case.preset)
+    model, images = seeded(case.network, case.calibration)
     network = quantize(model, cfg, images)
     found = measure_tilings(network, cfg, trials=trials, packing="cycles")
     tuned = {key: sizes_of(layer.best) for key, layer in found.items()}

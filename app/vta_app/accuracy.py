@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from vta_arch.errors import DataError
+from vta_arch.layout import rows_of_images
 from vta_runtime.array_arguments import array_keys, read_array, read_inputs, split_key
 
 if TYPE_CHECKING:
@@ -86,13 +87,13 @@ def first_output(model: ModelProto, inputs: Mapping[str, NDArray[Any]], *, exact
     ``exact``: without onnxruntime's optimizations, which only QDQ networks need.
     """
     from vta_sw.frontend import Graph, open_session, run_session
-    from vta_sw.quantize.samples import batches, share
+    from vta_sw.quantize.samples import batches
 
     graph = Graph(model)
     session, output = open_session(model, exact=exact), graph.output_names[0]
     fixed = (graph.shape(graph.inputs[0].name) or (None,))[0]
     found = [
-        share(run_session(session, [output], chunk)[0], count, fixed or count).reshape(count, -1)
+        rows_of_images(run_session(session, [output], chunk)[0], count, fixed or count).reshape(count, -1)
         for chunk, count in batches(inputs, fixed or CHUNK, fixed is not None)
     ]
     return np.concatenate(found).astype(np.float32)

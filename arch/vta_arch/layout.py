@@ -7,13 +7,26 @@ batch are padded with zeros to whole tiles. Elements below 8 bits are packed, el
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
+
+T = TypeVar("T", bound=np.generic)
 
 
 def ceil_div(value: int, step: int) -> int:
     """value / step rounded up."""
     return -(-value // step)
+
+
+def rows_of_images(values: NDArray[T], images: int, batch: int) -> NDArray[T]:
+    """The rows of a tensor that belong to the first ``images`` of a ``batch``, each of which has as many.
+
+    A tensor may have several rows an image ([N, C, H, W] made [N * C, H * W]). Where rows belong to no image (a number,
+    a tensor of constants) these are all.
+    """
+    return values[: len(values) * images // batch] if values.ndim and len(values) % batch == 0 else values
 
 
 def pack_bits(values: NDArray[np.integer], width: int) -> NDArray[np.uint8]:

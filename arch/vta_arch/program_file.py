@@ -40,7 +40,10 @@ _TOTAL_LIMIT = 2 << 30
 _MEMBER_LIMIT = 100_000
 _RATIO_LIMIT = 1100
 """Deflate cannot shrink anything by more than 1032: a larger claim is a lie."""
-_SAMPLES, _SAMPLE, _WORTH = 16, 4096, 0.875
+_SAMPLES, _SAMPLE = 16, 4096
+"""Parts of a member that are compressed on trial, and the bytes of each."""
+_WORTH = 0.875
+"""Share that deflate may leave of them to be worth its time."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _ARRAY_ALIGNMENT = 8
 

@@ -99,11 +99,17 @@ class Figures:
         return values | {"reached": self.reached}
 
 
+def seeded(network: str, count: int) -> tuple[onnx.ModelProto, NDArray[np.float32]]:
+    """A network of the zoo with seeded weights, and ``count`` seeded images for it."""
+    model = MODELS[network](0)
+    shape = [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim][1:]
+    return model, np.random.default_rng(1).normal(size=(count, *shape)).astype(np.float32)
+
+
 def build(case: Case, packing: str) -> Built:
     """The case's program, from seeded weights and images; ``packing`` as :func:`vta_sw.compiler.compile` takes it."""
-    cfg, model = load_config(case.preset), MODELS[case.network](0)
-    shape = [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim][1:]
-    images = np.random.default_rng(1).normal(size=(case.calibration, *shape)).astype(np.float32)
+    cfg = load_config(case.preset)
+    model, images = seeded(case.network, case.calibration)
     begun, cpu = time.perf_counter(), time.process_time()
     quantized = quantize(model, cfg, images)
     middle = time.perf_counter()

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from vta_arch.errors import DataError
 from vta_arch.isa import INSN_BYTES, Memory
+from vta_arch.layout import rows_of_images
 from vta_arch.packing import PackStep
 from vta_arch.program import ALONE, INSTRUCTIONS, CpuStep, Layer, Program, tensor_bytes
 from vta_arch.registers import BASE_MEMORIES
@@ -141,7 +142,7 @@ class Executor:
             chunk = {name: _padded(array[first : first + batch], batch) for name, array in arrays.items()}
             result = self._chunk(chunk, check) if chosen is None else self._alone(chunk, chosen)
             keep = min(batch, images - first)
-            collected.append({name: _share(value, keep, batch) for name, value in result.items()})
+            collected.append({name: rows_of_images(value, keep, batch) for name, value in result.items()})
         if progress is not None:
             progress("run", images, images)
         return {name: joined(name, [part[name] for part in collected]) for name in collected[0]}
@@ -261,14 +262,6 @@ def _padded(chunk: Array, batch: int) -> Array:
     if len(chunk) == batch:
         return chunk
     return np.concatenate([chunk, np.zeros((batch - len(chunk), *chunk.shape[1:]), chunk.dtype)])
-
-
-def _share(value: Array, images: int, batch: int) -> Array:
-    """What the first ``images`` of a ``batch`` have of an output, each as many rows as the others.
-
-    All of it where rows belong to no image: a number, or what a network of one image makes.
-    """
-    return value[: len(value) * images // batch] if value.ndim and len(value) % batch == 0 else value
 
 
 def joined(name: str, parts: list[Array]) -> Array:

@@ -172,18 +172,25 @@ def test_a_residual_add_on_rows_of_an_image(name: str) -> None:
 
 @pytest.mark.parametrize("batch", [1, 2, None])
 def test_several_rows_of_each_image(batch: int | None) -> None:
-    """[N, C, H, W] made [N * C, H * W]: calibration sees all rows, and a run gives all of them."""
-    weight = numpy_helper.from_array(np.random.default_rng(1).normal(size=(16, 6)).astype(np.float32), "w")
+    """[N, C, H, W] made [N * C, H * W]: calibration and fitting see all rows, and a run gives all of them."""
+    weight, after = (
+        numpy_helper.from_array(np.random.default_rng(1).normal(size=size).astype(np.float32), name)
+        for name, size in (("w", (16, 6)), ("v", (4, 5, 1, 1)))
+    )
+    shape = numpy_helper.from_array(np.array([batch or -1, 5, 2, 3]), "shape")
     nodes = [
         helper.make_node("Flatten", ["x"], ["f"], name="flat", axis=2),
         helper.make_node("MatMul", ["f", "w"], ["m"], name="dense"),
         helper.make_node("Relu", ["m"], ["y"], name="relu"),
+        helper.make_node("Reshape", ["y", "shape"], ["r"], name="again"),
+        helper.make_node("Conv", ["r", "v"], ["z"], name="conv"),
     ]
     ends = [
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)]
-        for name, shape in (("x", [batch or "N", 5, 4, 4]), ("y", None))
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, size)]
+        for name, size in (("x", [batch or "N", 5, 4, 4]), ("y", None))
     ]
-    graph = helper.make_graph(nodes, "rows", *ends, [weight])
+    ends[1].append(helper.make_tensor_value_info("z", TensorProto.FLOAT, None))
+    graph = helper.make_graph(nodes, "rows", *ends, [weight, after, shape])
     model = onnx.shape_inference.infer_shapes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]))
     x = np.random.default_rng(2).normal(size=(3, 5, 4, 4)).astype(np.float32)
     x[:, 0] /= 50  # what is true of an image's first row is not true of the others

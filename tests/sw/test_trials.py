@@ -12,7 +12,7 @@ from qdq_models import QdqBuilder
 from vta_arch.config import VTAConfig
 from vta_arch.errors import ModelError
 from vta_arch.presets import load_preset
-from vta_sw import trials
+from vta_sw import refine, trials
 from vta_sw.compiler import Compilation
 from vta_sw.lower.add import AddLowering
 from vta_sw.lower.conv import ConvLowering
@@ -29,6 +29,7 @@ def residual_network(cfg: VTAConfig) -> onnx.ModelProto:
 def test_the_same_for_any_number_of_processes(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cfg, made = load_preset(name), []
     monkeypatch.setattr(trials, "_LEAST_STEPS", 0)
+    monkeypatch.setattr(refine, "_LEAST_TASKS", 1)
     learn = ConvLowering.learn
     monkeypatch.setattr(ConvLowering, "learn", lambda self, chosen: made.append(self.key()) or learn(self, chosen))
     model = residual_network(cfg)

@@ -4,9 +4,10 @@ from .graph import Graph
 from .load import check_model, read_model, save_model
 from .prepare import load_model, prepare, prepare_float
 from .session import open_session, run_session
-from .work import Work, work_of
+from .work import PRODUCTS, Work, work_of
 
 __all__ = [
+    "PRODUCTS",
     "Graph",
     "Work",
     "check_model",

@@ -23,14 +23,12 @@ _FAILURES = (
     ort_errors.NotImplemented,
     ort_errors.RuntimeException,
 )
+_TWO_BITS = (TensorProto.INT2, TensorProto.UINT2)
+"""Types for which onnxruntime's optimizations make operators that do not take them."""
 
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
-
-
-_TWO_BITS = (TensorProto.INT2, TensorProto.UINT2)
-"""Types for which onnxruntime's optimizations make operators that do not take them."""
 
 
 def _apart(model: ModelProto, more: Iterable[TensorProto]) -> tuple[ModelProto, dict[str, NDArray[np.generic]]]:

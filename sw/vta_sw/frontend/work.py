@@ -11,6 +11,9 @@ from vta_arch.errors import ModelError
 from .graph import Graph
 from .prepare import prepare
 
+PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+"""Operators whose second input are weights."""
+
 
 @dataclass(frozen=True)
 class Work:
@@ -25,7 +28,7 @@ def work_of(model: ModelProto) -> Work:
     graph = Graph(prepare(model, batch=1))
     macs = weights = 0
     for node in graph.nodes:
-        if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul") or node.input[1] not in graph.constants:
+        if node.op_type not in PRODUCTS or node.input[1] not in graph.constants:
             continue
         # Each weight multiplies once for each of these positions.
         placed = node.input[0] if node.op_type == "ConvTranspose" else node.output[0]

@@ -18,7 +18,7 @@ from onnx import NodeProto, helper, numpy_helper
 from vta_arch.config import VTAConfig
 from vta_arch.program import INTEGER_TYPES
 
-from .qdq import NotALayerError, Scope, real_range
+from .qdq import NotALayerError, Scope, real_range, type_range
 from .view import MOVES, TYPE_NUMBERS, GraphView, attributes
 
 _BYTE = 8
@@ -107,11 +107,9 @@ class _Rewriter:
         cfg, real = self._cfg, self._ranges.get(index, (-np.inf, np.inf))
         if not np.all(np.isfinite(real)) or item.dtype not in INTEGER_TYPES or not item.scale > 0:
             return None
-        width, signed = INTEGER_TYPES[item.dtype]
-        least = -(1 << (width - 1)) if signed else 0
-        most = least + (1 << width) - 1
+        least, most = type_range(item.dtype)
         whole = [np.rint(end / item.scale) + item.zero for end in real]
-        if width == _BYTE and not (least <= whole[0] and whole[1] <= most):
+        if INTEGER_TYPES[item.dtype][0] == _BYTE and not (least <= whole[0] and whole[1] <= most):
             return None  # what the type cuts off would come back
         low, high = (int(np.clip(end, least, most)) for end in whole)
         fits = low >= cfg.inp_min and high <= cfg.inp_max
@@ -178,20 +176,17 @@ class _Rewriter:
         maker = self._view.producer.get(self._view.nodes[index].input[0])
         if maker is None or self._view.nodes[maker].op_type not in MOVES:
             return False
-        width, signed = INTEGER_TYPES[item.dtype]
-        least = -(1 << (width - 1)) if signed else 0
+        least, most = type_range(item.dtype)
         low, high = (np.rint(end / item.scale) + item.zero for end in self._ranges.get(index, (-np.inf, np.inf)))
-        return bool(low >= least and high < least + (1 << width))
+        return bool(low >= least and high <= most)
 
     def _clip(self, index: int, item: _Quantized) -> None:
         """Keep the real values inside what the narrow type holds."""
         node = self._view.nodes[index]
-        width, signed = INTEGER_TYPES[item.dtype]
-        low = -(1 << (width - 1)) if signed else 0
         name = f"{node.output[0]}/kept"
         bounds = [
             self._constant(f"{name}_{what}", np.array(np.float32(value - item.zero) * item.scale, np.float32))
-            for what, value in (("low", low), ("high", low + (1 << width) - 1))
+            for what, value in zip(("low", "high"), type_range(item.dtype), strict=True)
         ]
         self._before.setdefault(index, []).append(
             helper.make_node("Clip", [node.input[0], *bounds], [name], name=f"{name}_Clip")

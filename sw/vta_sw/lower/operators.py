@@ -52,7 +52,7 @@ def check_types(cfg: VTAConfig, layer: IntLayer, *, inside: bool = False) -> Non
             )
     if not cfg.inp_min <= layer.pad_value <= cfg.inp_max:
         raise NotLowerableError(
-            f"it pads its input with its zero point {layer.pad_value}, configuration {cfg.name} holds {cfg.inp_min} to "
+            f"it pads its input with the integer {layer.pad_value}, configuration {cfg.name} holds {cfg.inp_min} to "
             f"{cfg.inp_max}"
         )
     weight = layer.weight

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Hashable
 
 from vta_arch.config import VTAConfig
@@ -19,7 +20,7 @@ _TRIAL_STEPS, _LEAST_TRIALS = 500, 3
 """Steps of all trials of a layer: with many steps its ends hardly matter, and the estimate is as good."""
 
 
-class TilingTrials:
+class TilingTrials(ABC):
     """Chooses a tiling when it is first asked for; the lowering sets all attributes, and emits."""
 
     _TRIALS = 24
@@ -32,13 +33,13 @@ class TilingTrials:
     """Good tilings, the best by its estimate first."""
     _tiling: Tiling | None = None
 
+    @abstractmethod
     def key(self) -> tuple[Hashable, ...]:
         """Layers of one key have the same instructions, but for addresses and constants."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _emit(self, context: Context, stream: StreamBuilder, tiling: Tiling, weights: int) -> None:
         """Add the layer's instructions; ``weights``: where its weights are in their segment."""
-        raise NotImplementedError
 
     @property
     def tiling(self) -> Tiling:

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 from vta_arch.errors import ModelError
+from vta_arch.layout import rows_of_images
 
 from ..frontend.graph import Graph
 from ..frontend.session import open_session, run_session
-from .samples import Samples, share
+from .samples import Samples
 
 Progress = Callable[[str, int, int], None]
 """Called with (step, done, total); total is 0 while nobody knows it."""
@@ -133,7 +134,7 @@ def observe(
         for name in given:
             results[name] = chunk[name]
         for name in tensors:
-            value = share(results[name], count, size) if fixed else results[name]
+            value = rows_of_images(results[name], count, size) if fixed else results[name]
             try:
                 stats[name].add(np.asarray(value, dtype=np.float32))
             except ValueError:

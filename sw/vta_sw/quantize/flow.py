@@ -10,7 +10,7 @@ from onnx import ModelProto
 from vta_arch.config import VTAConfig
 from vta_arch.errors import ModelError
 
-from ..frontend import prepare_float
+from ..frontend import PRODUCTS, prepare_float
 from ..frontend.graph import Graph, copy_model
 from ..quantize_choices import CalibrateMode, PartitionConversions
 from .activation_scales import activation_scale
@@ -110,12 +110,9 @@ def prepare_for(
     return prepare_float(model, batch=batch, shapes=shapes, least_opset=opset)
 
 
-_PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-
-
 def _nothing_found(graph: Graph, plan: Annotation) -> str:
     """Why nothing is quantized: the reason of the first product, if there is one."""
-    products = [node.name for node in graph.nodes if node.op_type in _PRODUCTS and node.name in plan.floats]
+    products = [node.name for node in graph.nodes if node.op_type in PRODUCTS and node.name in plan.floats]
     example = f": for example {products[0]!r}: {plan.floats[products[0]]}" if products else ""
     return (
         "the network has no layer that the accelerator runs (a convolution, Gemm or MatMul with constant weights)"

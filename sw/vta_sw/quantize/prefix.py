@@ -7,11 +7,12 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
+from vta_arch.layout import rows_of_images
 
 from ..frontend.graph import Graph
 from ..frontend.session import open_session, run_session
 from .calibrate import batch_size
-from .samples import batches, share
+from .samples import batches
 from .scales import decibels
 from .simulate import run_as_float, simulated_tensors
 
@@ -39,8 +40,8 @@ def prefix_snr(
         given = size if fixed else count
         exact, rounded = run_session(sessions[0], tensors, chunk), run_session(sessions[1], [*renamed.values()], chunk)
         for tensor, left, right in zip(tensors, exact, rounded, strict=True):
-            values = share(left, count, given).astype(np.float64)
+            values = rows_of_images(left, count, given).astype(np.float64)
             signal[tensor] += float(np.square(values).sum())
-            values -= np.asarray(share(right, count, given), np.float64)
+            values -= np.asarray(rows_of_images(right, count, given), np.float64)
             noise[tensor] += float(np.square(values, out=values).sum())
     return {tensor: decibels(signal[tensor], noise[tensor]) for tensor in tensors}

@@ -73,14 +73,6 @@ def batches(inputs: Arrays, size: int, fixed: bool) -> Iterator[tuple[dict[str, 
         yield chunk, count
 
 
-def share(values: Array, count: int, size: int) -> Array:
-    """What the first ``count`` of ``size`` samples have of a tensor, each as many rows as the others.
-
-    A tensor may have several rows a sample ([N, C, H, W] made [N * C, H * W]), or none that belong to one: then all.
-    """
-    return values[: len(values) * count // size] if values.ndim and len(values) % size == 0 else values
-
-
 def count_of(inputs: Arrays) -> int:
     """Samples in arrays of one length."""
     return len(next(iter(inputs.values())))

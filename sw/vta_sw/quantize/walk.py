@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper
+from vta_arch.layout import rows_of_images
 
 from ..frontend.graph import Graph, reads
 from ..frontend.session import open_session, run_session
-from .samples import batches, share
+from .samples import batches
 
 Values = NDArray[np.float32]
 
@@ -75,7 +76,7 @@ class Walk:
         parts = []
         for chunk, count in self._chunks(sources):
             made = np.asarray(run_session(session, [name], chunk)[0], np.float32)
-            parts.append(share(made, count, self._batch if self._fixed else count))
+            parts.append(rows_of_images(made, count, self._batch if self._fixed else count))
         return np.concatenate(parts)
 
     def _chunks(self, sources: list[str]) -> Iterator[tuple[dict[str, NDArray[np.generic]], int]]:
